@@ -1,0 +1,39 @@
+# Every task of the project; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DATA ?= data
+LISTEN ?= 127.0.0.1:8080
+STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
+
+.PHONY: help up agent test lint fmt bench prerequisites
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+up: prerequisites ## Build and start the suite on this machine, with this host's own agent (DATA=, LISTEN=)
+	cargo build --release --locked --bin rollcall
+	exec target/release/rollcall --data "$(DATA)" --listen "$(LISTEN)"
+
+agent: prerequisites ## Build the agent as it is shipped: one small static binary
+	RUSTFLAGS="-C target-feature=+crt-static" \
+	    cargo build --profile agent --locked --package rollcall-agent --target $(STATIC_TARGET)
+	@ls -l target/$(STATIC_TARGET)/agent/rollcall-agent
+
+test: prerequisites ## Run every test
+	cargo test --workspace --locked
+
+lint: prerequisites ## Check the formatting and the lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+bench: prerequisites ## Measure, each figure beside its reference; prints tables (some minutes)
+	bench/run
+
+prerequisites:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or later, https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install build-essential, or your system's like" >&2; exit 1; }

@@ -1,0 +1,56 @@
+//! The HTTP server's settings, and the client side of the `healthcheck` subcommand.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Longer than the 90 s for which Traefik keeps idle connections to its servers: closing first would turn into random
+/// 502, since it does not repeat a POST.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(120);
+
+/// A client that has not sent its request's head by then is cut off.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a process on this host reaches what listens on `listen`.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Asks the process that listens on `listen` whether it is ready. For images without a shell or curl, hence without
+/// an HTTP client: one request, and the status line of its answer.
+pub fn healthcheck(listen: SocketAddr) -> Result<(), String> {
+    let address = reachable(listen);
+    let timeout = Duration::from_secs(3);
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(64 * 1024).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().map_err(|error| format!("nothing answers on {address}: {error}"))?;
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    if status == "200" { Ok(()) } else { Err(format!("not ready: {address} answers {status}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_is_reached_over_loopback() {
+        let reach = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(reach("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(reach("[::]:80"), "[::1]:80");
+        assert_eq!(reach("10.0.0.7:80"), "10.0.0.7:80");
+    }
+}

@@ -1,0 +1,28 @@
+//! What every process of the suite needs: settings, telemetry, a clock, health, errors on the wire, start and stop.
+//!
+//! It knows nothing of servers and snapshots.
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod health;
+pub mod http;
+pub mod lifecycle;
+pub mod problem;
+pub mod settings;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use health::Health;
+pub use problem::Problem;
+pub use settings::{Mistakes, Secret};
+
+/// Random bytes from the operating system, which aborts the process if it has none to give: nothing safe could go on.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() {
+        tracing::error!("the operating system gives no random bytes");
+        std::process::abort();
+    }
+    bytes
+}

@@ -1,0 +1,55 @@
+//! Logs to stdout and metrics for `/metrics`.
+
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::filter::LevelFilter;
+
+static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Bounds of every histogram of seconds, from a fraction of a commit to a stalled store.
+const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log and the metrics of this process. Only a `main` calls it.
+pub fn start(format: LogFormat, level: LevelFilter) {
+    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    METRICS.get_or_init(install);
+}
+
+/// All metrics in the Prometheus text format; empty where telemetry was not started.
+pub fn metrics() -> String {
+    METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Keeps the histograms small; to be called every few seconds.
+pub fn upkeep() {
+    if let Some(Some(handle)) = METRICS.get() {
+        handle.run_upkeep();
+    }
+}
+
+fn install() -> Option<PrometheusHandle> {
+    let builder =
+        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+    match builder.map(PrometheusBuilder::install_recorder) {
+        Ok(Ok(handle)) => Some(handle),
+        Ok(Err(error)) | Err(error) => {
+            tracing::warn!(%error, "metrics are off");
+            None
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the gates hand to the workers, checked again at the far end: a queue may hold what no gate wrote.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Interval, Millis, ServerId, Snapshot, liveness, wire::v1};
+
+/// The one version there is.
+const VERSION: u32 = 1;
+
+/// A unit of work for a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "v1::Message", into = "v1::Message")]
+pub enum Message {
+    /// What agents sent.
+    Snapshots(Vec<Record>),
+    /// That a gate is open.
+    Tick(Tick),
+}
+
+/// A snapshot and what the gate knows about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Who sent it, by its credential.
+    pub server: ServerId,
+    /// Generation of that credential.
+    pub generation: u32,
+    /// The gate's clock at arrival.
+    pub received_at: Millis,
+    /// How often this server reports.
+    pub interval: Interval,
+    /// What it sent.
+    pub snapshot: Snapshot,
+}
+
+/// A gate says that it is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tick {
+    /// Which gate: a name that is unique to the running process.
+    pub gate: String,
+    /// The gate's clock.
+    pub at: Millis,
+    /// Since when its ticks were confirmed without a gap.
+    pub open_since: Millis,
+}
+
+/// Why a message is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// Written by a later release.
+    #[error("version {0} is not known here; upgrade the workers first")]
+    Version(u32),
+    /// A record that no gate writes.
+    #[error("record {index}: {reason}")]
+    Record {
+        /// Position in the message, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Record {
+    /// The moment from which, as far as this record tells, its server counts as silent.
+    pub fn silent_at(&self) -> Millis {
+        liveness::silent_at(self.received_at, self.interval)
+    }
+}
+
+impl Message {
+    /// The smallest gate time in it; `None` for an empty one.
+    pub fn oldest(&self) -> Option<Millis> {
+        match self {
+            Self::Snapshots(records) => records.iter().map(|record| record.received_at).min(),
+            Self::Tick(tick) => Some(tick.at),
+        }
+    }
+
+    /// The greatest gate time in it; `None` for an empty one.
+    pub fn newest(&self) -> Option<Millis> {
+        match self {
+            Self::Snapshots(records) => records.iter().map(|record| record.received_at).max(),
+            Self::Tick(tick) => Some(tick.at),
+        }
+    }
+}
+
+impl TryFrom<v1::Message> for Message {
+    type Error = BadMessage;
+
+    fn try_from(message: v1::Message) -> Result<Self, BadMessage> {
+        let (v1::Message::Snapshots { version, .. } | v1::Message::Tick { version, .. }) = &message;
+        if *version != VERSION {
+            return Err(BadMessage::Version(*version));
+        }
+        match message {
+            v1::Message::Tick { gate, at, open_since, .. } => Ok(Self::Tick(Tick { gate, at, open_since })),
+            v1::Message::Snapshots { records, .. } => {
+                let mut checked = Vec::with_capacity(records.len());
+                for (index, record) in records.into_iter().enumerate() {
+                    checked.push(check(record).map_err(|reason| BadMessage::Record { index, reason })?);
+                }
+                Ok(Self::Snapshots(checked))
+            }
+        }
+    }
+}
+
+fn check(record: v1::Record) -> Result<Record, String> {
+    let interval = Interval::try_from(record.interval_ms).map_err(|error| error.to_string())?;
+    Ok(Record {
+        server: record.server_id.parse().map_err(|error| format!("server_id: {error}"))?,
+        generation: record.generation,
+        received_at: record.received_at,
+        interval,
+        snapshot: Snapshot::check(record.snapshot, interval).map_err(|fault| fault.to_string())?,
+    })
+}
+
+impl From<Message> for v1::Message {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Tick(Tick { gate, at, open_since }) => {
+                Self::Tick { version: VERSION, gate, at, open_since }
+            }
+            Message::Snapshots(records) => {
+                Self::Snapshots { version: VERSION, records: records.into_iter().map(Into::into).collect() }
+            }
+        }
+    }
+}
+
+impl From<Record> for v1::Record {
+    fn from(record: Record) -> Self {
+        Self {
+            server_id: record.server.to_string(),
+            generation: record.generation,
+            received_at: record.received_at,
+            interval_ms: record.interval.millis(),
+            snapshot: record.snapshot.as_wire().clone(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a role may do.
+
+use std::{fmt, str::FromStr};
+
+/// One permission. A role is a set of them; a route asks for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Read servers, their snapshots, status and uptime.
+    ServerRead,
+    /// Change, pause, revoke and delete servers.
+    ServerWrite,
+    /// Read users and roles.
+    UserRead,
+    /// Change users and roles.
+    UserWrite,
+    /// Read reports and schedules.
+    ReportRead,
+    /// Ask for reports and change schedules.
+    ReportWrite,
+    /// Make, list and revoke enrolment tokens.
+    AgentEnroll,
+    /// Read the audit log.
+    AuditRead,
+}
+
+/// A text that is no scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such scope")]
+pub struct BadScope;
+
+impl Scope {
+    /// Every scope there is.
+    pub const ALL: [Self; 8] = [
+        Self::ServerRead,
+        Self::ServerWrite,
+        Self::UserRead,
+        Self::UserWrite,
+        Self::ReportRead,
+        Self::ReportWrite,
+        Self::AgentEnroll,
+        Self::AuditRead,
+    ];
+
+    /// As the interface spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerRead => "server:read",
+            Self::ServerWrite => "server:write",
+            Self::UserRead => "user:read",
+            Self::UserWrite => "user:write",
+            Self::ReportRead => "report:read",
+            Self::ReportWrite => "report:write",
+            Self::AgentEnroll => "agent:enroll",
+            Self::AuditRead => "audit:read",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = BadScope;
+
+    fn from_str(text: &str) -> Result<Self, BadScope> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(BadScope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scope_reads_back() {
+        for scope in Scope::ALL {
+            assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+        assert_eq!("server:*".parse::<Scope>(), Err(BadScope));
+    }
+}

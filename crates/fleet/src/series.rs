@@ -1,0 +1,192 @@
+//! The figures of a snapshot that charts show over time, and their reduction to points.
+
+use serde::Serialize;
+
+use crate::{Millis, Snapshot};
+
+/// Most points of one answer.
+pub const MAX_POINTS: u32 = 1_000;
+
+macro_rules! series {
+    ($($(#[$doc:meta])* $name:ident: $figure:expr;)*) => {
+        /// What a chart can show of one snapshot; `None` where the host did not tell.
+        #[derive(Debug, Clone, Copy, Default, PartialEq)]
+        pub struct Figures {
+            $($(#[$doc])* pub $name: Option<f64>,)*
+        }
+
+        impl Figures {
+            /// The figures of this snapshot.
+            pub fn of(snapshot: &Snapshot) -> Self {
+                Self { $($name: ($figure)(snapshot),)* }
+            }
+        }
+
+        /// One bucket of a range.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+        pub struct Point {
+            /// The bucket's start.
+            pub at: Millis,
+            /// Snapshots in it.
+            pub count: u64,
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<Extent>,)*
+        }
+
+        #[derive(Default)]
+        struct Sums {
+            count: u64,
+            $($name: Sum,)*
+        }
+
+        impl Sums {
+            fn add(&mut self, figures: &Figures) {
+                self.count += 1;
+                $(self.$name.add(figures.$name);)*
+            }
+
+            fn point(&self, at: Millis) -> Point {
+                Point { at, count: self.count, $($name: self.$name.extent(),)* }
+            }
+        }
+    };
+}
+
+series! {
+    /// Processor use in percent.
+    cpu: |s: &Snapshot| s.as_wire().cpu.as_ref()?.total.map(f64::from);
+    /// Percent of the time in which processors waited for disks.
+    iowait: |s: &Snapshot| s.as_wire().cpu.as_ref()?.iowait.map(f64::from);
+    /// Load average over one minute.
+    load: |s: &Snapshot| s.as_wire().load.map(|load| f64::from(load[0]));
+    /// Memory in use, in bytes.
+    memory: |s: &Snapshot| s.as_wire().memory.as_ref()?.used.map(|bytes| bytes as f64);
+    /// Swap in use, in bytes.
+    swap: |s: &Snapshot| s.as_wire().memory.as_ref()?.swap_used.map(|bytes| bytes as f64);
+    /// Bytes in use on all disks.
+    disk_used: |s: &Snapshot| total(s.as_wire().disks.iter().map(|disk| disk.used));
+    /// Bytes per second read from all disks.
+    disk_read: |s: &Snapshot| total(s.as_wire().disks.iter().map(|disk| disk.read));
+    /// Bytes per second written to all disks.
+    disk_written: |s: &Snapshot| total(s.as_wire().disks.iter().map(|disk| disk.written));
+    /// Bytes per second received on all interfaces.
+    received: |s: &Snapshot| total(s.as_wire().networks.iter().map(|network| network.received));
+    /// Bytes per second sent on all interfaces.
+    sent: |s: &Snapshot| total(s.as_wire().networks.iter().map(|network| network.sent));
+    /// The hottest sensor, in degrees Celsius.
+    temperature: |s: &Snapshot| {
+        s.as_wire().temperatures.iter().filter_map(|sensor| sensor.celsius.map(f64::from)).reduce(f64::max)
+    };
+}
+
+/// Mean and greatest value of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Extent {
+    /// Mean of the samples.
+    pub avg: f64,
+    /// Greatest of them.
+    pub max: f64,
+}
+
+/// Reduces samples to equal buckets.
+pub struct Reduction {
+    from: Millis,
+    to: Millis,
+    buckets: Vec<Sums>,
+}
+
+impl Reduction {
+    /// `[from, to)` in `points` equal buckets; `points` is held within 1 to [`MAX_POINTS`].
+    pub fn new(from: Millis, to: Millis, points: u32) -> Self {
+        let points = points.clamp(1, MAX_POINTS);
+        Self { from, to, buckets: (0..points).map(|_| Sums::default()).collect() }
+    }
+
+    /// Takes one sample; one outside the range is left out.
+    pub fn add(&mut self, sampled_at: Millis, figures: &Figures) {
+        if sampled_at < self.from || sampled_at >= self.to {
+            return;
+        }
+        let offset = i128::from(sampled_at - self.from);
+        let bucket = offset * self.buckets.len() as i128 / i128::from(self.to - self.from);
+        if let Some(sums) = usize::try_from(bucket).ok().and_then(|bucket| self.buckets.get_mut(bucket)) {
+            sums.add(figures);
+        }
+    }
+
+    /// The points in order, empty ones left out.
+    pub fn points(&self) -> Vec<Point> {
+        let n = self.buckets.len() as i128;
+        let start = |bucket: usize| {
+            // The first millisecond that `add` puts into this bucket.
+            let offset = (bucket as i128 * i128::from(self.to - self.from) + n - 1) / n;
+            self.from + Millis::try_from(offset).unwrap_or(0)
+        };
+        let filled = self.buckets.iter().enumerate().filter(|(_, sums)| sums.count > 0);
+        filled.map(|(bucket, sums)| sums.point(start(bucket))).collect()
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    count: u64,
+    sum: f64,
+    max: f64,
+}
+
+impl Sum {
+    fn add(&mut self, value: Option<f64>) {
+        let Some(value) = value else { return };
+        self.max = if self.count == 0 { value } else { self.max.max(value) };
+        self.sum += value;
+        self.count += 1;
+    }
+
+    fn extent(&self) -> Option<Extent> {
+        (self.count > 0).then(|| Extent { avg: self.sum / self.count as f64, max: self.max })
+    }
+}
+
+/// The sum of what is told; `None` when nothing is.
+fn total(bytes: impl Iterator<Item = Option<u64>>) -> Option<f64> {
+    bytes.flatten().map(|bytes| bytes as f64).reduce(|sum, bytes| sum + bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cpu(value: f64) -> Figures {
+        Figures { cpu: Some(value), ..Figures::default() }
+    }
+
+    #[test]
+    fn a_point_has_mean_and_maximum_and_its_buckets_start() {
+        let mut reduction = Reduction::new(1_000, 4_000, 3);
+        for (at, value) in [(999, 99.0), (1_000, 1.0), (1_999, 3.0), (3_999, 7.0), (4_000, 99.0)] {
+            reduction.add(at, &cpu(value));
+        }
+        let points = reduction.points();
+        assert_eq!(points.iter().map(|p| (p.at, p.count)).collect::<Vec<_>>(), [(1_000, 2), (3_000, 1)]);
+        assert_eq!(points[0].cpu, Some(Extent { avg: 2.0, max: 3.0 }));
+        assert_eq!(points[0].memory, None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_sample_of_the_range_is_in_the_last_bucket_that_starts_by_then(
+            from in 0i64..1_000_000_000_000, length in 1i64..10_000_000_000, points in 1u32..=1_000, share in 0.0f64..1.0
+        ) {
+            let at = from + ((length - 1) as f64 * share) as i64;
+            let mut reduction = Reduction::new(from, from + length, points);
+            reduction.add(at, &cpu(1.0));
+            let got = reduction.points();
+            prop_assert_eq!(got.len(), 1);
+            prop_assert!(got[0].at <= at);
+            let mut earlier = Reduction::new(from, from + length, points);
+            earlier.add(got[0].at, &cpu(1.0));
+            prop_assert_eq!(earlier.points()[0].at, got[0].at);
+        }
+    }
+}

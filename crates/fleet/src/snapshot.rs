@@ -1,0 +1,269 @@
+//! A snapshot that was checked: within the bounds of the interface, its texts made printable.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Millis,
+    text::{self, BadText},
+    wire::v1,
+};
+
+/// Most snapshots in one request.
+pub const MAX_SNAPSHOTS: usize = 240;
+/// Most disks in one snapshot.
+pub const MAX_DISKS: usize = 64;
+/// Most network interfaces in one snapshot.
+pub const MAX_NETWORKS: usize = 64;
+/// Most cores in one snapshot.
+pub const MAX_CORES: usize = 1_024;
+/// Most temperatures in one snapshot.
+pub const MAX_TEMPERATURES: usize = 128;
+/// Latest time that is taken for one: the end of the year 9999.
+pub const MAX_TIME: Millis = 253_402_300_799_999;
+/// Highest load average that is believed.
+const MAX_LOAD: f32 = 1e6;
+/// Coldest and hottest sensor that is believed.
+const CELSIUS: std::ops::RangeInclusive<f32> = -273.15..=10_000.0;
+
+/// How often a server reports: 1 s to 1 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Millis", into = "Millis")]
+pub struct Interval(Millis);
+
+/// An interval out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interval_ms must be {} to {}", Interval::MIN, Interval::MAX)]
+pub struct BadInterval;
+
+/// What is wrong with a snapshot: the field and the reason, for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {reason}")]
+pub struct Fault {
+    field: &'static str,
+    reason: String,
+}
+
+/// A checked sample of one server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Snapshot(v1::Snapshot);
+
+impl Interval {
+    /// 30 s, unless set.
+    pub const DEFAULT: Self = Self(30_000);
+    const MIN: Millis = 1_000;
+    const MAX: Millis = 3_600_000;
+
+    /// In milliseconds.
+    pub const fn millis(self) -> Millis {
+        self.0
+    }
+}
+
+impl TryFrom<Millis> for Interval {
+    type Error = BadInterval;
+
+    fn try_from(millis: Millis) -> Result<Self, BadInterval> {
+        if (Self::MIN..=Self::MAX).contains(&millis) { Ok(Self(millis)) } else { Err(BadInterval) }
+    }
+}
+
+impl From<Interval> for Millis {
+    fn from(interval: Interval) -> Self {
+        interval.0
+    }
+}
+
+impl Snapshot {
+    /// Checks the bounds of the interface and makes every text printable. Checking what was checked changes nothing.
+    pub fn check(mut raw: v1::Snapshot, interval: Interval) -> Result<Self, Fault> {
+        within("sampled_at", raw.sampled_at, 0..=MAX_TIME)?;
+        within("covers_ms", raw.covers_ms, 0..=2 * interval.millis())?;
+        if let Some(host) = &mut raw.host {
+            check_host(host)?;
+        }
+        if let Some(cpu) = &raw.cpu {
+            check_cpu(cpu)?;
+        }
+        for load in raw.load.iter().flatten() {
+            within("load", *load, 0.0..=MAX_LOAD)?;
+        }
+        if let Some(memory) = &raw.memory {
+            let v1::Memory { total, used, available, swap_total, swap_used } = memory;
+            for bytes in [total, used, available, swap_total, swap_used] {
+                check_bytes("memory", *bytes)?;
+            }
+        }
+        check_disks(&mut raw.disks)?;
+        check_networks(&mut raw.networks)?;
+        at_most("temperatures", raw.temperatures.len(), MAX_TEMPERATURES)?;
+        for sensor in &mut raw.temperatures {
+            check_text("temperatures.name", &mut sensor.name)?;
+            sensor.celsius.map_or(Ok(()), |celsius| within("temperatures.celsius", celsius, CELSIUS))?;
+        }
+        if let Some(agent) = &raw.agent {
+            let v1::Agent { skew_ms: _, spooled, dropped, set_aside, cut } = agent;
+            for count in [spooled, dropped, set_aside, cut] {
+                check_bytes("agent", *count)?;
+            }
+        }
+        Ok(Self(raw))
+    }
+
+    /// The agent's clock.
+    pub fn sampled_at(&self) -> Millis {
+        self.0.sampled_at
+    }
+
+    /// How much time before `sampled_at` it vouches for.
+    pub fn covers(&self) -> Millis {
+        self.0.covers_ms
+    }
+
+    /// The start of what it vouches for.
+    pub fn from(&self) -> Millis {
+        self.0.sampled_at - self.0.covers_ms
+    }
+
+    /// Everything else, in the shape in which it came.
+    pub fn as_wire(&self) -> &v1::Snapshot {
+        &self.0
+    }
+}
+
+fn check_host(host: &mut v1::Host) -> Result<(), Fault> {
+    let v1::Host { hostname, os, kernel, arch, cpu_model, boot_at, agent_version } = host;
+    check_text("host.hostname", hostname)?;
+    check_text("host.os", os)?;
+    check_text("host.kernel", kernel)?;
+    check_text("host.arch", arch)?;
+    check_text("host.cpu_model", cpu_model)?;
+    check_text("host.agent_version", agent_version)?;
+    boot_at.map_or(Ok(()), |at| within("host.boot_at", at, 0..=MAX_TIME))
+}
+
+fn check_cpu(cpu: &v1::Cpu) -> Result<(), Fault> {
+    let v1::Cpu { total, user, system, iowait, steal, cores } = cpu;
+    at_most("cpu.cores", cores.len(), MAX_CORES)?;
+    for share in [total, user, system, iowait, steal].into_iter().flatten().chain(cores) {
+        within("cpu", *share, 0.0..=100.0)?;
+    }
+    Ok(())
+}
+
+fn check_disks(disks: &mut [v1::Disk]) -> Result<(), Fault> {
+    at_most("disks", disks.len(), MAX_DISKS)?;
+    for disk in disks {
+        let v1::Disk { mount, device, filesystem, total, used, read, written } = disk;
+        check_text("disks.mount", mount)?;
+        check_text("disks.device", device)?;
+        check_text("disks.filesystem", filesystem)?;
+        for bytes in [total, used, read, written] {
+            check_bytes("disks", *bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_networks(networks: &mut [v1::Network]) -> Result<(), Fault> {
+    at_most("networks", networks.len(), MAX_NETWORKS)?;
+    for network in networks {
+        let v1::Network { name, received, sent } = network;
+        check_text("networks.name", name)?;
+        for bytes in [received, sent] {
+            check_bytes("networks", *bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_text(field: &'static str, text: &mut Option<String>) -> Result<(), Fault> {
+    let Some(text) = text else { return Ok(()) };
+    text::clean(text).map_err(|bad: BadText| Fault { field, reason: bad.to_string() })
+}
+
+/// Stores count in signed 64 bits.
+fn check_bytes(field: &'static str, bytes: Option<u64>) -> Result<(), Fault> {
+    match bytes {
+        Some(bytes) if i64::try_from(bytes).is_err() => {
+            Err(Fault { field, reason: format!("must be at most {}", i64::MAX) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), Fault> {
+    if count <= most {
+        Ok(())
+    } else {
+        Err(Fault { field, reason: format!("has {count} entries, at most {most}") })
+    }
+}
+
+/// Also refuses NaN and the infinity that a huge number becomes.
+fn within<T: PartialOrd + std::fmt::Display>(
+    field: &'static str,
+    value: T,
+    bounds: std::ops::RangeInclusive<T>,
+) -> Result<(), Fault> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    Err(Fault { field, reason: format!("must be {} to {}", bounds.start(), bounds.end()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: serde_json::Value) -> Result<Snapshot, String> {
+        let raw = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        Snapshot::check(raw, Interval::DEFAULT).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn two_numbers_are_a_snapshot() {
+        let snapshot = check(serde_json::json!({"sampled_at": 60_000, "covers_ms": 30_000})).unwrap();
+        assert_eq!((snapshot.from(), snapshot.sampled_at()), (30_000, 60_000));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named() {
+        let cases = [
+            (serde_json::json!({"sampled_at": -1, "covers_ms": 0}), "sampled_at"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": -1}), "covers_ms"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": 60_001}), "covers_ms"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": 0, "cpu": {"total": 100.1}}), "cpu"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": 0, "cpu": {"total": 1e300}}), "cpu"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": 0, "load": [0, -1, 0]}), "load"),
+            (serde_json::json!({"sampled_at": 1, "covers_ms": 0, "memory": {"used": u64::MAX}}), "memory"),
+            (
+                serde_json::json!({"sampled_at": 1, "covers_ms": 0, "disks": vec![serde_json::json!({}); 65]}),
+                "disks",
+            ),
+            (
+                serde_json::json!({"sampled_at": 1, "covers_ms": 0, "host": {"os": "a\0"}}),
+                "host.os contains NUL",
+            ),
+            (
+                serde_json::json!({"sampled_at": 1, "covers_ms": 0, "networks": [{"name": "n".repeat(257)}]}),
+                "networks.name",
+            ),
+            (
+                serde_json::json!({"sampled_at": 1, "covers_ms": 0, "temperatures": [{"celsius": -300}]}),
+                "celsius",
+            ),
+        ];
+        for (json, part) in cases {
+            let fault = check(json.clone()).unwrap_err();
+            assert!(fault.contains(part), "{json}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_serializes_as_it_came() {
+        let json =
+            serde_json::json!({"sampled_at": 1, "covers_ms": 0, "cpu": {"total": 12.5, "cores": [1.5]}});
+        assert_eq!(serde_json::to_value(check(json.clone()).unwrap()).unwrap(), json);
+    }
+}

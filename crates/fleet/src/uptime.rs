@@ -1,0 +1,166 @@
+//! Uptime: the time for which snapshots vouch, divided by the time for which they were expected to.
+
+use serde::Serialize;
+
+use crate::Millis;
+
+/// A piece of time `(from, to]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Its start, not in it.
+    pub from: Millis,
+    /// Its end, in it.
+    pub to: Millis,
+}
+
+/// What bounds the time in which a server was expected to be covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected<'a> {
+    /// Start of the range that was asked for.
+    pub from: Millis,
+    /// End of that range.
+    pub to: Millis,
+    /// When the server enrolled.
+    pub enrolled_at: Millis,
+    /// Midnight from which raw snapshots are kept.
+    pub oldest_retained: Millis,
+    /// Start of the server's oldest snapshot.
+    pub oldest_start: Option<Millis>,
+    /// Its newest `sampled_at`.
+    pub newest: Option<Millis>,
+    /// The watermark, if the server is down.
+    pub down_at: Option<Millis>,
+    /// When it was paused, as half-open ranges in any order.
+    pub pauses: &'a [(Millis, Millis)],
+}
+
+/// An uptime figure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Uptime {
+    /// Time for which snapshots vouch, at most `expected_ms`.
+    pub covered_ms: Millis,
+    /// Time for which they were expected to.
+    pub expected_ms: Millis,
+    /// `covered_ms / expected_ms`, 0 to 1; `None` where nothing was expected.
+    pub uptime: Option<f64>,
+}
+
+impl Piece {
+    /// Its length.
+    pub fn length(&self) -> Millis {
+        self.to - self.from
+    }
+
+    /// How much of it the snapshot that vouches for `(from, to]` covers. The sum over all snapshots is
+    /// `F(b) − F(a)` of the contract.
+    pub fn overlap(&self, from: Millis, to: Millis) -> Millis {
+        (self.to.min(to) - self.from.max(from)).max(0)
+    }
+}
+
+impl Expected<'_> {
+    /// E: `[max(from, since, oldest retained), end)` minus pauses, as pieces in order. Empty where nothing is expected.
+    ///
+    /// `since` is the earlier of the enrolment and the start of the oldest snapshot. `end` is the watermark for a
+    /// server that is down, else its newest sample: what comes after that is not known yet.
+    pub fn pieces(&self) -> Vec<Piece> {
+        let since = self.oldest_start.map_or(self.enrolled_at, |start| start.min(self.enrolled_at));
+        let mut from = self.from.max(since).max(self.oldest_retained);
+        let end = self.to.min(self.down_at.or(self.newest).unwrap_or(from));
+        let mut pauses = self.pauses.to_vec();
+        pauses.sort_unstable();
+        let mut pieces = Vec::new();
+        for (paused, resumed) in pauses {
+            let to = paused.min(end);
+            if from < to {
+                pieces.push(Piece { from, to });
+            }
+            from = from.max(resumed);
+        }
+        if from < end {
+            pieces.push(Piece { from, to: end });
+        }
+        pieces
+    }
+}
+
+impl Uptime {
+    /// The figure for these sums; covered is capped at expected.
+    pub fn new(covered_ms: Millis, expected_ms: Millis) -> Self {
+        if expected_ms <= 0 {
+            return Self { covered_ms: 0, expected_ms: 0, uptime: None };
+        }
+        let covered_ms = covered_ms.clamp(0, expected_ms);
+        Self { covered_ms, expected_ms, uptime: Some(covered_ms as f64 / expected_ms as f64) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expected(from: Millis, to: Millis) -> Expected<'static> {
+        Expected {
+            from,
+            to,
+            enrolled_at: 0,
+            oldest_retained: 0,
+            oldest_start: Some(0),
+            newest: Some(1_000),
+            down_at: None,
+            pauses: &[],
+        }
+    }
+
+    #[test]
+    fn the_future_is_not_expected() {
+        assert_eq!(expected(500, 5_000).pieces(), [Piece { from: 500, to: 1_000 }]);
+        assert_eq!(expected(1_000, 5_000).pieces(), []);
+    }
+
+    #[test]
+    fn a_server_that_is_down_is_expected_up_to_the_watermark() {
+        let down = Expected { down_at: Some(3_000), ..expected(500, 5_000) };
+        assert_eq!(down.pieces(), [Piece { from: 500, to: 3_000 }]);
+    }
+
+    #[test]
+    fn nothing_is_expected_before_enrolment_unless_history_was_brought_along() {
+        let fresh = Expected { enrolled_at: 700, oldest_start: None, ..expected(0, 1_000) };
+        assert_eq!(fresh.pieces(), [Piece { from: 700, to: 1_000 }]);
+        let brought = Expected { oldest_start: Some(200), ..fresh };
+        assert_eq!(brought.pieces(), [Piece { from: 200, to: 1_000 }]);
+        let never_heard = Expected { newest: None, oldest_start: None, ..fresh };
+        assert_eq!(never_heard.pieces(), []);
+    }
+
+    #[test]
+    fn an_empty_expectation_has_no_figure() {
+        assert_eq!(Uptime::new(5, 0), Uptime { covered_ms: 0, expected_ms: 0, uptime: None });
+        assert_eq!(Uptime::new(7, 5).uptime, Some(1.0));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_the_moments_that_brute_force_finds(
+            from in 0i64..100, to in 0i64..100, enrolled_at in 0i64..100, oldest_retained in 0i64..50,
+            oldest_start in proptest::option::of(0i64..100), newest in proptest::option::of(0i64..120),
+            down_at in proptest::option::of(0i64..120),
+            pauses in proptest::collection::vec((0i64..100, 0i64..40), 0..4),
+        ) {
+            let pauses: Vec<_> = pauses.into_iter().map(|(at, length)| (at, at + length)).collect();
+            let asked = Expected { from, to, enrolled_at, oldest_retained, oldest_start, newest, down_at, pauses: &pauses };
+            let since = oldest_start.unwrap_or(enrolled_at).min(enrolled_at);
+            let end = down_at.or(newest).unwrap_or(0).min(to);
+            // The moment m stands for the unit of time (m, m + 1].
+            let wanted: Vec<i64> = (0..200)
+                .filter(|m| *m >= from && *m >= since && *m >= oldest_retained && *m < end)
+                .filter(|m| !pauses.iter().any(|(a, b)| a <= m && m < b))
+                .collect();
+            let got: Vec<i64> = asked.pieces().iter().flat_map(|piece| piece.from..piece.to).collect();
+            prop_assert_eq!(got, wanted);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What crosses a process boundary, by version. Shapes only grow: a field is added, never changed.
+
+pub mod v1;

@@ -1,0 +1,40 @@
+//! For tests alone: waiting for a condition, an HTTP client, and a proxy that breaks the network.
+#![warn(missing_docs)]
+
+mod proxy;
+
+use std::{
+    pin::pin,
+    sync::Once,
+    time::{Duration, Instant},
+};
+
+pub use proxy::Proxy;
+pub use tempfile::{TempDir, tempdir};
+
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `holds` answers true; fails the test, naming `what` it waited for, if it never does.
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
+    let begun = Instant::now();
+    loop {
+        if pin!(holds()).await {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// An HTTP client that follows no redirect and gives up after 30 s.
+///
+/// # Panics
+/// When the client cannot be built, which fails the test.
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+pub fn http() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+    client.build().expect("an HTTP client")
+}

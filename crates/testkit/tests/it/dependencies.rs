@@ -1,0 +1,91 @@
+//! Who may depend on whom. The table of ARCHITECTURE.md, held against what cargo says.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Each of our crates and which of ours it may use. A crate that is not listed may not exist.
+const OURS: [(&str, &[&str]); 13] = [
+    ("fleet", &[]),
+    ("queue", &[]),
+    ("chassis", &[]),
+    ("testkit", &[]),
+    ("registry", &["fleet"]),
+    ("history", &["fleet"]),
+    ("cache", &["fleet"]),
+    ("rollcall-agent", &["fleet"]),
+    ("healthcheck-server", &["fleet", "chassis", "queue", "cache"]),
+    ("healthcheck-worker", &["fleet", "chassis", "queue", "registry", "history", "cache"]),
+    ("server-management", &["fleet", "chassis", "queue", "registry", "history", "cache"]),
+    ("standalone", &ALL),
+    ("bench", &ALL),
+];
+
+const ALL: [&str; 11] = [
+    "fleet",
+    "queue",
+    "chassis",
+    "registry",
+    "history",
+    "cache",
+    "rollcall-agent",
+    "healthcheck-server",
+    "healthcheck-worker",
+    "server-management",
+    "standalone",
+];
+
+/// Outside crates that have one home, so that what is known about them is known in one place.
+const HOMES: [(&str, &[&str]); 7] = [
+    ("lapin", &["queue"]),
+    ("sqlx", &["registry", "history"]),
+    ("elasticsearch", &["history"]),
+    ("redis", &["cache"]),
+    ("lettre", &["mail"]),
+    ("sysinfo", &["rollcall-agent"]),
+    ("async-trait", &[]),
+];
+
+/// Crates that may use what they like.
+const FREE: [&str; 1] = ["bench"];
+
+fn metadata() -> Metadata {
+    MetadataCommand::new().no_deps().other_options(["--locked".to_owned()]).exec().unwrap()
+}
+
+/// Every dependency that is not for tests alone, as (crate, what it uses).
+fn dependencies() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for package in metadata().packages {
+        for dependency in &package.dependencies {
+            if dependency.kind != DependencyKind::Development {
+                all.push((package.name.to_string(), dependency.name.clone()));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn each_crate_uses_only_what_the_table_allows() {
+    for package in metadata().packages {
+        assert!(
+            OURS.iter().any(|(name, _)| *name == package.name.as_str()),
+            "{} is not in the table",
+            package.name
+        );
+    }
+    for (user, used) in dependencies() {
+        let ours = OURS.iter().any(|(name, _)| *name == used);
+        let allowed = OURS.iter().any(|(name, may)| *name == user && may.contains(&used.as_str()));
+        assert!(!ours || allowed, "{user} may not use {used}");
+    }
+}
+
+#[test]
+fn each_outside_crate_stays_in_its_home() {
+    for (user, used) in dependencies() {
+        if let Some((_, homes)) = HOMES.iter().find(|(name, _)| *name == used) {
+            let at_home = homes.contains(&user.as_str()) || FREE.contains(&user.as_str());
+            assert!(at_home, "{used} lives in {homes:?}, not in {user}");
+        }
+    }
+}

@@ -50,7 +50,7 @@ pub struct Snapshot {
 }
 
 /// Facts about a host, which change rarely.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Host {
     /// The name that the host gives itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

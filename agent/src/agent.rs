@@ -1,0 +1,387 @@
+//! The loop: sample when it is due, attempt at once, back-fill in between.
+
+use std::time::{Duration, Instant};
+
+use fleet::{Millis, wire::v1};
+use serde_json::value::RawValue;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AgentError, GRACE,
+    backoff::{Backoff, LONGEST, jitter},
+    clock::{Clocks, Reading, millis},
+    covers::covers,
+    enrol::enrol,
+    gate::{Gates, client},
+    sample::Sampler,
+    settings::Settings,
+    spool::{Bounds, Dropped, Held, Pack, Spool},
+    state::{Moment, State, Store},
+};
+
+/// Between two packs of back-fill; a gate takes 20 requests a second of one agent.
+const BETWEEN_PACKS: Duration = Duration::from_millis(100);
+/// With less time than this before the next sample, back-fill waits.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// Most snapshots and bytes of a pack, before gzip: far below what a gate takes, as it is held in memory.
+const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 512 * 1024);
+/// What every sample's JSON begins with.
+const NO_STAMPS: &str = "{\"sampled_at\":0,\"covers_ms\":0";
+
+/// One agent at work.
+pub(crate) struct Agent {
+    pub settings: Settings,
+    pub store: Store,
+    pub spool: Spool,
+    pub clocks: Clocks,
+    pub sampler: Sampler,
+    pub gates: Gates,
+    /// Greatest `sampled_at` that counts: taken, or held.
+    pub highest: Option<Millis>,
+    /// When the sample before this one was taken, if this run took it.
+    previous: Option<Instant>,
+    backoff: Backoff,
+    backfill_at: Instant,
+    /// Whether the last live attempt succeeded; `None` before the first.
+    reached: Option<bool>,
+    disk_full: bool,
+    /// What was said last of a snapshot that was set aside.
+    pub told_aside: String,
+}
+
+/// What became of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing of the pack is held any longer.
+    Done,
+    /// Something is held, and may be tried again later.
+    Kept { why: String, wait: Option<Duration> },
+    /// The stamps of what is held were mended: try again at once.
+    Restamped,
+}
+
+/// Runs an agent until `shutdown`, then finishes the attempt in hand, for at most 2 s. Nothing is lost when it is killed.
+///
+/// # Errors
+/// Only such as a person has to mend, before the first sample. Later on whatever fails is told in the log and tried again.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let mut store = Store::open(&settings.state_dir)?;
+    let urls = settings.urls.iter().chain([&settings.enrol_url]);
+    let client = client(urls.map(String::as_str))?;
+    let spool_dir = settings.state_dir.join("spool");
+    let spool = Spool::open(&spool_dir, Bounds::default())
+        .map_err(|source| AgentError::StateDir { dir: spool_dir, source })?;
+    let work = async {
+        enrol(&settings, &mut store, &client, &shutdown).await?;
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        let gates = Gates::new(client, settings.urls.clone(), settings.interval_duration() * 5);
+        Agent::new(settings, store, spool, gates).work(&shutdown).await;
+        Ok(())
+    };
+    let grace = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        result = work => result,
+        () = grace => Ok(()),
+    }
+}
+
+impl Agent {
+    fn new(settings: Settings, mut store: Store, mut spool: Spool, gates: Gates) -> Self {
+        let clocks = Clocks::new(settings.clock.clone(), store.state.anchor.clone());
+        if let Some(last) = spool.take_last() {
+            let newer = Moment { boot: last.boot, up: last.up, at: last.at };
+            if store.state.last.as_ref().is_none_or(|last| last.boot != newer.boot || last.up < newer.up) {
+                store.state.last = Some(newer);
+            }
+        }
+        let interval = settings.interval_duration();
+        tracing::info!(
+            server_id = store.state.server_id,
+            urls = settings.urls.join(","),
+            interval_s = interval.as_secs(),
+            held = spool.len(),
+            "the agent starts"
+        );
+        store.state.interval_ms = settings.interval.millis();
+        Self {
+            highest: store.state.highest.max(spool.newest()),
+            settings,
+            store,
+            spool,
+            clocks,
+            sampler: Sampler::new(),
+            gates,
+            previous: None,
+            backoff: Backoff::new(interval),
+            backfill_at: Instant::now() + jitter(interval, crate::random()),
+            reached: None,
+            disk_full: false,
+            told_aside: String::new(),
+        }
+    }
+
+    async fn work(mut self, shutdown: &CancellationToken) {
+        let interval = self.settings.interval_duration();
+        let mut due = Instant::now();
+        let mut first = true;
+        while self.until(due, shutdown).await {
+            self.beat().await;
+            if shutdown.is_cancelled() {
+                return;
+            }
+            due += if first { self.until_phase() } else { interval };
+            first = false;
+            // What was missed stays missed: one late sample vouches for up to two intervals.
+            while due <= Instant::now() {
+                due += interval;
+            }
+        }
+    }
+
+    /// Back-fills until the next sample is due. `false`: shut down.
+    async fn until(&mut self, due: Instant, shutdown: &CancellationToken) -> bool {
+        loop {
+            let none = self.spool.is_empty() || self.backfill_at + SHORTEST > due;
+            let wake = if none { due } else { self.backfill_at };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return false,
+                () = sleep_until(wake.into()) => {}
+            }
+            if Instant::now() >= due {
+                return true;
+            }
+            self.back_fill(due).await;
+        }
+    }
+
+    /// One sample and its attempt, whatever the back-off.
+    async fn beat(&mut self) {
+        let (held, certain) = self.sample();
+        self.highest = self.highest.max(Some(held.at));
+        let (start, dropped) = self.spool.append(held.clone(), certain);
+        self.count(dropped);
+        let pack = Pack { start, held: vec![held] };
+        let timeout = self.timeout();
+        let mut end = self.settle(pack, timeout).await;
+        if end == End::Restamped {
+            end = match self.spool.pack(1, PACK.1) {
+                Ok(Some(pack)) => self.settle(pack, timeout).await,
+                _ => End::Done,
+            };
+        }
+        self.conclude(end);
+    }
+
+    async fn back_fill(&mut self, due: Instant) {
+        let left = due.saturating_duration_since(Instant::now());
+        let pack = self.spool.pack(PACK.0, PACK.1).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read what is held");
+            None
+        });
+        let end = match pack {
+            Some(pack) => self.settle(pack, self.timeout().min(left)).await,
+            None => End::Kept { why: String::new(), wait: Some(LONGEST) },
+        };
+        let wait = match end {
+            End::Done => {
+                self.backoff.reset();
+                BETWEEN_PACKS
+            }
+            // Stamps that are mended and refused again are no reason for haste.
+            End::Restamped => self.backoff.failed(None, crate::random()),
+            End::Kept { wait, .. } => self.backoff.failed(wait, crate::random()),
+        };
+        self.backfill_at = Instant::now() + wait;
+    }
+
+    /// Takes note of a live attempt's end, and tells when it differs from the one before.
+    fn conclude(&mut self, end: End) {
+        let interval = self.settings.interval_duration();
+        let now = Instant::now();
+        match end {
+            End::Done if self.store.state.failure.is_none() => {
+                if self.reached != Some(true) {
+                    tracing::info!(held = self.spool.len(), "the suite takes what this agent sends");
+                    self.backoff.reset();
+                    // Not at once: all the others were away as well.
+                    self.backfill_at = self.backfill_at.min(now + jitter(interval, crate::random()));
+                }
+                self.reached = Some(true);
+            }
+            End::Done => self.reached = Some(false),
+            End::Kept { .. } | End::Restamped => {
+                let (why, wait) = match end {
+                    End::Kept { why, wait } => (why, wait),
+                    _ => ("refuses the time of what is sent, even by its own clock".to_owned(), None),
+                };
+                if self.reached != Some(false) {
+                    tracing::warn!("the suite does not take what this agent sends, which is kept: {why}");
+                }
+                self.reached = Some(false);
+                if let Some(wait) = wait {
+                    self.backfill_at = self.backfill_at.max(now + wait.min(LONGEST));
+                }
+                self.fail(why);
+            }
+        }
+    }
+
+    /// Keeps for `healthcheck` what is wrong. The file is written when that changes.
+    pub fn fail(&mut self, why: String) {
+        if self.store.state.failure.as_ref() != Some(&why) {
+            self.store.state.failure = Some(why);
+            self.store.save();
+        }
+    }
+
+    /// Measures, stamps, and says whether the time is certain: told by a gate in this boot.
+    fn sample(&mut self) -> (Held, Option<Millis>) {
+        let reading = self.clocks.read();
+        let taken = Instant::now();
+        let since = self.since(reading);
+        self.previous = Some(taken);
+        let mut at = reading.at;
+        if self.highest == Some(at) {
+            // Two samples of one moment would be one to the suite.
+            at += 1;
+        }
+        let covers = covers(since, at, self.highest, self.settings.interval);
+        let (mut measured, cut) = self.sampler.sample(reading);
+        self.store.state.cut += cut;
+        measured.agent = about(&self.store.state, &self.spool, reading);
+        let held = Held {
+            boot: self.clocks.boot().to_owned(),
+            up: reading.up,
+            since: since.unwrap_or(0),
+            at,
+            covers,
+            measured: without_stamps(&measured, self.settings.interval),
+        };
+        (held, self.clocks.anchor().map(|_| reading.at))
+    }
+
+    /// Time since the sample before. After a restart in the same boot the time since the boot stands in for the monotonic
+    /// clock; how far the wall clock went bounds it in any case, as `highest` does.
+    fn since(&self, reading: Reading) -> Option<Millis> {
+        if let Some(previous) = self.previous {
+            return Some(millis(previous.elapsed()));
+        }
+        let last = self.store.state.last.as_ref()?;
+        (last.boot == self.clocks.boot()).then(|| reading.up - last.up)
+    }
+
+    fn count(&mut self, dropped: Dropped) {
+        if dropped.count > 0 {
+            self.store.state.dropped += dropped.count;
+            self.store.state.highest = self.store.state.highest.max(dropped.newest);
+            tracing::warn!(
+                dropped = dropped.count,
+                "more is held than this agent may keep: the oldest are dropped"
+            );
+            self.store.save();
+        }
+        if self.spool.in_memory() != self.disk_full {
+            self.disk_full = self.spool.in_memory();
+            if self.disk_full {
+                tracing::error!(
+                    "the disk takes no sample: keeping them in memory; make room in the state folder"
+                );
+            } else {
+                tracing::info!("the disk takes samples again");
+            }
+        }
+    }
+
+    /// Well below the interval, so that the next sample is never late for a stalled gate, if the interval allows.
+    fn timeout(&self) -> Duration {
+        (self.settings.interval_duration() / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+
+    /// From the first sample, taken at once, to this server's place within the interval, which is at least a quarter away.
+    fn until_phase(&mut self) -> Duration {
+        let interval = self.settings.interval.millis();
+        let id = self.store.state.server_id.as_deref().unwrap_or_default();
+        let wait = (phase(id, interval) - self.clocks.read().at).rem_euclid(interval);
+        let wait = if wait < interval / 4 { wait + interval } else { wait };
+        Duration::from_millis(wait.unsigned_abs())
+    }
+}
+
+impl Settings {
+    /// The interval, as timers have it.
+    pub(crate) fn interval_duration(&self) -> Duration {
+        Duration::from_millis(self.interval.millis().unsigned_abs())
+    }
+}
+
+/// Where in the interval this server samples: FNV-1a of its id, so that a fleet spreads and a server keeps its place.
+fn phase(id: &str, interval: Millis) -> Millis {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    i64::try_from(hash >> 1).unwrap_or(0).rem_euclid(interval)
+}
+
+/// What the agent says of itself, if there is anything to say.
+fn about(state: &State, spool: &Spool, reading: Reading) -> Option<v1::Agent> {
+    let count = |count: u64| Some(count).filter(|count| *count > 0);
+    let about = v1::Agent {
+        skew_ms: reading.skew,
+        spooled: count(spool.len()),
+        dropped: count(state.dropped),
+        set_aside: count(state.set_aside),
+        cut: count(state.cut),
+    };
+    (about != v1::Agent::default()).then_some(about)
+}
+
+/// The measurements as the spool keeps them. What a gate would refuse must not get there: then the stamps go alone.
+fn without_stamps(measured: &v1::Snapshot, interval: fleet::snapshot::Interval) -> Box<RawValue> {
+    let checked = fleet::Snapshot::check(measured.clone(), interval);
+    if let Err(fault) = &checked {
+        tracing::error!(%fault, "this host's measurements are out of bounds, and left out");
+    }
+    let json = checked.ok().and_then(|checked| serde_json::to_string(&checked).ok()).unwrap_or_default();
+    let rest = json.strip_prefix(NO_STAMPS).unwrap_or("}");
+    let rest = format!("{{{}", rest.strip_prefix(',').unwrap_or(rest));
+    RawValue::from_string(rest).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_kept_and_spread() {
+        let ids: Vec<String> =
+            (0..1_000u64).map(|n| fleet::ServerId::new(n as Millis, [n as u8; 10]).to_string()).collect();
+        let mut tenths = [0; 10];
+        for id in &ids {
+            let place = phase(id, 30_000);
+            assert_eq!(place, phase(id, 30_000));
+            tenths[usize::try_from(place / 3_000).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|count| (60..150).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn stamps_come_off_and_go_on_again() {
+        let interval = fleet::snapshot::Interval::DEFAULT;
+        let full = v1::Snapshot { load: Some([1.0, 0.5, 0.25]), ..v1::Snapshot::default() };
+        for snapshot in [full, v1::Snapshot::default()] {
+            let measured = without_stamps(&snapshot, interval);
+            let held = Held { boot: String::new(), up: 0, since: 0, at: 77, covers: 30, measured };
+            let mut wire = Vec::new();
+            held.put(&mut wire);
+            let back: v1::Snapshot = serde_json::from_slice(&wire).unwrap();
+            assert_eq!(back, v1::Snapshot { sampled_at: 77, covers_ms: 30, ..snapshot });
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What an agent is told: flags and environment, checked whole before any socket opens.
+
+use std::{fmt, path::PathBuf};
+
+use fleet::snapshot::Interval;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+
+/// Where the state is kept unless told.
+const STATE_DIR: &str = "/var/lib/rollcall-agent";
+/// Longest name that is accepted, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// The flags, as they were given. An empty one counts as not given.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Addresses of the gates, comma separated: when one fails the next is used
+    #[arg(long, env = "ROLLCALL_URL", value_name = "URL,…", global = true)]
+    pub url: Option<String>,
+    /// File that holds the enrolment token (or give it in the environment, as ROLLCALL_TOKEN)
+    #[arg(long, env = "ROLLCALL_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub token_file: Option<String>,
+    /// Where credential, counters and what could not be sent are kept [default: /var/lib/rollcall-agent]
+    #[arg(long, env = "ROLLCALL_STATE_DIR", value_name = "DIR", global = true)]
+    pub state_dir: Option<String>,
+    /// Where to enrol [default: the first URL]
+    #[arg(long, env = "ROLLCALL_ENROL_URL", value_name = "URL", global = true)]
+    pub enrol_url: Option<String>,
+    /// Seconds between samples, 1 to 3600 [default: 30]
+    #[arg(long, env = "ROLLCALL_INTERVAL", value_name = "SECONDS", global = true)]
+    pub interval: Option<String>,
+    /// Name under which to enrol [default: the hostname]
+    #[arg(long, env = "ROLLCALL_NAME", value_name = "NAME", global = true)]
+    pub name: Option<String>,
+}
+
+/// What an agent runs with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base addresses of the gates, without a slash at the end; at least one.
+    pub urls: Vec<String>,
+    /// Base address of server-management.
+    pub enrol_url: String,
+    /// With what to enrol.
+    pub token: Token,
+    /// The folder that belongs to this agent alone.
+    pub state_dir: PathBuf,
+    /// How often to sample.
+    pub interval: Interval,
+    /// The name under which to enrol.
+    pub name: String,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// Where the enrolment token is. Needed until the agent holds a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Token {
+    /// Nowhere: fine for an agent that is enrolled.
+    Absent,
+    /// In this file, which is read at each try.
+    File(PathBuf),
+    /// Here.
+    Text(Secret),
+}
+
+/// Text that never prints.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// All that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("these settings need mending:\n  {}", .0.join("\n  "))]
+pub struct BadSettings(Vec<String>);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+impl Settings {
+    /// Checks the flags and `ROLLCALL_TOKEN`, which is no flag as other users of a host see those. Tells every mistake.
+    pub fn read(args: &Args, token: Option<String>) -> Result<Self, BadSettings> {
+        let mut wrong = Vec::new();
+        let urls = urls(args.url.as_deref(), &mut wrong);
+        let enrol_url = match given(args.enrol_url.as_deref()) {
+            Some(text) => url("ROLLCALL_ENROL_URL", text, &mut wrong),
+            None => urls.first().cloned().unwrap_or_default(),
+        };
+        let token = match (given(args.token_file.as_deref()), given(token.as_deref())) {
+            (Some(_), Some(_)) => {
+                wrong.push("ROLLCALL_TOKEN_FILE and ROLLCALL_TOKEN are both set: keep one".to_owned());
+                Token::Absent
+            }
+            (Some(file), None) => Token::File(file.into()),
+            (None, Some(text)) => Token::Text(Secret::new(text)),
+            (None, None) => Token::Absent,
+        };
+        let interval = interval(args.interval.as_deref(), &mut wrong);
+        let name = name(args.name.as_deref(), &mut wrong);
+        let state_dir = state_dir(args);
+        if !wrong.is_empty() {
+            return Err(BadSettings(wrong));
+        }
+        Ok(Self { urls, enrol_url, token, state_dir, interval, name, clock: Clock::system() })
+    }
+}
+
+/// The one setting that `healthcheck` needs.
+pub fn state_dir(args: &Args) -> PathBuf {
+    given(args.state_dir.as_deref()).unwrap_or(STATE_DIR).into()
+}
+
+fn given(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn urls(text: Option<&str>, wrong: &mut Vec<String>) -> Vec<String> {
+    let Some(text) = given(text) else {
+        wrong.push(
+            "ROLLCALL_URL is missing: set it to the suite's address, e.g. https://rollcall.example.org"
+                .into(),
+        );
+        return Vec::new();
+    };
+    text.split(',')
+        .filter_map(|part| given(Some(part)))
+        .map(|part| url("ROLLCALL_URL", part, wrong))
+        .collect()
+}
+
+fn url(setting: &str, text: &str, wrong: &mut Vec<String>) -> String {
+    let fault = match reqwest::Url::parse(text) {
+        Err(error) => Some(error.to_string()),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => Some("needs http:// or https://".to_owned()),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Some("must not hold a user or password".to_owned())
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            Some("must end with the path".to_owned())
+        }
+        Ok(_) => None,
+    };
+    if let Some(fault) = fault {
+        // Not the text itself: it may hold a password.
+        wrong.push(format!("{setting} is no address of the suite: {fault}"));
+    }
+    text.trim_end_matches('/').to_owned()
+}
+
+fn interval(text: Option<&str>, wrong: &mut Vec<String>) -> Interval {
+    let Some(text) = given(text) else { return Interval::DEFAULT };
+    let seconds = text.parse::<u32>().ok();
+    seconds.and_then(|seconds| Interval::try_from(i64::from(seconds) * 1_000).ok()).unwrap_or_else(|| {
+        wrong.push(format!("ROLLCALL_INTERVAL must be whole seconds, 1 to 3600, not {text:?}"));
+        Interval::DEFAULT
+    })
+}
+
+fn name(text: Option<&str>, wrong: &mut Vec<String>) -> String {
+    let name = given(text).map(str::to_owned).or_else(|| sysinfo::System::host_name().ok());
+    let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        wrong.push("ROLLCALL_NAME is missing and this host has no name: set it".to_owned());
+        String::new()
+    });
+    if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        wrong
+            .push(format!("ROLLCALL_NAME must be at most {MAX_NAME_BYTES} bytes without control characters"));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn one_address_is_enough() {
+        let args = Args { url: some("https://a.example/suite/, http://b:8080"), ..Args::default() };
+        let settings = Settings::read(&args, None).unwrap();
+        assert_eq!(settings.urls, ["https://a.example/suite", "http://b:8080"]);
+        assert_eq!(settings.enrol_url, "https://a.example/suite");
+        assert_eq!((settings.interval, settings.token), (Interval::DEFAULT, Token::Absent));
+        assert_eq!(settings.state_dir, PathBuf::from(STATE_DIR));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_and_no_secret() {
+        let args = Args {
+            url: some("ftp://x,https://me:hunter2@x,nonsense"),
+            enrol_url: some("https://x/?token=hunter2"),
+            token_file: some("/token"),
+            interval: some("3601"),
+            name: some("a\nb"),
+            ..Args::default()
+        };
+        let told = Settings::read(&args, some("hunter2")).unwrap_err().to_string();
+        assert_eq!(told.lines().count(), 8, "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn empty_is_not_given() {
+        let args =
+            Args { url: some("http://a"), interval: some(""), token_file: some(" "), ..Args::default() };
+        assert_eq!(Settings::read(&args, some("")).unwrap().token, Token::Absent);
+        assert!(
+            Settings::read(&Args::default(), None)
+                .unwrap_err()
+                .to_string()
+                .contains("ROLLCALL_URL is missing")
+        );
+    }
+
+    #[test]
+    fn a_secret_never_prints() {
+        assert!(!format!("{:?}", Token::Text(Secret::new("hunter2"))).contains("hunter2"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `bench`: measures the suite, each figure beside its reference in the same run.
+
+mod agent;
+mod ingest;
+mod machine;
+mod neighbours;
+mod reference;
+mod table;
+mod uptime;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "Measures the suite, each figure beside its reference in the same run")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Snapshots per second, beside a bare endpoint and raw SQLite; memory with a fleet enrolled
+    Ingest(ingest::Settings),
+    /// The agent beside node_exporter and zabbix-agent
+    Agent(agent::Settings),
+    /// How long uptime takes, and how that grows
+    Uptime(uptime::Settings),
+    /// What this machine is: cores, memory, fsync latency
+    Machine,
+    /// An endpoint that answers 204 to everything: a reference of `ingest`
+    #[command(hide = true)]
+    Bare {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// One thread: the generator shares the cores with what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Command::Bare { listen } = arguments.command {
+        return reference::bare(listen).await;
+    }
+    // Dropping the work kills what it started.
+    tokio::select! {
+        done = run(arguments.command) => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Ingest(settings) => ingest::run(&settings).await,
+        Command::Agent(settings) => agent::run(&settings).await,
+        Command::Uptime(settings) => uptime::run(&settings).await,
+        Command::Machine => machine::run(),
+        Command::Bare { listen } => reference::bare(listen).await,
+    }
+}

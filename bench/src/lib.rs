@@ -1,0 +1,18 @@
+//! A fleet in one process: simulated servers that report to a suite, a journal of what they were told, and the oracle
+//! that compares the journal with what is stored.
+//!
+//! The benchmarks of the binary `bench` use it, and so do tests that kill the suite under load.
+#![warn(missing_docs)]
+
+pub mod http;
+pub mod journal;
+pub mod oracle;
+pub mod process;
+pub mod simulator;
+pub mod snapshot;
+pub mod stored;
+
+pub use journal::{Entry, Journal};
+pub use oracle::{Verdict, oracle};
+pub use process::Suite;
+pub use simulator::{Load, Simulated, drive, enrol};

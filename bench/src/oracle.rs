@@ -1,0 +1,73 @@
+//! The oracle: what was acknowledged against what is stored.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::Path,
+};
+
+use anyhow::Result;
+
+use crate::{
+    journal::Journal,
+    stored::{Identity, stored_snapshots},
+};
+
+/// Most identities that a verdict prints of each kind.
+const SHOWN: usize = 3;
+
+/// What the comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Distinct snapshots that are stored.
+    pub stored: usize,
+    /// Acknowledged, and not stored.
+    pub lost: Vec<Identity>,
+    /// Stored more than once.
+    pub duplicated: Vec<Identity>,
+    /// Stored, and never sent.
+    pub unexpected: Vec<Identity>,
+}
+
+impl Verdict {
+    /// Nothing lost, nothing doubled, nothing invented.
+    pub fn clean(&self) -> bool {
+        self.lost.is_empty() && self.duplicated.is_empty() && self.unexpected.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} stored", self.stored)?;
+        let kinds =
+            [("lost", &self.lost), ("duplicated", &self.duplicated), ("unexpected", &self.unexpected)];
+        for (kind, found) in kinds {
+            write!(f, ", {} {kind}", found.len())?;
+            for (server, sampled_at) in found.iter().take(SHOWN) {
+                write!(f, " [{server} {sampled_at}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares a journal of all that was ever sent with a history file. The suite may run, if it is quiet, or not.
+pub async fn oracle(journal: &Journal, history_db: &Path) -> Result<Verdict> {
+    let mut stored: HashMap<Identity, u32> = HashMap::with_capacity(journal.entries.len());
+    for identity in stored_snapshots(history_db).await? {
+        *stored.entry(identity).or_default() += 1;
+    }
+    let sent: HashSet<Identity> =
+        journal.entries.iter().map(|entry| (entry.server, entry.sampled_at)).collect();
+    let acknowledged = journal.entries.iter().filter(|entry| entry.acknowledged());
+    let lost: HashSet<Identity> = acknowledged
+        .map(|entry| (entry.server, entry.sampled_at))
+        .filter(|identity| !stored.contains_key(identity))
+        .collect();
+    Ok(Verdict {
+        stored: stored.len(),
+        lost: lost.into_iter().collect(),
+        duplicated: stored.iter().filter(|(_, count)| **count > 1).map(|(identity, _)| *identity).collect(),
+        unexpected: stored.into_keys().filter(|identity| !sent.contains(identity)).collect(),
+    })
+}

@@ -1,0 +1,13 @@
+//! The generator and the oracle: what they promise to those who believe them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod drive;
+mod oracle;
+
+use bench::Simulated;
+use fleet::ServerId;
+
+fn fleet(count: u8) -> Vec<Simulated> {
+    let id = |number| ServerId::new(1_790_000_000_000, [number; 10]);
+    (0..count).map(|number| Simulated { id: id(number), credential: number.to_string(), newest: 0 }).collect()
+}

@@ -1,0 +1,65 @@
+//! The variant for one process: three parts, a mutex each, held for the length of one call.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use fleet::{Millis, ServerId};
+
+use crate::{Denylist, Latest, Seen, failures::Failures, roll::Roll};
+
+/// The cache of this process.
+#[derive(Default)]
+pub struct InProcess {
+    roll: Mutex<Roll>,
+    denylist: Mutex<Option<Denylist>>,
+    failures: Mutex<Failures>,
+}
+
+impl InProcess {
+    pub(crate) fn see(&self, seen: Vec<Seen>) {
+        // The batch's own time, not the greatest ever: a gate's clock that once leapt ahead must not empty the roll.
+        let newest = seen.iter().map(|one| one.received_at).max();
+        let mut roll = lock(&self.roll);
+        for one in seen {
+            roll.see(one);
+        }
+        if let Some(newest) = newest {
+            roll.forget(newest);
+        }
+    }
+
+    pub(crate) fn silent(&self, from: Millis, to: Millis) -> Vec<(ServerId, Millis)> {
+        lock(&self.roll).silent(from, to)
+    }
+
+    pub(crate) fn latest(&self, servers: &[ServerId]) -> HashMap<ServerId, Latest> {
+        let roll = lock(&self.roll);
+        servers.iter().filter_map(|server| Some((*server, roll.latest(server)?))).collect()
+    }
+
+    pub(crate) fn put_denylist(&self, denylist: Denylist) {
+        let mut held = lock(&self.denylist);
+        if held.as_ref().is_none_or(|held| held.version <= denylist.version) {
+            *held = Some(denylist);
+        }
+    }
+
+    pub(crate) fn denylist(&self) -> Option<Denylist> {
+        lock(&self.denylist).clone()
+    }
+
+    pub(crate) fn fail(&self, key: &str, now: Millis, window: Millis) {
+        lock(&self.failures).fail(key, now, window);
+    }
+
+    pub(crate) fn failures(&self, key: &str, now: Millis, window: Millis) -> (usize, Option<Millis>) {
+        lock(&self.failures).young(key, now, window)
+    }
+}
+
+/// All of this can be lost, so what a panic left half-done is no worse.
+fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}

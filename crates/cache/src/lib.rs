@@ -1,0 +1,121 @@
+//! Disposable shared state: who is silent when, latest values, the denylist, failures to throttle by. Losing it loses
+//! nothing but speed.
+#![warn(missing_docs)]
+
+mod failures;
+mod in_process;
+mod roll;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use fleet::{Millis, ServerId};
+
+pub use failures::MOST_COUNTED;
+
+/// The cache did not answer; go on without it.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache is unavailable: {0}")]
+pub struct Unavailable(String);
+
+/// What a worker saw of one server.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which server.
+    pub server: ServerId,
+    /// Greatest gate time of it.
+    pub received_at: Millis,
+    /// The moment from which it counts as silent.
+    pub silent_at: Millis,
+    /// The newest snapshot of the batch, as JSON.
+    pub latest: Arc<str>,
+    /// Its `sampled_at`: an older one never replaces a newer one.
+    pub sampled_at: Millis,
+}
+
+/// The latest of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latest {
+    /// Greatest gate time of what it sent.
+    pub received_at: Millis,
+    /// Greatest `sampled_at`.
+    pub sampled_at: Millis,
+    /// That snapshot, as JSON.
+    pub snapshot: Arc<str>,
+}
+
+/// Which credentials are no longer accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Denylist {
+    /// Counts up with each change, in the registry.
+    pub version: i64,
+    /// Lowest generation still accepted, by server. A server that is not in it is accepted in any generation.
+    pub lowest: BTreeMap<ServerId, u32>,
+}
+
+/// The cache. Clones share it.
+#[derive(Clone)]
+pub enum Cache {
+    /// In this process.
+    InProcess(Arc<in_process::InProcess>),
+}
+
+impl Cache {
+    /// An empty one in this process. It forgets servers that have been silent for seven days.
+    pub fn in_process() -> Self {
+        Self::InProcess(Arc::default())
+    }
+
+    /// Takes what a batch saw. Older values never win.
+    pub async fn see(&self, seen: Vec<Seen>) -> Result<(), Unavailable> {
+        let Self::InProcess(cache) = self;
+        cache.see(seen);
+        Ok(())
+    }
+
+    /// The servers whose `silent_at` is in `[from, to)`, with it.
+    pub async fn silent(&self, from: Millis, to: Millis) -> Result<Vec<(ServerId, Millis)>, Unavailable> {
+        let Self::InProcess(cache) = self;
+        Ok(cache.silent(from, to))
+    }
+
+    /// The latest of these servers; one that is not known is left out.
+    pub async fn latest(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Latest>, Unavailable> {
+        let Self::InProcess(cache) = self;
+        Ok(cache.latest(servers))
+    }
+
+    /// Puts the whole denylist; an older version never replaces a newer one.
+    pub async fn put_denylist(&self, denylist: Denylist) -> Result<(), Unavailable> {
+        let Self::InProcess(cache) = self;
+        cache.put_denylist(denylist);
+        Ok(())
+    }
+
+    /// The denylist, if there is one.
+    pub async fn denylist(&self) -> Result<Option<Denylist>, Unavailable> {
+        let Self::InProcess(cache) = self;
+        Ok(cache.denylist())
+    }
+
+    /// Counts one failure of `key` at `now` and forgets those that are `window` old.
+    pub async fn fail(&self, key: &str, now: Millis, window: Millis) -> Result<(), Unavailable> {
+        let Self::InProcess(cache) = self;
+        cache.fail(key, now, window);
+        Ok(())
+    }
+
+    /// How many failures of `key` are younger than `window`, [`MOST_COUNTED`] at the most, and when the oldest of
+    /// them was.
+    pub async fn failures(
+        &self,
+        key: &str,
+        now: Millis,
+        window: Millis,
+    ) -> Result<(usize, Option<Millis>), Unavailable> {
+        let Self::InProcess(cache) = self;
+        Ok(cache.failures(key, now, window))
+    }
+}

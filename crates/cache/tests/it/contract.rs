@@ -1,0 +1,94 @@
+//! One promise a case.
+
+use cache::{Cache, Denylist, Latest, Seen};
+use fleet::{Millis, ServerId};
+
+fn id(number: u16) -> ServerId {
+    ServerId::new(i64::from(number), [7; 10])
+}
+
+fn seen(server: u16, received_at: Millis, sampled_at: Millis) -> Seen {
+    let latest = format!("{{\"sampled_at\":{sampled_at}}}").into();
+    Seen { server: id(server), received_at, silent_at: received_at + 120, latest, sampled_at }
+}
+
+async fn latest(cache: &Cache, server: u16) -> Option<Latest> {
+    cache.latest(&[id(server)]).await.unwrap().remove(&id(server))
+}
+
+async fn silent(cache: &Cache, from: Millis, to: Millis) -> Vec<(ServerId, Millis)> {
+    cache.silent(from, to).await.unwrap()
+}
+
+pub async fn what_was_seen_is_there(cache: Cache) {
+    cache.see(vec![seen(1, 100, 90), seen(2, 100, 95)]).await.unwrap();
+    let both = cache.latest(&[id(1), id(2), id(3)]).await.unwrap();
+    assert_eq!(both.len(), 2);
+    let expected = Latest { received_at: 100, sampled_at: 95, snapshot: "{\"sampled_at\":95}".into() };
+    assert_eq!(both[&id(2)], expected);
+}
+
+pub async fn older_never_wins(cache: Cache) {
+    cache.see(vec![seen(1, 200, 190)]).await.unwrap();
+    let before = latest(&cache, 1).await;
+    cache.see(vec![seen(1, 100, 90), seen(1, 200, 190)]).await.unwrap();
+    assert_eq!(latest(&cache, 1).await, before);
+    assert_eq!(silent(&cache, 0, 1_000).await, [(id(1), 320)]);
+}
+
+pub async fn back_fill_moves_silence_but_not_the_latest(cache: Cache) {
+    cache.see(vec![seen(1, 200, 190), seen(1, 300, 20)]).await.unwrap();
+    let known = latest(&cache, 1).await.unwrap();
+    assert_eq!((known.received_at, known.sampled_at), (300, 190));
+    assert_eq!(silent(&cache, 0, 1_000).await, [(id(1), 420)]);
+}
+
+pub async fn silent_is_a_half_open_range_in_order(cache: Cache) {
+    let servers = [(3, 300), (1, 100), (2, 200), (4, 400)];
+    cache.see(servers.map(|(server, at)| seen(server, at, at)).to_vec()).await.unwrap();
+    assert_eq!(silent(&cache, 220, 420).await, [(id(1), 220), (id(2), 320)]);
+    assert_eq!(silent(&cache, 220, 421).await.len(), 3);
+    assert_eq!(silent(&cache, 221, 421).await.len(), 2);
+    assert_eq!(silent(&cache, 421, 220).await, []);
+    assert_eq!(silent(&cache, 320, 320).await, []);
+}
+
+pub async fn a_server_that_answers_again_is_not_silent(cache: Cache) {
+    cache.see(vec![seen(1, 100, 100)]).await.unwrap();
+    assert_eq!(silent(&cache, 0, 500).await.len(), 1);
+    cache.see(vec![seen(1, 600, 600)]).await.unwrap();
+    assert_eq!(silent(&cache, 0, 500).await, []);
+}
+
+pub async fn a_million_beats_of_a_thousand_servers_are_a_thousand_entries(cache: Cache) {
+    for beat in 0..1_000 {
+        cache.see((0..1_000).map(|server| seen(server, beat, beat)).collect()).await.unwrap();
+    }
+    assert_eq!(silent(&cache, Millis::MIN, Millis::MAX).await.len(), 1_000);
+}
+
+pub async fn an_older_denylist_never_wins(cache: Cache) {
+    assert_eq!(cache.denylist().await.unwrap(), None);
+    let newer = Denylist { version: 7, lowest: [(id(1), 2)].into() };
+    cache.put_denylist(newer.clone()).await.unwrap();
+    cache.put_denylist(Denylist { version: 6, lowest: [(id(2), 1)].into() }).await.unwrap();
+    assert_eq!(cache.denylist().await.unwrap(), Some(newer));
+    let newest = Denylist { version: 8, ..Denylist::default() };
+    cache.put_denylist(newest.clone()).await.unwrap();
+    assert_eq!(cache.denylist().await.unwrap(), Some(newest));
+}
+
+pub async fn failures_count_within_their_window(cache: Cache) {
+    for at in [1_000, 2_000, 3_000] {
+        cache.fail("admin", at, 2_000).await.unwrap();
+    }
+    assert_eq!(cache.failures("admin", 3_000, 2_000).await.unwrap(), (2, Some(2_000)));
+    assert_eq!(cache.failures("admin", 4_000, 2_000).await.unwrap(), (1, Some(3_000)));
+    assert_eq!(cache.failures("admin", 5_000, 2_000).await.unwrap(), (0, None));
+}
+
+pub async fn keys_fail_apart(cache: Cache) {
+    cache.fail("admin", 1_000, 60_000).await.unwrap();
+    assert_eq!(cache.failures("admin", 1_000, 60_000).await.unwrap(), (1, Some(1_000)));
+    assert_eq!(cache.failures("Admin", 1_000, 60_000).await.unwrap(), (0, None));
+}

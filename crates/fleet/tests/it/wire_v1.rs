@@ -1,0 +1,191 @@
+//! Each golden file is read into the value that is spelt out here, and that value is written as the file. An older
+//! release reads a newer one's files, so every object may hold fields that nobody knows yet.
+
+use fleet::{
+    Interval, Message, Record, ServerId, Snapshot, Tick,
+    wire::v1::{
+        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, Memory, Network, Refusal, Report,
+        Snapshot as RawSnapshot, Temperature,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+const AT: i64 = 1_790_000_000_000;
+
+fn parse<T: DeserializeOwned>(golden: &str) -> T {
+    serde_json::from_str(golden).unwrap()
+}
+
+/// The golden file is this value, also with a field more in each of its objects; this value is the golden file.
+#[track_caller]
+fn is_both_ways<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(golden: &str, value: T) {
+    assert_eq!(parse::<T>(golden), value);
+    assert_eq!(serde_json::to_value(&value).unwrap(), parse::<Value>(golden));
+    let mut newer = parse(golden);
+    grow(&mut newer);
+    assert_eq!(serde_json::from_value::<T>(newer).unwrap(), value);
+}
+
+fn grow(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(grow);
+            members.insert("of_a_later_release".to_owned(), json!({"nested": [1, null]}));
+        }
+        Value::Array(items) => items.iter_mut().for_each(grow),
+        _ => {}
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn server() -> ServerId {
+    "01a0c450-6c00-7303-8303-030303030303".parse().unwrap()
+}
+
+fn full_snapshot() -> RawSnapshot {
+    RawSnapshot {
+        sampled_at: AT,
+        covers_ms: 30_000,
+        host: Some(Host {
+            hostname: text("web-1"),
+            os: text("Debian GNU/Linux 13"),
+            kernel: text("6.12.0"),
+            arch: text("x86_64"),
+            cpu_model: text("A model"),
+            boot_at: Some(1_780_000_000_000),
+            agent_version: text("0.1.0"),
+        }),
+        cpu: Some(Cpu {
+            total: Some(12.5),
+            user: Some(8.5),
+            system: Some(4.0),
+            iowait: Some(0.5),
+            steal: Some(0.25),
+            cores: vec![20.0, 5.0],
+        }),
+        load: Some([0.5, 0.25, 0.125]),
+        memory: Some(Memory {
+            total: Some(8_000_000_000),
+            used: Some(3_000_000_000),
+            available: Some(5_000_000_000),
+            swap_total: Some(1_000_000_000),
+            swap_used: Some(0),
+        }),
+        disks: vec![Disk {
+            mount: text("/"),
+            device: text("/dev/vda1"),
+            filesystem: text("ext4"),
+            total: Some(50_000_000_000),
+            used: Some(20_000_000_000),
+            read: Some(4_096),
+            written: Some(8_192),
+        }],
+        networks: vec![Network { name: text("eth0"), received: Some(1_000), sent: Some(2_000) }],
+        temperatures: vec![Temperature { name: text("package"), celsius: Some(48.5) }],
+        agent: Some(Agent {
+            skew_ms: Some(-2_500),
+            spooled: Some(3),
+            dropped: Some(0),
+            set_aside: Some(1),
+            cut: Some(2),
+        }),
+    }
+}
+
+fn record(snapshot: RawSnapshot) -> Record {
+    Record {
+        server: server(),
+        generation: 7,
+        received_at: AT + 250,
+        interval: Interval::DEFAULT,
+        snapshot: Snapshot::check(snapshot, Interval::DEFAULT).unwrap(),
+    }
+}
+
+#[test]
+fn report() {
+    let bare = RawSnapshot { sampled_at: AT + 30_000, covers_ms: 30_000, ..RawSnapshot::default() };
+    let report = Report { interval_ms: 30_000, snapshots: vec![full_snapshot(), bare] };
+    is_both_ways(include_str!("golden/report.json"), report);
+}
+
+#[test]
+fn accepted() {
+    let credential =
+        "72cd6e84.01a0c450-6c00-7303-8303-030303030303.7.N38iHUMZE23LZWfGSGx_GQH2weN7NckztiHMNTCdxas";
+    let bulletin = Bulletin { now: AT + 31_000, credential: text(credential) };
+    is_both_ways(include_str!("golden/accepted.json"), Accepted { accepted: 2, bulletin });
+    let plain: Accepted = parse(r#"{"accepted":1,"bulletin":{"now":7}}"#);
+    assert_eq!(plain, Accepted { accepted: 1, bulletin: Bulletin { now: 7, credential: None } });
+}
+
+/// One way: what a gate writes has members that agents do not read.
+#[test]
+fn problem() {
+    let refusal =
+        |index, code: &str, reason: &str| Refusal { index, code: code.to_owned(), reason: reason.to_owned() };
+    let expected = GateProblem {
+        code: "invalid_body".to_owned(),
+        detail: text("2 snapshots are refused, so none was taken"),
+        now: Some(AT + 31_000),
+        refused: vec![
+            refusal(0, "invalid_snapshot", "cpu must be 0 to 100"),
+            refusal(3, "clock_ahead", "sampled_at is 31000 ms ahead of the gate"),
+        ],
+    };
+    assert_eq!(parse::<GateProblem>(include_str!("golden/problem.json")), expected);
+    assert_eq!(parse::<GateProblem>("{}"), GateProblem::default(), "a proxy's problem is one too");
+}
+
+#[test]
+fn message_of_snapshots() {
+    let first = RawSnapshot {
+        sampled_at: AT,
+        covers_ms: 30_000,
+        host: Some(Host { hostname: text("web-1"), ..Host::default() }),
+        cpu: Some(Cpu { total: Some(12.5), ..Cpu::default() }),
+        memory: Some(Memory { total: Some(8_000_000_000), used: Some(3_000_000_000), ..Memory::default() }),
+        ..RawSnapshot::default()
+    };
+    let second = RawSnapshot { sampled_at: AT + 1, covers_ms: 0, ..RawSnapshot::default() };
+    let message = Message::Snapshots(vec![record(first), record(second)]);
+    is_both_ways(include_str!("golden/message_snapshots.json"), message);
+}
+
+#[test]
+fn message_of_a_tick() {
+    let tick = Tick { gate: "gate-1".to_owned(), at: AT + 5_000, open_since: AT };
+    is_both_ways(include_str!("golden/message_tick.json"), Message::Tick(tick));
+}
+
+#[test]
+fn a_message_of_another_version_is_refused() {
+    for golden in [include_str!("golden/message_snapshots.json"), include_str!("golden/message_tick.json")] {
+        for version in [0, 2] {
+            let mut message: Value = parse(golden);
+            message["version"] = json!(version);
+            let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
+            assert!(error.contains(&format!("version {version} is not known")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_no_gate_writes_is_refused_with_its_place() {
+    let wrong = [
+        ("server_id", json!("SERVER")),
+        ("interval_ms", json!(0)),
+        ("snapshot", json!({"sampled_at": -1, "covers_ms": 0})),
+        ("snapshot", json!({"sampled_at": 1, "covers_ms": 0, "host": {"os": "a\0"}})),
+    ];
+    for (member, value) in wrong {
+        let mut message: Value = parse(include_str!("golden/message_snapshots.json"));
+        message["records"][1][member] = value;
+        let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
+        assert!(error.contains("record 1"), "{member}: {error}");
+    }
+}

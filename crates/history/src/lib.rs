@@ -1,0 +1,134 @@
+//! Snapshots over time: what each server sent, for how long it was covered, and points for charts.
+//!
+//! Identity is `(server, sampled_at)`: whoever is unsure whether an append arrived repeats it. Snapshots are kept by
+//! whole UTC days of `sampled_at`.
+#![warn(missing_docs)]
+
+mod sqlite;
+
+use std::path::Path;
+
+use fleet::{Millis, Record, ServerId, series::Point, uptime::Piece};
+
+pub use sqlite::Sqlite;
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub enum History {
+    /// A file of its own.
+    Sqlite(Sqlite),
+}
+
+/// What the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// Try again later.
+    #[error("history is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The file is not one that this release can use; the text says what to do.
+    #[error("{0}")]
+    Schema(String),
+    /// The file as a whole is damaged, or is something else.
+    #[error(
+        "the history file is damaged; restore it from a backup, or move it away and start with an empty one"
+    )]
+    Damaged(#[source] sqlx::Error),
+    /// A bug, or a damaged file: a row that this release cannot read.
+    #[error("history is corrupt: {table}, {row}: {reason}")]
+    Corrupt {
+        /// Which table.
+        table: String,
+        /// Which row.
+        row: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One record that the store will never take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Position in the batch.
+    pub index: usize,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The ends of a server's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Start of the oldest snapshot ever stored: the least `sampled_at − covers`.
+    pub oldest_start: Millis,
+    /// Newest `sampled_at`.
+    pub newest: Millis,
+}
+
+impl History {
+    /// Opens or makes the file; [`History::expire`] leaves `days` whole days before today in it.
+    ///
+    /// One process at a time may have it open: the caller guards the folder.
+    ///
+    /// # Errors
+    /// `Schema` for a file of a later release, `Damaged` for what is no history file, else `Unavailable`.
+    pub async fn open_sqlite(path: &Path, days: u16) -> Result<Self, HistoryError> {
+        Ok(Self::Sqlite(Sqlite::open(path, days).await?))
+    }
+
+    /// Stores all of them, in one transaction that is durable when this returns. Of two with one identity the first
+    /// wins, for ever. Answers those that it will never take (their day is past retention); the others are stored.
+    pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.append(records).await,
+        }
+    }
+
+    /// The ends of each server's history, in the order asked; `None` where there is none.
+    pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.extents(servers).await,
+        }
+    }
+
+    /// For how much of its pieces each server is covered, in the order asked. The sum is made in the store; it is not
+    /// capped at the length of the pieces.
+    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.covered(asked).await,
+        }
+    }
+
+    /// `[from, to)` of one server as `points` equal buckets, empty ones left out.
+    pub async fn points(
+        &self,
+        server: ServerId,
+        from: Millis,
+        to: Millis,
+        points: u32,
+    ) -> Result<Vec<Point>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.points(server, from, to, points).await,
+        }
+    }
+
+    /// Forgets the days before the oldest retained midnight of `now`. From then on it takes no record of such a day,
+    /// not even if a later call passes an earlier `now`.
+    pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.expire(now).await,
+        }
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.ping().await,
+        }
+    }
+
+    /// Waits for what is under way and closes the store. Every later call fails with `Unavailable`.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+        }
+    }
+}

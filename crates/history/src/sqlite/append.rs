@@ -1,0 +1,288 @@
+//! The one way in.
+//!
+//! A batch costs a statement per hour (bodies) and per day (keys), whatever its size: every statement is a hop to the
+//! thread that owns the connection.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
+    fmt::Write,
+};
+
+use fleet::{Record, ServerId};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::{
+    Sqlite, Writing,
+    known::{Known, Server, stretch},
+    layout::{self, INDEX_BITS, MAX_NUMBER},
+    pack::Filling,
+};
+use crate::{Extent, HistoryError, Rejected};
+
+/// Bits of a body's place in what is handed to a statement beside `covers`.
+const PLACE_BITS: u32 = 40;
+const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
+/// After this many packs the other tasks of this thread get a turn.
+const PACKS_AT_A_STRETCH: usize = 8;
+
+/// A record on its way in.
+struct Row {
+    day: i64,
+    key: i64,
+    /// Position in the batch.
+    record: usize,
+    /// Pack and position in it.
+    place: i64,
+}
+
+/// A batch in order of the keys, each key once.
+struct Sorted {
+    rows: Vec<Row>,
+    rejected: Vec<Rejected>,
+    /// Servers that the file does not know yet.
+    fresh: HashMap<ServerId, i64>,
+}
+
+impl Sqlite {
+    /// See [`crate::History::append`].
+    pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
+        let mut writing = self.write().await?;
+        let Sorted { mut rows, rejected, fresh } = Sorted::of(records, &self.known());
+        if rows.is_empty() {
+            return Ok(rejected);
+        }
+        let (days, hours) = missing_tables(&rows, records, &self.known());
+        writing.settled = false;
+        let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for statement in
+            days.iter().copied().map(layout::make_day).chain(hours.iter().copied().map(layout::make_hour))
+        {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+        }
+        write_bodies(&mut transaction, &mut rows, records, &mut writing).await?;
+        write_keys(&mut transaction, &mut rows, records).await?;
+        if rows.is_empty() {
+            transaction.rollback().await?;
+            writing.settled = true;
+            return Ok(rejected);
+        }
+        let outdated = outdated(&rows, records, &fresh, &self.known());
+        write_ends(&mut transaction, &outdated).await?;
+        transaction.commit().await?;
+        let mut known = self.known_mut();
+        known.days.extend(days);
+        known.hours.extend(hours);
+        known.adopt(outdated);
+        writing.settled = true;
+        Ok(rejected)
+    }
+}
+
+impl Sorted {
+    fn of(records: &[Record], known: &Known) -> Self {
+        let mut sorted =
+            Self { rows: Vec::with_capacity(records.len()), rejected: Vec::new(), fresh: HashMap::new() };
+        for (index, record) in records.iter().enumerate() {
+            match sorted.number(record, known) {
+                Ok(number) => {
+                    let at = record.snapshot.sampled_at();
+                    let key = layout::key(number, at);
+                    sorted.rows.push(Row { day: layout::day(at), key, record: index, place: 0 });
+                }
+                Err(reason) => sorted.rejected.push(Rejected { index, reason }),
+            }
+        }
+        // The first of two with one identity is kept.
+        sorted.rows.sort_unstable_by_key(|row| (row.day, row.key, row.record));
+        sorted.rows.dedup_by_key(|row| (row.day, row.key));
+        sorted
+    }
+
+    fn number(&mut self, record: &Record, known: &Known) -> Result<i64, String> {
+        if record.snapshot.sampled_at() < known.oldest {
+            return Err("its day is no longer kept".into());
+        }
+        if let Some(server) = known.servers.get(&record.server) {
+            return Ok(server.number);
+        }
+        let next = known.last_number + i64::try_from(self.fresh.len()).unwrap_or(MAX_NUMBER) + 1;
+        match self.fresh.entry(record.server) {
+            Entry::Occupied(number) => Ok(*number.get()),
+            Entry::Vacant(number) if next <= MAX_NUMBER => Ok(*number.insert(next)),
+            Entry::Vacant(_) => Err("the history file has no number left for another server".into()),
+        }
+    }
+}
+
+/// Days and hours of which there is no table yet.
+fn missing_tables(rows: &[Row], records: &[Record], known: &Known) -> (BTreeSet<i64>, BTreeSet<i64>) {
+    let days = rows.iter().map(|row| row.day).filter(|day| !known.days.contains(day)).collect();
+    let hours =
+        rows.iter().map(|row| hour(row, records)).filter(|hour| !known.hours.contains(hour)).collect();
+    (days, hours)
+}
+
+fn hour(row: &Row, records: &[Record]) -> i64 {
+    layout::hour(records[row.record].snapshot.sampled_at())
+}
+
+/// Writes the bodies and notes the place of each. Those of rows that prove to be there already are left unused: seldom,
+/// and gone with their hour.
+async fn write_bodies(
+    connection: &mut SqliteConnection,
+    rows: &mut [Row],
+    records: &[Record],
+    writing: &mut Writing,
+) -> Result<(), HistoryError> {
+    for rows in rows.chunk_by_mut(|a, b| hour(a, records) == hour(b, records)) {
+        let hour = hour(&rows[0], records);
+        let first = match writing.packs.get(&hour) {
+            Some(next) => *next,
+            None => next_pack(connection, hour).await?,
+        };
+        let packs = fill(rows, records, first).await?;
+        let mut bytes = Vec::new();
+        let mut slices = String::from("[");
+        for (id, pack) in (first..).zip(&packs) {
+            let comma = if id == first { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = write!(slices, "{comma}[{id},{},{}]", bytes.len() + 1, pack.len());
+            bytes.extend_from_slice(pack);
+        }
+        slices.push(']');
+        let statement = format!(
+            "INSERT INTO bodies_{hour} (id, pack) \
+             SELECT value ->> 0, substr($2, value ->> 1, value ->> 2) FROM json_each($1)"
+        );
+        sqlx::query(AssertSqlSafe(statement)).bind(slices).bind(bytes).execute(&mut *connection).await?;
+        writing.packs.insert(hour, first + i64::try_from(packs.len()).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+async fn next_pack(connection: &mut SqliteConnection, hour: i64) -> Result<i64, HistoryError> {
+    let statement = format!("SELECT COALESCE(MAX(id) + 1, 0) FROM bodies_{hour}");
+    Ok(sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(connection).await?)
+}
+
+/// The packs of one hour, in order of their ids from `first`.
+async fn fill(rows: &mut [Row], records: &[Record], first: i64) -> Result<Vec<Vec<u8>>, HistoryError> {
+    let mut packs = Vec::new();
+    let mut filling = Filling::default();
+    let mut id = first;
+    for row in rows {
+        let record = &records[row.record];
+        let index = filling.add(&record.snapshot).map_err(|error| HistoryError::Corrupt {
+            table: "a batch".into(),
+            row: format!("{} at {}", record.server, record.snapshot.sampled_at()),
+            reason: error.to_string(),
+        })?;
+        row.place = (id << INDEX_BITS) | i64::try_from(index).unwrap_or(0);
+        if filling.full() {
+            packs.extend(filling.close());
+            id += 1;
+            if packs.len() % PACKS_AT_A_STRETCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    packs.extend(filling.close());
+    Ok(packs)
+}
+
+/// Writes the keys, and leaves out of `rows` those that were there already.
+async fn write_keys(
+    connection: &mut SqliteConnection,
+    rows: &mut Vec<Row>,
+    records: &[Record],
+) -> Result<(), HistoryError> {
+    let mut there = HashSet::new();
+    for rows in rows.chunk_by(|a, b| a.day == b.day) {
+        let day = rows[0].day;
+        let keys = keys(rows, records);
+        let statement = format!(
+            "INSERT INTO day_{day} (key, covers, place) \
+             SELECT key, value >> {PLACE_BITS}, value & {PLACE_MASK} FROM json_each($1) WHERE true \
+             ON CONFLICT DO NOTHING"
+        );
+        let insert = sqlx::query(AssertSqlSafe(statement)).bind(&keys);
+        let written = insert.execute(&mut *connection).await?.rows_affected();
+        if usize::try_from(written).is_ok_and(|written| written == rows.len()) {
+            continue;
+        }
+        let statement = format!(
+            "SELECT kept.key FROM json_each($1) AS ours CROSS JOIN day_{day} AS kept \
+             ON kept.key = CAST(ours.key AS INTEGER) WHERE kept.place <> ours.value & {PLACE_MASK}"
+        );
+        let others: Vec<i64> =
+            sqlx::query_scalar(AssertSqlSafe(statement)).bind(&keys).fetch_all(&mut *connection).await?;
+        there.extend(others.into_iter().map(|key| (day, key)));
+    }
+    if !there.is_empty() {
+        rows.retain(|row| !there.contains(&(row.day, row.key)));
+    }
+    Ok(())
+}
+
+/// `{key: covers and place}`.
+fn keys(rows: &[Row], records: &[Record]) -> String {
+    let mut keys = String::with_capacity(40 * rows.len());
+    for row in rows {
+        let comma = if keys.is_empty() { '{' } else { ',' };
+        let covers = records[row.record].snapshot.covers();
+        let _ = write!(keys, "{comma}\"{}\":{}", row.key, (covers << PLACE_BITS) | row.place);
+    }
+    keys.push('}');
+    keys
+}
+
+/// New ends of the servers whose ends in the file are no longer near enough.
+fn outdated(
+    rows: &[Row],
+    records: &[Record],
+    fresh: &HashMap<ServerId, i64>,
+    known: &Known,
+) -> HashMap<ServerId, Server> {
+    let mut ends = HashMap::new();
+    for row in rows {
+        let Record { server: id, snapshot, .. } = &records[row.record];
+        let was = known.servers.get(id).copied().or_else(|| {
+            let ends = Extent { oldest_start: snapshot.from(), newest: snapshot.sampled_at() };
+            fresh.get(id).map(|number| Server { number: *number, ends })
+        });
+        if let Some(was) = was {
+            stretch(&mut ends, *id, was, snapshot);
+        }
+    }
+    ends.retain(|id, server| known.servers.get(id).is_none_or(|was| was.outdated_by(server.ends)));
+    ends
+}
+
+async fn write_ends(
+    connection: &mut SqliteConnection,
+    outdated: &HashMap<ServerId, Server>,
+) -> Result<(), HistoryError> {
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    let mut sorted: Vec<_> = outdated.iter().collect();
+    sorted.sort_unstable_by_key(|(_, server)| server.number);
+    let mut ids = Vec::with_capacity(16 * sorted.len());
+    let mut ends = String::from("[");
+    for (id, Server { number, ends: Extent { oldest_start, newest } }) in sorted {
+        let comma = if ids.is_empty() { "" } else { "," };
+        let _ = write!(ends, "{comma}[{number},{},{oldest_start},{newest}]", ids.len() + 1);
+        ids.extend_from_slice(id.as_bytes());
+    }
+    ends.push(']');
+    sqlx::query(
+        "INSERT INTO servers (number, id, oldest_start, newest) \
+         SELECT value ->> 0, substr($2, value ->> 1, 16), value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
+         ON CONFLICT (number) DO UPDATE SET oldest_start = excluded.oldest_start, newest = excluded.newest",
+    )
+    .bind(ends)
+    .bind(ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

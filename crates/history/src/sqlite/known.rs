@@ -1,0 +1,91 @@
+//! What the store keeps in memory of its file: which tables there are, and the number and ends of each server.
+
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+
+use fleet::{Millis, ServerId};
+use sqlx::SqliteConnection;
+
+use super::layout::SLOT;
+use crate::{Extent, HistoryError};
+
+/// As of the last commit.
+#[derive(Default)]
+pub struct Known {
+    pub oldest: Millis,
+    pub days: BTreeSet<i64>,
+    pub hours: BTreeSet<i64>,
+    pub servers: HashMap<ServerId, Server>,
+    /// Greatest number ever given.
+    pub last_number: i64,
+}
+
+/// `newest` is the one in the file: the true one may be later, by less than a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    pub number: i64,
+    pub ends: Extent,
+}
+
+impl Server {
+    /// Whether the file must hear of these ends, which are further out than the ones here.
+    pub fn outdated_by(&self, ends: Extent) -> bool {
+        ends.newest >= self.ends.newest + SLOT || ends.oldest_start < self.ends.oldest_start
+    }
+}
+
+impl Known {
+    /// Reads it.
+    pub async fn load(connection: &mut SqliteConnection) -> Result<Self, HistoryError> {
+        let oldest = horizon(connection).await?;
+        let mut known = Self { oldest, ..Self::default() };
+        let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            .fetch_all(&mut *connection)
+            .await?;
+        for table in tables {
+            known.days.extend(table.strip_prefix("day_").and_then(|day| day.parse::<i64>().ok()));
+            known.hours.extend(table.strip_prefix("bodies_").and_then(|hour| hour.parse::<i64>().ok()));
+        }
+        let rows: Vec<(i64, Vec<u8>, Millis, Millis)> =
+            sqlx::query_as("SELECT number, id, oldest_start, newest FROM servers")
+                .fetch_all(&mut *connection)
+                .await?;
+        for (number, id, oldest_start, newest) in rows {
+            let id = <[u8; 16]>::try_from(id).map_err(|_| HistoryError::Corrupt {
+                table: "servers".into(),
+                row: format!("number {number}"),
+                reason: "the id is not 16 bytes long".into(),
+            })?;
+            let server = Server { number, ends: Extent { oldest_start, newest } };
+            known.servers.insert(ServerId::from_bytes(id), server);
+        }
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'servers'")
+                .fetch_one(connection)
+                .await?;
+        known.last_number = last.unwrap_or(0);
+        Ok(known)
+    }
+
+    /// Takes over what was committed.
+    pub fn adopt(&mut self, written: HashMap<ServerId, Server>) {
+        for (id, server) in written {
+            self.last_number = self.last_number.max(server.number);
+            self.servers.insert(id, server);
+        }
+    }
+}
+
+/// The oldest midnight that is kept, as this connection sees it.
+pub async fn horizon(connection: &mut SqliteConnection) -> Result<Millis, HistoryError> {
+    Ok(sqlx::query_scalar("SELECT oldest FROM horizon").fetch_one(connection).await?)
+}
+
+/// Stretches the ends of a server by one snapshot.
+pub fn stretch(ends: &mut HashMap<ServerId, Server>, id: ServerId, was: Server, snapshot: &fleet::Snapshot) {
+    let fresh = match ends.entry(id) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(was),
+    };
+    fresh.ends.oldest_start = fresh.ends.oldest_start.min(snapshot.from());
+    fresh.ends.newest = fresh.ends.newest.max(snapshot.sampled_at());
+}

@@ -1,0 +1,114 @@
+//! How snapshots lie in the file.
+//!
+//! A server has a small `number`. A table `day_<n>` a UTC day (`n` days after the epoch) has one narrow row a snapshot,
+//! under one integer:
+//!
+//! ```text
+//! key = slot of the day, 9 bits | number, 28 bits | milliseconds into the slot, 19 bits
+//! ```
+//!
+//! So all that arrives now goes to a few neighbouring pages, however many servers there are, and one server is read by
+//! one seek a slot. The key is the whole identity, so it is also what makes twice once. Bodies lie apart, in
+//! `bodies_<n>` of each hour, many to a row: they are only ever appended, and an hour is little enough to be dropped
+//! without stalling the writer.
+
+use fleet::{Millis, retention::DAY};
+
+/// Length of a slot. A shorter one makes reads dearer, a longer one scatters the writes.
+pub const SLOT: Millis = 300_000;
+/// What one table of bodies holds.
+pub const HOUR: Millis = 3_600_000;
+/// Bits of the time within a slot.
+pub const TIME_BITS: u32 = 19;
+/// Bits of the time and the number together.
+pub const SLOT_SHIFT: u32 = TIME_BITS + 28;
+/// All times of one server in one slot.
+pub const TIME_MASK: i64 = (1 << TIME_BITS) - 1;
+/// Greatest number of a server.
+pub const MAX_NUMBER: i64 = (1 << 28) - 1;
+/// Bits of a body's position within its pack.
+pub const INDEX_BITS: u32 = 8;
+
+/// The schema of a new file.
+pub const SCHEMA: &str = "
+    -- newest trails the truth by less than a slot; a number is never given twice.
+    CREATE TABLE servers (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB NOT NULL UNIQUE,
+        oldest_start INTEGER NOT NULL,
+        newest INTEGER NOT NULL
+    );
+    -- One row: the oldest midnight that is still kept.
+    CREATE TABLE horizon (oldest INTEGER NOT NULL);
+    INSERT INTO horizon VALUES (0);
+    -- 0 to 287, to join with.
+    CREATE TABLE slots (slot INTEGER PRIMARY KEY);
+    INSERT INTO slots
+        WITH RECURSIVE counter (slot) AS (VALUES (0) UNION ALL SELECT slot + 1 FROM counter WHERE slot < 287)
+        SELECT slot FROM counter;
+    PRAGMA user_version = 1;
+";
+
+/// Days after the epoch.
+pub fn day(at: Millis) -> i64 {
+    at.div_euclid(DAY)
+}
+
+/// Hours after the epoch.
+pub fn hour(at: Millis) -> i64 {
+    at.div_euclid(HOUR)
+}
+
+/// Slot of its day.
+pub fn slot(at: Millis) -> i64 {
+    at.rem_euclid(DAY) / SLOT
+}
+
+/// The key in the table of its day.
+pub fn key(number: i64, at: Millis) -> i64 {
+    (slot(at) << SLOT_SHIFT) | (number << TIME_BITS) | (at.rem_euclid(DAY) % SLOT)
+}
+
+/// When a snapshot of this day and key was sampled.
+pub fn sampled_at(day: i64, key: i64) -> Millis {
+    day * DAY + (key >> SLOT_SHIFT) * SLOT + (key & TIME_MASK)
+}
+
+/// Statement that makes the table of a day. `place` is the pack's id and the position in it.
+pub fn make_day(day: i64) -> String {
+    format!(
+        "CREATE TABLE day_{day} (key INTEGER PRIMARY KEY, covers INTEGER NOT NULL, place INTEGER NOT NULL)"
+    )
+}
+
+/// Statement that makes the table of an hour's bodies.
+pub fn make_hour(hour: i64) -> String {
+    format!("CREATE TABLE bodies_{hour} (id INTEGER PRIMARY KEY, pack BLOB NOT NULL)")
+}
+
+/// `slots` joined with the rows of `day` that a server `number` (an expression) has in them, in order of time.
+pub fn rows_of(number: &str, day: i64) -> String {
+    let first = format!("(slots.slot << {SLOT_SHIFT}) | ({number} << {TIME_BITS})");
+    format!("slots CROSS JOIN day_{day} AS kept ON kept.key BETWEEN ({first}) AND ({first} | {TIME_MASK})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_time_and_its_server() {
+        for at in [0, 1, SLOT - 1, SLOT, DAY - 1, DAY, 1_790_000_123_456, fleet::snapshot::MAX_TIME] {
+            for number in [0, 1, MAX_NUMBER] {
+                let key = key(number, at);
+                assert_eq!(sampled_at(day(at), key), at);
+                assert_eq!((key >> TIME_BITS) & MAX_NUMBER, number);
+            }
+        }
+    }
+
+    #[test]
+    fn an_hour_is_whole_slots() {
+        assert_eq!((HOUR % SLOT, DAY % HOUR), (0, 0));
+    }
+}

@@ -1,0 +1,214 @@
+//! History in one SQLite file, for one process.
+
+mod append;
+mod known;
+mod layout;
+mod pack;
+mod read;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use fleet::{Millis, retention};
+use known::Known;
+use layout::{HOUR, SLOT};
+use sqlx::{
+    AssertSqlSafe, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::HistoryError;
+
+/// The schema that this release reads and writes.
+const VERSION: i64 = 1;
+/// Connections that only read.
+const READERS: u32 = 4;
+
+/// A history file. Clones share it.
+#[derive(Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+struct Inner {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    days: u16,
+    known: RwLock<Known>,
+    /// Held by whoever writes.
+    writing: Mutex<Writing>,
+}
+
+/// What only the one who writes needs.
+struct Writing {
+    /// Whether `known` is what the file holds. It is not when a write failed, or was given up, midway.
+    settled: bool,
+    /// Next id of a pack, by hour; an hour that is missing here must be looked up.
+    packs: HashMap<i64, i64>,
+}
+
+impl Sqlite {
+    /// See [`crate::History::open_sqlite`].
+    pub async fn open(path: &Path, days: u16) -> Result<Self, HistoryError> {
+        let writer = pool(1).connect_with(options(path).pragma("cache_size", "-8000")).await?;
+        let mut connection = writer.acquire().await?;
+        migrate(&mut connection).await?;
+        let known = RwLock::new(Known::load(&mut connection).await?);
+        drop(connection);
+        let readers = options(path).pragma("cache_size", "-4000").pragma("query_only", "on");
+        let readers = pool(READERS).connect_with(readers).await?;
+        let writing = Mutex::new(Writing { settled: true, packs: HashMap::new() });
+        Ok(Self(Arc::new(Inner { writer, readers, days, known, writing })))
+    }
+
+    /// See [`crate::History::expire`].
+    ///
+    /// Each table goes in a transaction of its own, so that appends get in between.
+    pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
+        self.raise_horizon(retention::oldest_retained(now, self.0.days)).await?;
+        let oldest = self.known().oldest;
+        let old_hours: Vec<i64> = self.known().hours.range(..layout::hour(oldest)).copied().collect();
+        for hour in old_hours {
+            let mut writing = self.write().await?;
+            self.run(&mut writing, format!("DROP TABLE IF EXISTS bodies_{hour}")).await?;
+            writing.packs.remove(&hour);
+            self.known_mut().hours.remove(&hour);
+        }
+        let old_days: Vec<i64> = self.known().days.range(..layout::day(oldest)).copied().collect();
+        for day in old_days {
+            let mut writing = self.write().await?;
+            self.run(&mut writing, format!("DROP TABLE IF EXISTS day_{day}")).await?;
+            self.known_mut().days.remove(&day);
+        }
+        Ok(())
+    }
+
+    /// From here on readers look at no table before `oldest`, so it may be dropped beside them.
+    async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
+        let mut writing = self.write().await?;
+        if oldest <= self.known().oldest {
+            return Ok(());
+        }
+        writing.settled = false;
+        let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("UPDATE horizon SET oldest = $1").bind(oldest).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM servers WHERE newest + $1 <= $2")
+            .bind(SLOT)
+            .bind(oldest)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        let mut known = self.known_mut();
+        known.oldest = oldest;
+        known.servers.retain(|_, server| server.ends.newest + SLOT > oldest);
+        writing.settled = true;
+        Ok(())
+    }
+
+    /// See [`crate::History::ping`].
+    pub async fn ping(&self) -> Result<(), HistoryError> {
+        known::horizon(&mut *self.0.readers.acquire().await?).await.map(drop)
+    }
+
+    /// See [`crate::History::close`].
+    pub async fn close(&self) {
+        // The writer last: whoever closes last folds the log into the file.
+        self.0.readers.close().await;
+        let _writing = self.0.writing.lock().await;
+        self.0.writer.close().await;
+    }
+
+    /// The right to write, with `known` as the file is.
+    async fn write(&self) -> Result<MutexGuard<'_, Writing>, HistoryError> {
+        let mut writing = self.0.writing.lock().await;
+        if !writing.settled {
+            let known = Known::load(&mut *self.0.writer.acquire().await?).await?;
+            *self.known_mut() = known;
+            *writing = Writing { settled: true, packs: HashMap::new() };
+        }
+        Ok(writing)
+    }
+
+    async fn run(&self, writing: &mut Writing, statement: String) -> Result<(), HistoryError> {
+        writing.settled = false;
+        sqlx::query(AssertSqlSafe(statement)).execute(&self.0.writer).await?;
+        writing.settled = true;
+        Ok(())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<sqlx::Error> for HistoryError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        // The low byte is the kind: SQLITE_CORRUPT and SQLITE_NOTADB.
+        let damaged = code.is_some_and(|code| matches!(code & 0xff, 11 | 26));
+        if damaged || matches!(error, sqlx::Error::ColumnDecode { .. }) {
+            Self::Damaged(error)
+        } else {
+            Self::Unavailable(error)
+        }
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged snapshot survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        // 8 MiB: rarer rewrites the same pages less often, but stalls a batch for longer.
+        .pragma("wal_autocheckpoint", "2000")
+        // A log that grew behind a long read gives its space back.
+        .pragma("journal_size_limit", "67108864")
+        .pragma("temp_store", "memory")
+}
+
+/// Connections for good: each new one would read the schema and prepare its statements again.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// Makes a new file, refuses a strange one.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    if version == VERSION {
+        return Ok(());
+    }
+    if version != 0 {
+        return Err(HistoryError::Schema(format!(
+            "the history file has schema {version}, this release knows {VERSION}: start the release that wrote it"
+        )));
+    }
+    let tables: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+    if tables > 0 {
+        return Err(HistoryError::Schema(
+            "the history file is some other database: move it away, or choose another data folder".into(),
+        ));
+    }
+    let script = format!("BEGIN IMMEDIATE; {} COMMIT;", layout::SCHEMA);
+    sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether this hour's bodies are kept.
+fn kept_hour(hour: i64, oldest: Millis) -> bool {
+    hour * HOUR >= oldest
+}

@@ -1,0 +1,85 @@
+//! Bodies: many snapshots in one compressed row. Within it each is a line of JSON as the wire has it.
+
+use fleet::{Interval, Snapshot, wire::v1};
+use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
+
+/// A pack is closed once it has this many bytes before compression. Reading one snapshot reads its whole pack.
+const FULL: usize = 12 * 1024;
+/// Most snapshots in a pack.
+const MOST: usize = 64;
+/// More than any pack has before compression; a damaged length must not take all the memory.
+const LONGEST: usize = 8 * 1024 * 1024;
+
+/// A pack being filled.
+#[derive(Default)]
+pub struct Filling {
+    lines: Vec<u8>,
+    count: usize,
+}
+
+impl Filling {
+    /// Adds one; answers its position.
+    pub fn add(&mut self, snapshot: &Snapshot) -> Result<usize, serde_json::Error> {
+        serde_json::to_writer(&mut self.lines, snapshot)?;
+        self.lines.push(b'\n');
+        self.count += 1;
+        Ok(self.count - 1)
+    }
+
+    /// Whether the next one belongs into another pack.
+    pub fn full(&self) -> bool {
+        self.count >= MOST || self.lines.len() >= FULL
+    }
+
+    /// Closes it, and is empty again; `None` if it was.
+    pub fn close(&mut self) -> Option<Vec<u8>> {
+        if self.count == 0 {
+            return None;
+        }
+        let pack = compress_prepend_size(&self.lines);
+        self.lines.clear();
+        self.count = 0;
+        Some(pack)
+    }
+}
+
+/// The lines of a stored pack.
+pub fn open(pack: &[u8]) -> Result<Vec<u8>, String> {
+    let length = pack.first_chunk::<4>().map_or(0, |length| u32::from_le_bytes(*length));
+    if usize::try_from(length).is_ok_and(|length| length <= LONGEST) {
+        decompress_size_prepended(pack).map_err(|error| error.to_string())
+    } else {
+        Err(format!("claims {length} bytes"))
+    }
+}
+
+/// The snapshot at this position.
+pub fn snapshot(lines: &[u8], index: usize) -> Result<Snapshot, String> {
+    let line = lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default();
+    let raw: v1::Snapshot = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    // The longest interval admits what any interval admits.
+    let interval = Interval::try_from(3_600_000).map_err(|error| error.to_string())?;
+    Snapshot::check(raw, interval).map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_and_damage_is_told() {
+        let mut filling = Filling::default();
+        let line = |at: i64| format!(r#"{{"sampled_at":{at},"covers_ms":0,"host":{{"os":"line\nbreak"}}}}"#);
+        let at =
+            |at: i64| Snapshot::check(serde_json::from_str(&line(at)).unwrap(), Interval::DEFAULT).unwrap();
+        assert_eq!(filling.close(), None);
+        assert_eq!((filling.add(&at(5)).unwrap(), filling.add(&at(6)).unwrap()), (0, 1));
+        let pack = filling.close().unwrap();
+        let lines = open(&pack).unwrap();
+        assert_eq!(snapshot(&lines, 1), Ok(at(6)));
+        assert!(snapshot(&lines, 2).is_err());
+        assert!(open(&pack[..pack.len() - 3]).is_err());
+        assert!(open(&[255; 9]).is_err());
+        assert!(open(&[]).is_err());
+    }
+}

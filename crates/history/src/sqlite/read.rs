@@ -1,0 +1,243 @@
+//! Reads. Each call sees one state of the file, however many statements it takes.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use fleet::{
+    Millis, ServerId,
+    retention::DAY,
+    series::{Figures, Point, Reduction},
+    uptime::Piece,
+};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, SqliteConnection, Transaction};
+
+use super::{
+    Sqlite, kept_hour,
+    known::{Server, horizon},
+    layout::{self, HOUR, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
+    pack,
+};
+use crate::{Extent, HistoryError};
+
+/// No snapshot covers more.
+const LONGEST_COVERS: Millis = 2 * 3_600_000;
+
+/// Coverage asked of one server: position in the answer, number, piece.
+type Asked = (usize, i64, Piece);
+
+impl Sqlite {
+    /// See [`crate::History::extents`].
+    pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
+        let (known, days): (Vec<Option<Server>>, Vec<i64>) = {
+            let known = self.known();
+            let servers = servers.iter().map(|id| known.servers.get(id).copied()).collect();
+            (servers, known.days.iter().copied().collect())
+        };
+        // The true newest is in the slot of the written one, or in the next.
+        let mut slots: BTreeMap<i64, Vec<[i64; 3]>> = BTreeMap::new();
+        for (index, server) in (0..).zip(&known) {
+            for after in [0, SLOT] {
+                let Some(Server { number, ends }) = server else { continue };
+                let at = ends.newest + after;
+                slots.entry(layout::day(at)).or_default().push([index, *number, layout::slot(at)]);
+            }
+        }
+        let mut extents: Vec<Option<Extent>> = known.iter().map(|server| server.map(|s| s.ends)).collect();
+        let (mut transaction, oldest) = self.reading().await?;
+        for (day, slots) in slots {
+            if day * DAY < oldest || days.binary_search(&day).is_err() {
+                continue;
+            }
+            for (index, key) in newest_keys(&mut transaction, day, &slots).await? {
+                if let Some(extent) = usize::try_from(index).ok().and_then(|index| extents[index].as_mut()) {
+                    extent.newest = extent.newest.max(layout::sampled_at(day, key));
+                }
+            }
+        }
+        Ok(extents)
+    }
+
+    /// See [`crate::History::covered`].
+    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+        let mut wanted: Vec<Asked> = Vec::new();
+        let days: Vec<i64> = {
+            let known = self.known();
+            for (index, (id, pieces)) in asked.iter().enumerate() {
+                let Some(server) = known.servers.get(id) else { continue };
+                wanted.extend(pieces.iter().map(|piece| (index, server.number, *piece)));
+            }
+            known.days.iter().copied().collect()
+        };
+        let mut covered = vec![0; asked.len()];
+        let (mut transaction, oldest) = self.reading().await?;
+        for day in days.into_iter().filter(|day| day * DAY >= oldest) {
+            for (index, sum) in covered_of_day(&mut transaction, day, &wanted).await? {
+                if let Some(covered) = usize::try_from(index).ok().and_then(|index| covered.get_mut(index)) {
+                    *covered += sum;
+                }
+            }
+        }
+        Ok(covered)
+    }
+
+    /// See [`crate::History::points`].
+    pub async fn points(
+        &self,
+        server: ServerId,
+        from: Millis,
+        to: Millis,
+        points: u32,
+    ) -> Result<Vec<Point>, HistoryError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let (number, hours) = {
+            let known = self.known();
+            let Some(server) = known.servers.get(&server) else { return Ok(Vec::new()) };
+            let hours = known.hours.range(layout::hour(from)..=layout::hour(to - 1));
+            (server.number, hours.copied().collect::<Vec<i64>>())
+        };
+        let mut reduction = Reduction::new(from, to, points);
+        let (mut transaction, oldest) = self.reading().await?;
+        for hour in hours.into_iter().filter(|hour| kept_hour(*hour, oldest)) {
+            let (first, last) = (from.max(hour * HOUR), (to - 1).min(hour * HOUR + HOUR - 1));
+            reduce(&mut transaction, hour, number, [first, last], &mut reduction).await?;
+        }
+        Ok(reduction.points())
+    }
+
+    /// A view of the file that does not change, and the oldest midnight that is kept in it. Tables of what is older may
+    /// be missing from it; every other table that was known before this call is there.
+    async fn reading(&self) -> Result<(Transaction<'static, sqlx::Sqlite>, Millis), HistoryError> {
+        let mut transaction = self.0.readers.begin().await?;
+        let oldest = horizon(&mut transaction).await?;
+        Ok((transaction, oldest))
+    }
+}
+
+/// Greatest key of each server in its slot, by position in the answer.
+async fn newest_keys(
+    connection: &mut SqliteConnection,
+    day: i64,
+    slots: &[[i64; 3]],
+) -> Result<Vec<(i64, i64)>, HistoryError> {
+    let first = format!("(asked.slot << {SLOT_SHIFT}) | (asked.number << {})", layout::TIME_BITS);
+    let statement = format!(
+        "WITH asked AS MATERIALIZED (
+             SELECT value ->> 0 AS position, value ->> 1 AS number, value ->> 2 AS slot FROM json_each($1)
+         ), newest AS (
+             SELECT position,
+                 (SELECT MAX(key) FROM day_{day} WHERE key BETWEEN ({first}) AND ({first} | {TIME_MASK})) AS key
+             FROM asked
+         )
+         SELECT position, key FROM newest WHERE key IS NOT NULL"
+    );
+    let slots = list(slots.iter().map(|slot| slot.as_slice()));
+    Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(slots).fetch_all(connection).await?)
+}
+
+/// For how much of the pieces the snapshots of `day` vouch, by position in the answer.
+async fn covered_of_day(
+    connection: &mut SqliteConnection,
+    day: i64,
+    wanted: &[Asked],
+) -> Result<Vec<(i64, Millis)>, HistoryError> {
+    let midnight = day * DAY;
+    let mut asked = Vec::new();
+    for (index, number, Piece { from, to }) in wanted {
+        // Sampled after the piece begins, and not so late that nothing could reach back into it.
+        let first = from.saturating_add(1).max(midnight);
+        let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
+        if first <= last && from < to {
+            let index = i64::try_from(*index).unwrap_or(i64::MAX);
+            let (first, last) = (layout::slot(first), layout::slot(last));
+            asked.push([
+                index,
+                *number,
+                first,
+                last,
+                from.saturating_sub(midnight),
+                to.saturating_sub(midnight),
+            ]);
+        }
+    }
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let at = format!("(slots.slot * {SLOT} + (kept.key & {TIME_MASK}))");
+    let rows = layout::rows_of("asked.number", day);
+    let statement = format!(
+        "WITH asked AS MATERIALIZED (
+             SELECT value ->> 0 AS position, value ->> 1 AS number, value ->> 2 AS first, value ->> 3 AS last,
+                 value ->> 4 AS start, value ->> 5 AS stop
+             FROM json_each($1)
+         )
+         SELECT position, COALESCE((
+             SELECT SUM(MAX(0, MIN({at}, asked.stop) - MAX({at} - kept.covers, asked.start)))
+             FROM {rows} WHERE slots.slot BETWEEN asked.first AND asked.last
+         ), 0) FROM asked"
+    );
+    let asked = list(asked.iter().map(|asked| asked.as_slice()));
+    Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
+}
+
+/// Adds what one server sampled within `[first, last]`, all of it in this hour.
+async fn reduce(
+    connection: &mut SqliteConnection,
+    hour: i64,
+    number: i64,
+    [first, last]: [Millis; 2],
+    reduction: &mut Reduction,
+) -> Result<(), HistoryError> {
+    let day = layout::day(first);
+    let rows = layout::rows_of("$1", day);
+    let statement = format!(
+        "SELECT kept.key, kept.place, bodies.pack FROM {rows}
+         LEFT JOIN bodies_{hour} AS bodies ON bodies.id = kept.place >> {INDEX_BITS}
+         WHERE slots.slot BETWEEN $2 AND $3"
+    );
+    let mut found = sqlx::query_as::<_, (i64, i64, Option<Vec<u8>>)>(AssertSqlSafe(statement))
+        .bind(number)
+        .bind(layout::slot(first))
+        .bind(layout::slot(last))
+        .fetch(connection);
+    // Back-filled snapshots of one server share a pack.
+    let mut opened: Option<(i64, Vec<u8>)> = None;
+    while let Some((key, place, pack)) = found.try_next().await? {
+        let at = layout::sampled_at(day, key);
+        if at < first || at > last {
+            continue;
+        }
+        let corrupt = |reason: String| HistoryError::Corrupt {
+            table: format!("bodies_{hour}"),
+            row: format!("number {number} at {at}"),
+            reason,
+        };
+        let (id, index) = (place >> INDEX_BITS, place & ((1 << INDEX_BITS) - 1));
+        let lines = match opened.take() {
+            Some((open, lines)) if open == id => lines,
+            _ => pack::open(&pack.ok_or_else(|| corrupt("missing".into()))?).map_err(corrupt)?,
+        };
+        let snapshot =
+            pack::snapshot(&lines, usize::try_from(index).unwrap_or(usize::MAX)).map_err(corrupt)?;
+        reduction.add(at, &Figures::of(&snapshot));
+        opened = Some((id, lines));
+    }
+    Ok(())
+}
+
+/// JSON of rows of numbers.
+fn list<'a>(rows: impl Iterator<Item = &'a [i64]>) -> String {
+    let mut json = String::from("[");
+    for row in rows {
+        json.push_str(if json.len() > 1 { ",[" } else { "[" });
+        for (index, number) in row.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(json, "{comma}{number}");
+        }
+        json.push(']');
+    }
+    json.push(']');
+    json
+}

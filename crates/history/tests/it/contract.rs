@@ -1,0 +1,289 @@
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+use fleet::{Millis, Record, ServerId, retention::DAY, snapshot::MAX_TIME, uptime::Piece};
+use futures_util::future::join_all;
+use history::{Extent, History};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use tokio::{runtime::Handle, task::block_in_place};
+
+use crate::make::{MIDNIGHT, record, server, with_cpu};
+
+crate::on_every_store! {
+    append_twice_is_once
+    first_wins
+    batch_across_midnight
+    a_large_batch_is_stored_whole
+    the_order_of_arrival_does_not_matter
+    appends_side_by_side_lose_nothing
+    an_append_given_up_midway_harms_nothing
+    expire_drops_whole_days
+    an_expired_day_never_returns
+    extents_follow_every_snapshot
+    a_piece_is_covered_by_what_overlaps_it
+    unknown_server_is_zero
+    a_huge_range_looks_only_at_days_that_exist
+    points_equal_a_brute_force_reduction
+}
+
+const EVER: Piece = Piece { from: 0, to: MAX_TIME };
+
+async fn covered(store: &History, id: ServerId, piece: Piece) -> Millis {
+    store.covered(&[(id, vec![piece])]).await.unwrap()[0]
+}
+
+async fn count(store: &History, id: ServerId) -> u64 {
+    store.points(id, 0, MAX_TIME, 1).await.unwrap().first().map_or(0, |point| point.count)
+}
+
+async fn extent(store: &History, id: ServerId) -> Option<Extent> {
+    store.extents(&[id]).await.unwrap()[0]
+}
+
+/// Whether the future is done, after one poll.
+async fn polled_once(future: &mut (impl Future + Unpin)) -> bool {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_ready())).await
+}
+
+async fn append_twice_is_once(store: History) {
+    let batch: Vec<Record> = (1..=50).map(|n| record(server(1), MIDNIGHT + n * 30_000, 30_000)).collect();
+    for _ in 0..2 {
+        assert_eq!(store.append(&batch).await.unwrap(), []);
+        assert_eq!(count(&store, server(1)).await, 50);
+        assert_eq!(covered(&store, server(1), EVER).await, 50 * 30_000);
+    }
+    let half_known = [&batch[25..], &[record(server(1), MIDNIGHT + 51 * 30_000, 30_000)]].concat();
+    store.append(&half_known).await.unwrap();
+    assert_eq!(count(&store, server(1)).await, 51);
+}
+
+async fn first_wins(store: History) {
+    let at = MIDNIGHT + 1_000;
+    store.append(&[with_cpu(server(1), at, 10.0), with_cpu(server(1), at, 20.0)]).await.unwrap();
+    store.append(&[with_cpu(server(1), at, 30.0), record(server(1), at, 900)]).await.unwrap();
+    let points = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+    assert_eq!((points[0].count, points[0].cpu.unwrap().max), (1, 10.0));
+    assert_eq!(covered(&store, server(1), EVER).await, 1);
+    let extent = extent(&store, server(1)).await;
+    assert_eq!(extent, Some(Extent { oldest_start: at - 1, newest: at }));
+}
+
+async fn batch_across_midnight(store: History) {
+    let batch: Vec<Record> =
+        (-1..=1).map(|n| record(server(1), MIDNIGHT + n * 2 * DAY + 5_000, 10_000)).collect();
+    store.append(&batch).await.unwrap();
+    assert_eq!(count(&store, server(1)).await, 3);
+    let evening = Piece { from: MIDNIGHT - DAY, to: MIDNIGHT };
+    assert_eq!(covered(&store, server(1), evening).await, 5_000);
+    let morning = Piece { from: MIDNIGHT, to: MIDNIGHT + DAY };
+    assert_eq!(covered(&store, server(1), morning).await, 5_000);
+}
+
+async fn a_large_batch_is_stored_whole(store: History) {
+    let batch: Vec<Record> = (0..4_000)
+        .map(|n| with_cpu(server(n % 500), MIDNIGHT + i64::try_from(n).unwrap() * 2_000, (n % 100) as f32))
+        .collect();
+    store.append(&batch).await.unwrap();
+    for n in [0, 1, 250, 499] {
+        assert_eq!(count(&store, server(n)).await, 8);
+        let points = store.points(server(n), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+        assert_eq!(points[0].cpu.unwrap().max, (n % 100) as f64);
+    }
+}
+
+async fn the_order_of_arrival_does_not_matter(store: History) {
+    let times = [7, 3, 9, 1, 8, 2, 6, 4, 5].map(|minute| MIDNIGHT + minute * 60_000);
+    for at in times {
+        store.append(&[record(server(1), at, 60_000)]).await.unwrap();
+    }
+    let mut sorted = times;
+    sorted.sort_unstable();
+    store.append(&sorted.map(|at| record(server(2), at, 60_000))).await.unwrap();
+    assert_eq!(extent(&store, server(1)).await, extent(&store, server(2)).await);
+    assert_eq!(covered(&store, server(1), EVER).await, covered(&store, server(2), EVER).await);
+}
+
+async fn appends_side_by_side_lose_nothing(store: History) {
+    let batches: Vec<Vec<Record>> = (0..20)
+        .map(|n| {
+            (n..n + 10).map(|n| record(server(n % 7), MIDNIGHT + i64::try_from(n).unwrap(), 0)).collect()
+        })
+        .collect();
+    for answer in join_all(batches.iter().map(|batch| store.append(batch))).await {
+        assert_eq!(answer.unwrap(), []);
+    }
+    let mut total = 0;
+    for n in 0..7 {
+        total += count(&store, server(n)).await;
+    }
+    assert_eq!(total, 29);
+}
+
+async fn an_append_given_up_midway_harms_nothing(store: History) {
+    let mut given_up = 0;
+    for n in 0..40 {
+        let at = MIDNIGHT + i64::try_from(n).unwrap() * DAY / 2;
+        let batch = [record(server(n), at, 1), record(server(1_000), at, 1)];
+        let mut append = Box::pin(store.append(&batch));
+        let mut done = false;
+        for _ in 0..=n {
+            done = done || polled_once(&mut append).await;
+            tokio::task::yield_now().await;
+        }
+        given_up += u64::from(!done);
+        drop(append);
+        if n % 2 == 0 {
+            store.append(&batch).await.unwrap();
+            assert_eq!(count(&store, server(n)).await, 1);
+        }
+    }
+    assert!(given_up > 0);
+    for n in 0..40 {
+        let at = MIDNIGHT + i64::try_from(n).unwrap() * DAY / 2;
+        store.append(&[record(server(n), at, 1), record(server(1_000), at, 1)]).await.unwrap();
+        assert_eq!(count(&store, server(n)).await, 1);
+    }
+    assert_eq!(count(&store, server(1_000)).await, 40);
+    assert_eq!(covered(&store, server(1_000), EVER).await, 40);
+}
+
+async fn expire_drops_whole_days(store: History) {
+    let batch: Vec<Record> =
+        (0..40).map(|day| record(server(1), MIDNIGHT + (day + 1) * DAY - 1, 500)).collect();
+    store.append(&batch).await.unwrap();
+    store.append(&[record(server(2), MIDNIGHT, 500)]).await.unwrap();
+    store.expire(MIDNIGHT + 40 * DAY).await.unwrap();
+    assert_eq!(count(&store, server(1)).await, 35);
+    assert_eq!(covered(&store, server(1), EVER).await, 35 * 500);
+    store.expire(MIDNIGHT + 41 * DAY - 1).await.unwrap();
+    assert_eq!(count(&store, server(1)).await, 35);
+    store.expire(MIDNIGHT + 41 * DAY).await.unwrap();
+    assert_eq!(count(&store, server(1)).await, 34);
+    let newest = extent(&store, server(1)).await.map(|extent| extent.newest);
+    assert_eq!(newest, Some(MIDNIGHT + 40 * DAY - 1));
+    assert_eq!(extent(&store, server(2)).await, None);
+}
+
+async fn an_expired_day_never_returns(store: History) {
+    store.append(&[record(server(1), MIDNIGHT, 0)]).await.unwrap();
+    store.expire(MIDNIGHT + 36 * DAY).await.unwrap();
+    // A clock that was put back.
+    store.expire(MIDNIGHT).await.unwrap();
+    let batch = [
+        record(server(1), MIDNIGHT + DAY, 0),
+        record(server(1), MIDNIGHT + DAY - 1, 0),
+        record(server(2), MIDNIGHT - 10 * DAY, 0),
+    ];
+    let rejected = store.append(&batch).await.unwrap();
+    assert_eq!(rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [1, 2]);
+    assert!(rejected[0].reason.contains("no longer kept"), "{}", rejected[0].reason);
+    assert_eq!(count(&store, server(1)).await, 1);
+    assert_eq!(extent(&store, server(2)).await, None);
+}
+
+async fn extents_follow_every_snapshot(store: History) {
+    let mut expected: Option<Extent> = None;
+    // Small steps, large ones, late ones, over midnight and over the edges of slots.
+    let times =
+        [0, 1_000, 299_999, 300_000, 301_000, -1, 599_999, 86_000_000, 86_399_999, 86_400_000, 86_699_999];
+    for offset in times {
+        let at = MIDNIGHT + offset;
+        for _ in 0..2 {
+            store.append(&[record(server(1), at, 700)]).await.unwrap();
+        }
+        let was = expected.unwrap_or(Extent { oldest_start: at - 700, newest: at });
+        let now = Extent { oldest_start: was.oldest_start.min(at - 700), newest: was.newest.max(at) };
+        expected = Some(now);
+        let answer = store.extents(&[server(9), server(1)]).await.unwrap();
+        assert_eq!(answer, [None, expected]);
+    }
+}
+
+async fn a_piece_is_covered_by_what_overlaps_it(store: History) {
+    let at = MIDNIGHT + 7_200_000;
+    store.append(&[record(server(1), at, 7_200_000)]).await.unwrap();
+    let piece = |from, to| Piece { from: MIDNIGHT + from, to: MIDNIGHT + to };
+    for (asked, expected) in [
+        (piece(-5, 5), 5),
+        (piece(100, 200), 100),
+        (piece(0, 7_200_000), 7_200_000),
+        (piece(7_199_999, 9_000_000), 1),
+        (piece(7_200_000, 9_000_000), 0),
+        (piece(-100, 0), 0),
+        (piece(200, 100), 0),
+    ] {
+        assert_eq!(covered(&store, server(1), asked).await, expected, "{asked:?}");
+    }
+    let several = vec![piece(0, 10), piece(20, 30), piece(7_199_990, 7_200_010)];
+    assert_eq!(store.covered(&[(server(1), several)]).await.unwrap(), [30]);
+}
+
+async fn unknown_server_is_zero(store: History) {
+    store.append(&[record(server(1), MIDNIGHT, 10)]).await.unwrap();
+    let asked = [(server(2), vec![EVER]), (server(1), vec![EVER]), (server(1), vec![])];
+    assert_eq!(store.covered(&asked).await.unwrap(), [0, 10, 0]);
+    assert_eq!(store.extents(&[server(2)]).await.unwrap(), [None]);
+    assert_eq!(store.points(server(2), 0, MAX_TIME, 10).await.unwrap(), []);
+    assert_eq!(store.covered(&[]).await.unwrap(), [0; 0]);
+    assert_eq!(store.extents(&[]).await.unwrap(), []);
+    assert_eq!(store.append(&[]).await.unwrap(), []);
+}
+
+async fn a_huge_range_looks_only_at_days_that_exist(store: History) {
+    store
+        .append(&[record(server(1), MIDNIGHT, 10), record(server(1), MIDNIGHT + 3 * DAY, 10)])
+        .await
+        .unwrap();
+    let ask = async {
+        for _ in 0..100 {
+            assert_eq!(covered(&store, server(1), EVER).await, 20);
+            assert_eq!(count(&store, server(1)).await, 2);
+        }
+    };
+    // A visit to each of three million days would take minutes.
+    tokio::time::timeout(Duration::from_secs(20), ask).await.unwrap();
+    let backwards = store.points(server(1), MAX_TIME, 0, 10).await.unwrap();
+    assert_eq!(backwards, []);
+}
+
+async fn points_equal_a_brute_force_reduction(store: History) {
+    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let samples = prop::collection::btree_map(0i64..9_000_000, 0f32..100.0, 0..60);
+    let asked = (samples, -100_000i64..9_000_000, 1i64..9_000_000, 1u32..50);
+    let case = std::cell::Cell::new(0);
+    let check = |(samples, from, length, points): (std::collections::BTreeMap<i64, f32>, i64, i64, u32)| {
+        case.set(case.get() + 1);
+        let (id, start) = (server(case.get()), MIDNIGHT - 4_500_000);
+        let batch: Vec<Record> = samples.iter().map(|(at, cpu)| with_cpu(id, start + at, *cpu)).collect();
+        let got = block_in_place(|| {
+            Handle::current().block_on(async {
+                store.append(&batch).await.unwrap();
+                store.points(id, start + from, start + from + length, points).await.unwrap()
+            })
+        });
+        let mut expected = Vec::new();
+        for bucket in 0..i64::from(points) {
+            // at belongs to the bucket floor((at - from) * points / length).
+            let inside: Vec<f64> = samples
+                .iter()
+                .filter(|(at, _)| **at >= from && **at < from + length)
+                .filter(|(at, _)| (*at - from) * i64::from(points) / length == bucket)
+                .map(|(_, cpu)| f64::from(*cpu))
+                .collect();
+            if !inside.is_empty() {
+                let mean = inside.iter().sum::<f64>() / inside.len() as f64;
+                expected.push((inside.len() as u64, mean, inside.iter().copied().fold(0.0, f64::max)));
+            }
+        }
+        prop_assert_eq!(got.len(), expected.len());
+        for (point, (count, mean, max)) in got.iter().zip(expected) {
+            let cpu = point.cpu.unwrap();
+            prop_assert_eq!((point.count, cpu.max), (count, max));
+            prop_assert!((cpu.avg - mean).abs() < 1e-9);
+        }
+        Ok(())
+    };
+    runner.run(&asked, check).unwrap();
+}

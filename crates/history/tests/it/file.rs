@@ -1,0 +1,139 @@
+//! What only a file can get wrong.
+
+use std::{fs, os::unix::fs::FileExt, path::Path};
+
+use fleet::{retention::DAY, snapshot::MAX_TIME, uptime::Piece};
+use history::{Extent, History, HistoryError};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use crate::make::{MIDNIGHT, record, server, with_cpu};
+
+async fn open(path: &Path) -> Result<History, HistoryError> {
+    History::open_sqlite(path, 35).await
+}
+
+async fn run(path: &Path, statement: &'static str) {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_stored_survives_reopening() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    store.append(&[with_cpu(server(1), MIDNIGHT, 5.0), record(server(2), MIDNIGHT + DAY, 9)]).await.unwrap();
+    // Not far enough on for the file to hear of it at once.
+    store.append(&[with_cpu(server(1), MIDNIGHT + 1_000, 7.0)]).await.unwrap();
+    store.expire(MIDNIGHT + 35 * DAY).await.unwrap();
+    store.close().await;
+
+    let store = open(&path).await.unwrap();
+    let extents = store.extents(&[server(1), server(2), server(3)]).await.unwrap();
+    let first = Extent { oldest_start: MIDNIGHT - 1, newest: MIDNIGHT + 1_000 };
+    let second = Extent { oldest_start: MIDNIGHT + DAY - 9, newest: MIDNIGHT + DAY };
+    assert_eq!(extents, [Some(first), Some(second), None]);
+    let points = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+    assert_eq!((points[0].count, points[0].cpu.unwrap().max), (2, 7.0));
+    let again = [with_cpu(server(1), MIDNIGHT, 99.0), record(server(3), MIDNIGHT + 2_000, 4)];
+    store.append(&again).await.unwrap();
+    let ever = vec![Piece { from: 0, to: MAX_TIME }];
+    let asked = [1, 2, 3].map(|n| (server(n), ever.clone()));
+    assert_eq!(store.covered(&asked).await.unwrap(), [2, 9, 4]);
+    let points = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+    assert_eq!((points[0].count, points[0].cpu.unwrap().max), (2, 7.0));
+    let rejected = store.append(&[record(server(1), MIDNIGHT - 1, 0)]).await.unwrap();
+    assert_eq!(rejected.len(), 1, "the horizon survives too");
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_without_closing() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    store.append(&[record(server(1), MIDNIGHT, 5)]).await.unwrap();
+    // The files as a killed process leaves them.
+    let copy = testkit::tempdir().unwrap();
+    for file in ["history.db", "history.db-wal"] {
+        fs::copy(folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let copied = open(&copy.path().join("history.db")).await.unwrap();
+    let asked = [(server(1), vec![Piece { from: 0, to: MAX_TIME }])];
+    assert_eq!(copied.covered(&asked).await.unwrap(), [5]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable() {
+    let folder = testkit::tempdir().unwrap();
+    let store = open(&folder.path().join("history.db")).await.unwrap();
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(HistoryError::Unavailable(_))));
+    let append = store.append(&[record(server(1), MIDNIGHT, 5)]).await;
+    assert!(matches!(append, Err(HistoryError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_release_is_refused_and_left_alone() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    open(&path).await.unwrap().close().await;
+    run(&path, "PRAGMA user_version = 2").await;
+    let error = open(&path).await.map(drop).unwrap_err();
+    assert!(matches!(&error, HistoryError::Schema(why) if why.contains("schema 2")), "{error}");
+    run(&path, "PRAGMA user_version = 1").await;
+    open(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_foreign_database_is_refused() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    run(&path, "CREATE TABLE theirs (x)").await;
+    let error = open(&path).await.map(drop).unwrap_err();
+    assert!(matches!(&error, HistoryError::Schema(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_damaged() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    fs::write(&path, "not a database, although long enough to have a header ".repeat(100)).unwrap();
+    let error = open(&path).await.map(drop).unwrap_err();
+    assert!(matches!(error, HistoryError::Damaged(_)), "{error}");
+}
+
+#[tokio::test]
+async fn damage_within_the_file_is_an_error_and_no_panic() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    let batch: Vec<_> = (0..4_000).map(|n| with_cpu(server(1), MIDNIGHT + n * 1_000, 5.0)).collect();
+    store.append(&batch).await.unwrap();
+    store.close().await;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for page in 10..file.metadata().unwrap().len() / 4_096 {
+        file.write_all_at(&[0xa5; 4_096], page * 4_096).unwrap();
+    }
+    let store = open(&path).await.unwrap();
+    let points = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 10).await;
+    assert!(matches!(points, Err(HistoryError::Damaged(_) | HistoryError::Corrupt { .. })), "{points:?}");
+    let covered = store.covered(&[(server(1), vec![Piece { from: 0, to: MAX_TIME }])]).await;
+    assert!(matches!(covered, Err(HistoryError::Damaged(_))), "{covered:?}");
+}
+
+#[tokio::test]
+async fn a_lost_body_is_corrupt() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    store.append(&[record(server(1), 20_000 * DAY, 5)]).await.unwrap();
+    store.close().await;
+    run(&path, "DELETE FROM bodies_480000").await;
+    let store = open(&path).await.unwrap();
+    let error = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap_err();
+    assert!(matches!(&error, HistoryError::Corrupt { table, .. } if table == "bodies_480000"), "{error}");
+}

@@ -1,0 +1,156 @@
+//! Uptime from the store against an oracle that looks at each unit of time by itself.
+
+use std::cell::Cell;
+
+use fleet::{
+    Millis, Record,
+    uptime::{Expected, Uptime},
+};
+use history::{Extent, History};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestRunner},
+};
+use tokio::{runtime::Handle, task::block_in_place};
+
+use crate::make::{MIDNIGHT, record, server};
+
+crate::on_every_store! {
+    uptime_equals_the_oracle
+}
+
+/// All in units of time.
+#[derive(Debug)]
+struct Case {
+    unit: Millis,
+    /// Gap before it, what it covers, and the batches in which it arrives.
+    snapshots: Vec<(i64, i64, Vec<usize>)>,
+    /// Rotates each batch.
+    turn: usize,
+    range: (i64, i64),
+    enrolled: i64,
+    oldest_retained: i64,
+    down_at: Option<i64>,
+    pauses: Vec<(i64, i64)>,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let snapshot = (0i64..12, 0i64..15, prop::collection::vec(0usize..4, 1..3));
+    (
+        // Milliseconds, odd ones, and lengths that spread a history over slots, hours and days.
+        prop::sample::select(vec![1, 997, 60_000, 400_000]),
+        prop::collection::vec(snapshot, 0..30),
+        0usize..50,
+        (-20i64..400, -20i64..450),
+        -20i64..300,
+        -20i64..100,
+        prop::option::of(0i64..450),
+        prop::collection::vec((-20i64..400, 0i64..60), 0..4),
+    )
+        .prop_map(|(unit, snapshots, turn, range, enrolled, oldest_retained, down_at, pauses)| Case {
+            unit,
+            snapshots,
+            turn,
+            range,
+            enrolled,
+            oldest_retained,
+            down_at,
+            pauses: pauses.into_iter().map(|(at, length)| (at, at + length)).collect(),
+        })
+}
+
+impl Case {
+    /// Start and end of what each snapshot vouches for; they never overlap, no two end together.
+    fn intervals(&self) -> Vec<(i64, i64)> {
+        let mut at = 0;
+        let mut intervals = Vec::new();
+        for (gap, covers, _) in &self.snapshots {
+            at += (gap + covers).max(1);
+            intervals.push((at - covers, at));
+        }
+        intervals
+    }
+
+    /// Some arrive twice, some late, none in order.
+    fn batches(&self, n: u64, start: Millis) -> Vec<Vec<Record>> {
+        let mut batches = vec![Vec::new(); 4];
+        for ((_, _, arrivals), (from, to)) in self.snapshots.iter().zip(self.intervals()) {
+            for batch in arrivals {
+                let covers = (to - from) * self.unit;
+                batches[*batch].push(record(server(n), start + to * self.unit, covers));
+            }
+        }
+        for batch in &mut batches {
+            let middle = self.turn.min(batch.len());
+            batch.rotate_left(middle);
+        }
+        batches
+    }
+
+    /// Covered and expected units.
+    fn oracle(&self) -> (i64, i64) {
+        let intervals = self.intervals();
+        let oldest = intervals.iter().map(|(from, _)| *from).min();
+        let newest = intervals.iter().map(|(_, to)| *to).max();
+        let since = oldest.map_or(self.enrolled, |oldest| oldest.min(self.enrolled));
+        let Some(end) = self.down_at.or(newest) else { return (0, 0) };
+        let (mut covered, mut expected) = (0, 0);
+        // The unit u is the time from u to u + 1.
+        for unit in -20..1_000 {
+            let asked = unit >= self.range.0 && unit < self.range.1 && unit >= since && unit < end;
+            let paused = self.pauses.iter().any(|(from, to)| *from <= unit && unit < *to);
+            if asked && unit >= self.oldest_retained && !paused {
+                expected += 1;
+                covered += i64::from(intervals.iter().any(|(from, to)| *from <= unit && unit < *to));
+            }
+        }
+        (covered, expected)
+    }
+}
+
+async fn uptime_equals_the_oracle(store: History) {
+    let config = Config { cases: 150, failure_persistence: None, ..Config::default() };
+    let case_number = Cell::new(0);
+    let check = |case: Case| {
+        case_number.set(case_number.get() + 1);
+        block_in_place(|| Handle::current().block_on(agrees(&store, case_number.get(), &case)))
+    };
+    TestRunner::new(config).run(&cases(), check).unwrap();
+}
+
+async fn agrees(store: &History, n: u64, case: &Case) -> Result<(), TestCaseError> {
+    let start = MIDNIGHT - 37 * case.unit;
+    for batch in case.batches(n, start) {
+        prop_assert_eq!(store.append(&batch).await.unwrap(), []);
+    }
+    let at = |units: i64| start + units * case.unit;
+    let intervals = case.intervals();
+    let extent = store.extents(&[server(n)]).await.unwrap()[0];
+    let oldest = intervals.iter().map(|(from, _)| at(*from)).min();
+    let newest = intervals.iter().map(|(_, to)| at(*to)).max();
+    let known = oldest.zip(newest).map(|(oldest_start, newest)| Extent { oldest_start, newest });
+    prop_assert_eq!(extent, known);
+
+    let pauses: Vec<_> = case.pauses.iter().map(|(from, to)| (at(*from), at(*to))).collect();
+    let expected = Expected {
+        from: at(case.range.0),
+        to: at(case.range.1),
+        enrolled_at: at(case.enrolled),
+        oldest_retained: at(case.oldest_retained),
+        oldest_start: extent.map(|extent| extent.oldest_start),
+        newest: extent.map(|extent| extent.newest),
+        down_at: case.down_at.map(at),
+        pauses: &pauses,
+    };
+    let pieces = expected.pieces();
+    let length = pieces.iter().map(|piece| piece.length()).sum();
+    let covered = store.covered(&[(server(n), pieces)]).await.unwrap()[0];
+    let uptime = Uptime::new(covered, length);
+
+    let (covered, expected) = case.oracle();
+    prop_assert_eq!((uptime.covered_ms, uptime.expected_ms), (covered * case.unit, expected * case.unit));
+    let share = (expected > 0).then(|| covered as f64 / expected as f64);
+    prop_assert_eq!(uptime.uptime.is_some(), share.is_some());
+    prop_assert!((uptime.uptime.unwrap_or(0.0) - share.unwrap_or(0.0)).abs() < 1e-12);
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The queue between those who publish and those who store.
+//!
+//! [`Publisher::publish`] returns once what it published is durable: for a broker when the broker confirmed it, in
+//! process when the consumer has stored and acked it. A delivery that is dropped unsettled returns to the queue. This
+//! crate knows no message type.
+#![warn(missing_docs)]
+
+mod in_process;
+
+pub use in_process::in_process;
+
+/// Why something is not in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError<M> {
+    /// It may or may not have been taken; publish it again later.
+    #[error("the queue is unavailable: {0}")]
+    Unavailable(&'static str),
+    /// The store will never take these parts of it; everything else of the message was taken.
+    #[error("{} parts were refused", .0.len())]
+    Refused(Vec<Refused<M>>),
+}
+
+/// A part of a message that no store will ever take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused<M> {
+    /// The refused part, alone.
+    pub message: M,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Publishes messages. Clones share one queue.
+pub enum Publisher<M> {
+    /// To a consumer in this process.
+    InProcess(in_process::Publisher<M>),
+}
+
+/// Receives messages. Once it is dropped nobody ever will, and publishing is
+/// [`Unavailable`](PublishError::Unavailable).
+pub enum Consumer<M> {
+    /// From publishers in this process.
+    InProcess(in_process::Consumer<M>),
+}
+
+/// A received message, to be settled exactly once: by [`ack`](Self::ack) or [`refuse`](Self::refuse). Dropped
+/// unsettled, it returns to the head of the queue as it is then.
+pub struct Delivery<M> {
+    /// Empty once it is settled or dropped.
+    held: Option<Held<M>>,
+}
+
+enum Held<M> {
+    InProcess(in_process::Held<M>),
+}
+
+impl<M> Clone for Publisher<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::InProcess(publisher) => Self::InProcess(publisher.clone()),
+        }
+    }
+}
+
+impl<M: Send> Publisher<M> {
+    /// Returns once the message is durable. A message whose publisher stopped waiting is delivered all the same.
+    pub async fn publish(&self, message: M) -> Result<(), PublishError<M>> {
+        match self {
+            Self::InProcess(publisher) => publisher.publish(message).await,
+        }
+    }
+}
+
+impl<M: Send> Consumer<M> {
+    /// Waits for a message and returns all that wait, `most` at the most, in the order in which they were published;
+    /// `None` once every publisher is gone and nothing waits. Cancel-safe.
+    pub async fn receive(&mut self, most: usize) -> Option<Vec<Delivery<M>>> {
+        let Self::InProcess(consumer) = self;
+        let received = consumer.receive(most).await?;
+        Some(received.into_iter().map(|held| Delivery { held: Some(Held::InProcess(held)) }).collect())
+    }
+}
+
+impl<M> Delivery<M> {
+    /// What was published.
+    pub fn message(&self) -> &M {
+        match &self.held {
+            Some(Held::InProcess(held)) => held.message(),
+            None => unreachable!("only what consumes a delivery empties it"),
+        }
+    }
+
+    /// The same, to take parts out; whoever then drops the delivery unsettled puts them back first.
+    pub fn message_mut(&mut self) -> &mut M {
+        match &mut self.held {
+            Some(Held::InProcess(held)) => held.message_mut(),
+            None => unreachable!("only what consumes a delivery empties it"),
+        }
+    }
+}
+
+impl<M: Send> Delivery<M> {
+    /// The message is stored.
+    pub async fn ack(mut self) {
+        match self.held.take() {
+            Some(Held::InProcess(held)) => held.settle(Ok(())),
+            None => unreachable!("a delivery is settled once"),
+        }
+    }
+
+    /// The message is stored but for these parts, which never will be.
+    pub async fn refuse(mut self, refused: Vec<Refused<M>>) {
+        match self.held.take() {
+            Some(Held::InProcess(held)) => held.settle(Err(refused)),
+            None => unreachable!("a delivery is settled once"),
+        }
+    }
+}
+
+impl<M> Drop for Delivery<M> {
+    fn drop(&mut self) {
+        match self.held.take() {
+            Some(Held::InProcess(held)) => held.give_back(),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How a server comes in: a token is exchanged, once, for an identity of its own.
+
+use fleet::{Millis, ServerId, id::EnrolmentTokenId};
+
+use crate::{Page, Registry, RegistryError, count, id, on, text};
+
+/// The generation of a server's first credential.
+const FIRST_GENERATION: i64 = 1;
+
+/// A token with which servers enrol; of its text the registry knows only a hash. All times in Unix ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrolmentToken {
+    /// Its id, which is no secret.
+    pub id: EnrolmentTokenId,
+    /// How many servers may enrol with it.
+    pub uses: u32,
+    /// How many did.
+    pub used: u32,
+    /// From when on it is refused.
+    pub expires_at: Millis,
+    /// When a person took it back.
+    pub revoked_at: Option<Millis>,
+    /// When it was made.
+    pub created_at: Millis,
+}
+
+/// An enrolment as it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Enrol<'a> {
+    /// SHA-256 of the token.
+    pub token_hash: [u8; 32],
+    /// SHA-256 of the key that the agent made for this enrolment and stored before it asked.
+    pub key_hash: [u8; 32],
+    /// The name that it wants; blanks around it are dropped.
+    pub name: &'a str,
+    /// Its address, if it told one.
+    pub address: Option<&'a str>,
+    /// The id that it gets if it is new.
+    pub server: ServerId,
+    /// Unix ms.
+    pub now: Millis,
+}
+
+/// How an enrolment went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// A new server, or the one that enrolled with the same token and key before.
+    Server {
+        /// Its id.
+        id: ServerId,
+        /// Of the credential to make for it.
+        generation: u32,
+    },
+    /// The token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
+    BadToken,
+    /// Another server has this name, regardless of case. A person has to decide; nothing was used up.
+    NameTaken,
+}
+
+#[derive(sqlx::FromRow)]
+struct TokenRow {
+    id: String,
+    uses: i64,
+    used: i64,
+    expires_at: Millis,
+    revoked_at: Option<Millis>,
+    created_at: Millis,
+}
+
+const MAKE: &str = "INSERT INTO enrolment_tokens (id, hash, uses, used, expires_at, revoked_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const LIST: &str = "SELECT id, uses, used, expires_at, revoked_at, created_at FROM enrolment_tokens
+ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
+const TOTAL: &str = "SELECT COUNT(*) FROM enrolment_tokens";
+const REVOKE: &str = "UPDATE enrolment_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
+
+const CLAIM: &str = "UPDATE enrolment_tokens SET used = used + 1
+WHERE hash = $1 AND used < uses AND expires_at > $2 AND revoked_at IS NULL RETURNING id";
+const BEFORE: &str = "SELECT e.server_id, e.generation, s.generation FROM enrolment_tokens t
+JOIN enrolments e ON e.token_id = t.id LEFT JOIN servers s ON s.id = e.server_id
+WHERE t.hash = $1 AND e.key_hash = $2 AND t.revoked_at IS NULL";
+const ADD_SERVER: &str = "INSERT INTO servers
+(id, name, name_folded, address, search, generation, version, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7) ON CONFLICT (name_folded) DO NOTHING RETURNING id";
+const RECORD: &str = "INSERT INTO enrolments (token_id, key_hash, server_id, generation, enrolled_at)
+VALUES ($1, $2, $3, $4, $5)";
+
+impl Registry {
+    /// Makes a token. Its hash is SHA-256 of its text.
+    pub async fn make_enrolment_token(&self, token: &EnrolmentToken, hash: [u8; 32]) -> Result<(), RegistryError> {
+        let EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at } = token;
+        on!(self, db => {
+            sqlx::query(MAKE)
+                .bind(id.to_string())
+                .bind(text::hex(&hash))
+                .bind(i64::from(*uses))
+                .bind(i64::from(*used))
+                .bind(expires_at)
+                .bind(revoked_at)
+                .bind(created_at)
+                .execute(db.writer())
+                .await?
+        });
+        Ok(())
+    }
+
+    /// One page of all tokens, newest first, and the total.
+    pub async fn enrolment_tokens(&self, page: Page) -> Result<(Vec<EnrolmentToken>, u64), RegistryError> {
+        let (rows, total): (Vec<TokenRow>, i64) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let rows = sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
+            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
+            tx.commit().await?;
+            (rows, total)
+        });
+        let mut tokens = Vec::with_capacity(rows.len());
+        for TokenRow { id: token, uses, used, expires_at, revoked_at, created_at } in rows {
+            let uses = count("enrolment_tokens", "uses", &token, uses)?;
+            let used = count("enrolment_tokens", "used", &token, used)?;
+            let id = id("enrolment_tokens", "id", &token)?;
+            tokens.push(EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at });
+        }
+        Ok((tokens, count("enrolment_tokens", "total", "", total)?))
+    }
+
+    /// Takes a token back; one that was stays as it was. False: no such token.
+    pub async fn revoke_enrolment_token(&self, id: EnrolmentTokenId, now: Millis) -> Result<bool, RegistryError> {
+        let done = on!(self, db => {
+            sqlx::query(REVOKE).bind(id.to_string()).bind(now).execute(db.writer()).await?.rows_affected()
+        });
+        Ok(done > 0)
+    }
+
+    /// Exchanges a token for a server, in one transaction.
+    ///
+    /// The same token and key again get the same server, though the token was used up or has expired meanwhile: a lost
+    /// reply burns nothing. Not so when the token, the server or its credential was revoked, or the server deleted:
+    /// then a person has said no. A name that exists is refused, whoever asks; only who holds a good token learns that.
+    pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Enrolled, RegistryError> {
+        let (token, key) = (text::hex(&enrol.token_hash), text::hex(&enrol.key_hash));
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            // The claim is first: it holds the token's row, so that whoever enrols with it at the same time waits.
+            let claimed: Option<(String,)> =
+                sqlx::query_as(CLAIM).bind(&token).bind(enrol.now).fetch_optional(&mut *tx).await?;
+            let before: Option<(String, i64, Option<i64>)> =
+                sqlx::query_as(BEFORE).bind(&token).bind(&key).fetch_optional(&mut *tx).await?;
+            if let Some((server, generation, in_force)) = before {
+                // Not committed: a repetition uses nothing up.
+                return again(&server, generation, in_force);
+            }
+            let Some((token,)) = claimed else { return Ok(Enrolled::BadToken) };
+            let name = enrol.name.trim();
+            let added: Option<(String,)> = sqlx::query_as(ADD_SERVER)
+                .bind(enrol.server.to_string())
+                .bind(name)
+                .bind(text::fold_name(name))
+                .bind(enrol.address)
+                .bind(text::searchable([name].into_iter().chain(enrol.address)))
+                .bind(FIRST_GENERATION)
+                .bind(enrol.now)
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some((server,)) = added else { return Ok(Enrolled::NameTaken) };
+            sqlx::query(RECORD)
+                .bind(token)
+                .bind(key)
+                .bind(&server)
+                .bind(FIRST_GENERATION)
+                .bind(enrol.now)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            again(&server, FIRST_GENERATION, Some(FIRST_GENERATION))
+        })
+    }
+}
+
+/// The answer to who enrolled at a generation, by the one in force; `None`: its server was deleted.
+fn again(server: &str, generation: i64, in_force: Option<i64>) -> Result<Enrolled, RegistryError> {
+    if in_force != Some(generation) {
+        return Ok(Enrolled::BadToken);
+    }
+    let generation = count("enrolments", "generation", server, generation)?;
+    Ok(Enrolled::Server { id: id("enrolments", "server_id", server)?, generation })
+}

@@ -1,0 +1,203 @@
+//! The list of servers as one statement: what narrows it, what orders it, which part of it.
+
+use fleet::{ServerId, Status};
+
+use crate::{
+    RegistryError, json,
+    roll::{Judge, spell},
+    statement::Statement,
+    text,
+};
+
+/// Which servers. Every field that is given narrows the list.
+#[derive(Debug, Clone, Default)]
+pub struct ServerFilter {
+    /// In this state.
+    pub status: Option<Status>,
+    /// Of exactly this name, regardless of case.
+    pub name: Option<String>,
+    /// Of exactly this address.
+    pub address: Option<String>,
+    /// Name, address, hostname or a label's value contains this, regardless of case. Nothing in it is a wildcard.
+    pub q: Option<String>,
+    /// With all of these labels, as key and value.
+    pub labels: Vec<(String, String)>,
+    /// One of these. An empty list is met by no server.
+    pub ids: Option<Vec<ServerId>>,
+}
+
+/// What to sort by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortKey {
+    /// Regardless of case.
+    Name,
+    /// As text; servers without one come last in either direction.
+    Address,
+    /// By the word of the interface.
+    Status,
+    /// When it was heard last; servers that never were come last in either direction.
+    LastSeenAt,
+    /// When it enrolled.
+    CreatedAt,
+    /// When a person changed it last.
+    UpdatedAt,
+}
+
+/// One sort key and its direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sort {
+    /// What to sort by.
+    pub key: SortKey,
+    /// Greatest first.
+    pub descending: bool,
+}
+
+/// Which part of a list. Callers check the bounds of the interface; here 0 counts as 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// From 1.
+    pub page: u32,
+    /// Most items on it.
+    pub page_size: u32,
+}
+
+/// Names of the sort keys within a statement, first to last: there are no more keys than these.
+const ALIASES: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
+
+/// A list that was asked for.
+pub(crate) struct Listing<'a> {
+    filter: &'a ServerFilter,
+    sort: Vec<Sort>,
+    page: Page,
+    judge: &'a Judge,
+}
+
+impl Page {
+    pub(crate) fn limit(self) -> i64 {
+        i64::from(self.page_size.max(1))
+    }
+
+    pub(crate) fn offset(self) -> i64 {
+        i64::from(self.page.max(1) - 1).saturating_mul(self.limit())
+    }
+}
+
+impl ServerFilter {
+    fn is_empty(&self) -> bool {
+        let Self { status, name, address, q, labels, ids } = self;
+        status.is_none()
+            && name.is_none()
+            && address.is_none()
+            && q.is_none()
+            && labels.is_empty()
+            && ids.is_none()
+    }
+}
+
+impl<'a> Listing<'a> {
+    pub(crate) fn new(filter: &'a ServerFilter, sort: &[Sort], page: Page, judge: &'a Judge) -> Self {
+        let mut keys: Vec<Sort> = Vec::new();
+        for wanted in sort {
+            // A key that comes again orders nothing.
+            if keys.iter().all(|key| key.key != wanted.key) {
+                keys.push(*wanted);
+            }
+        }
+        Self { filter, sort: keys, page, judge }
+    }
+
+    /// The ids of the page in order, each beside the total.
+    pub(crate) fn ids(&self) -> Result<Statement, RegistryError> {
+        let mut statement = Statement::default();
+        self.push_hits(&mut statement)?;
+        statement.push(" SELECT id, (SELECT COUNT(*) FROM hit) FROM hit ORDER BY ");
+        for (sort, alias) in self.sort.iter().zip(ALIASES) {
+            statement.push(alias).push(if sort.descending { " DESC" } else { " ASC" });
+            statement.push(if sort.key.nullable() { " NULLS LAST, " } else { ", " });
+        }
+        statement.push("id LIMIT ").bind(self.page.limit()).push(" OFFSET ").bind(self.page.offset());
+        Ok(statement)
+    }
+
+    /// The total alone, for a page past the end.
+    pub(crate) fn total(&self) -> Result<Statement, RegistryError> {
+        let mut statement = Statement::default();
+        self.push_hits(&mut statement)?;
+        statement.push(" SELECT COUNT(*) FROM hit");
+        Ok(statement)
+    }
+
+    /// The table `hit` of all that the filter lets through: id and sort keys.
+    ///
+    /// With a filter it is worked out once, for the total and the page, by whatever index serves the filter: walking the
+    /// index of the sort key until a page is full reads all of it when few servers match. Without one that walk is right.
+    fn push_hits(&self, statement: &mut Statement) -> Result<(), RegistryError> {
+        self.judge.push_roll(statement);
+        let how = if self.filter.is_empty() { ", hit AS NOT MATERIALIZED (" } else { ", hit AS MATERIALIZED (" };
+        statement.push(how).push("SELECT s.id AS id");
+        for (sort, alias) in self.sort.iter().zip(ALIASES) {
+            statement.push(", ");
+            match sort.key {
+                SortKey::Name => statement.push("s.name_folded"),
+                SortKey::Address => statement.push("s.address"),
+                SortKey::Status => self.judge.push_status(statement),
+                SortKey::LastSeenAt => statement.push("g.received_at"),
+                SortKey::CreatedAt => statement.push("s.created_at"),
+                SortKey::UpdatedAt => statement.push("s.updated_at"),
+            };
+            statement.push(" AS ").push(alias);
+        }
+        statement.push(" FROM servers s");
+        let judged = self.filter.status.is_some()
+            || self.sort.iter().any(|sort| matches!(sort.key, SortKey::Status | SortKey::LastSeenAt));
+        if judged {
+            self.judge.push_joins(statement);
+        }
+        self.push_conditions(statement)?;
+        statement.push(")");
+        Ok(())
+    }
+
+    fn push_conditions(&self, statement: &mut Statement) -> Result<(), RegistryError> {
+        let ServerFilter { status, name, address, q, labels, ids } = self.filter;
+        statement.push(" WHERE true");
+        if let Some(status) = status {
+            statement.push(" AND ");
+            self.judge.push_status(statement);
+            statement.push(" = ").bind(spell(*status));
+        }
+        if let Some(name) = name {
+            statement.push(" AND s.name_folded = ").bind(text::fold_name(name));
+        }
+        if let Some(address) = address {
+            statement.push(" AND s.address = ").bind(address.as_str());
+        }
+        if let Some(q) = q {
+            push_search(statement, q);
+        }
+        for (key, value) in labels {
+            statement.push(" AND s.id IN (SELECT server_id FROM labels WHERE key = ").bind(key.as_str());
+            statement.push(" AND value = ").bind(value.as_str()).push(")");
+        }
+        if let Some(ids) = ids {
+            statement.push(" AND s.id IN (SELECT value FROM json_each(").bind(json(ids)?).push("))");
+        }
+        Ok(())
+    }
+}
+
+fn push_search(statement: &mut Statement, q: &str) {
+    let Some(pattern) = text::pattern(q) else {
+        statement.push(" AND false");
+        return;
+    };
+    statement.push(" AND (s.search LIKE ").bind(pattern.as_str()).push(r" ESCAPE '\'");
+    statement.push(" OR s.id IN (SELECT server_id FROM facts WHERE search LIKE ").bind(pattern);
+    statement.push(r" ESCAPE '\'))");
+}
+
+impl SortKey {
+    fn nullable(self) -> bool {
+        matches!(self, Self::Address | Self::LastSeenAt)
+    }
+}

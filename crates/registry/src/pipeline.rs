@@ -1,0 +1,46 @@
+//! How far each worker has got.
+
+use fleet::{Millis, liveness::Progress};
+
+use crate::{Registry, RegistryError, on};
+
+/// A worker that starts anew has settled nothing yet: what its namesake settled stays true, and the watermark with it.
+const PUT: &str = "
+INSERT INTO workers (name, newest_settled, oldest_in_hand, open_since, written_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (name) DO UPDATE SET
+    newest_settled = COALESCE(excluded.newest_settled, workers.newest_settled),
+    oldest_in_hand = excluded.oldest_in_hand, open_since = excluded.open_since, written_at = excluded.written_at";
+
+const ALL: &str = "SELECT newest_settled, oldest_in_hand, open_since, written_at FROM workers ORDER BY name";
+
+impl Registry {
+    /// Writes the row of the worker of this name.
+    pub async fn put_progress(&self, worker: &str, progress: &Progress) -> Result<(), RegistryError> {
+        let Progress { newest_settled, oldest_in_hand, open_since, written_at } = *progress;
+        on!(self, db => {
+            sqlx::query(PUT)
+                .bind(worker)
+                .bind(newest_settled)
+                .bind(oldest_in_hand)
+                .bind(open_since)
+                .bind(written_at)
+                .execute(db.writer())
+                .await?
+        });
+        Ok(())
+    }
+
+    /// The rows of all workers, those that are gone too: what they settled counts, see
+    /// [`Pipeline::of`](fleet::Pipeline::of).
+    pub async fn progress(&self) -> Result<Vec<Progress>, RegistryError> {
+        type Row = (Option<Millis>, Option<Millis>, Option<Millis>, Millis);
+        let rows: Vec<Row> = on!(self, db => sqlx::query_as(ALL).fetch_all(db.reader()).await?);
+        let read = |(newest_settled, oldest_in_hand, open_since, written_at)| Progress {
+            newest_settled,
+            oldest_in_hand,
+            open_since,
+            written_at,
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+}

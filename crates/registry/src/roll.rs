@@ -1,0 +1,152 @@
+//! The state of servers, judged in SQL by the rule of [`fleet::liveness`].
+
+use std::collections::BTreeMap;
+
+use fleet::{
+    Millis, Pipeline, ServerId, Status,
+    liveness::{SIGHTING_SLACK, SILENT_INTERVALS},
+};
+
+use crate::{
+    Registry, RegistryError, json, on,
+    statement::{Statement, rows_of},
+};
+
+/// How the pipeline stands, and whom the cache knows to be silent: what states are judged by.
+///
+/// A server that was heard, and is not paused, is down when we have listened for more than four of its intervals and
+/// either its sighting is older than the watermark by more than [`SIGHTING_SLACK`], or the cache says that it is silent.
+/// An entry that is older than the sighting is out of date and says nothing. So a lost cache makes us later, never wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Roll {
+    /// How far the pipeline has got.
+    pub pipeline: Pipeline,
+    /// Servers that the cache knows to be silent, with the moment (Unix ms) from which they are. Entries from the
+    /// watermark on are ignored, and all but the latest of one server.
+    pub silent: Vec<(ServerId, Millis)>,
+}
+
+/// How many servers are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Heard, and not silent yet.
+    pub up: u64,
+    /// Silent, while we were listening.
+    pub down: u64,
+    /// Never heard.
+    pub unknown: u64,
+    /// A person said not to expect them.
+    pub paused: u64,
+}
+
+/// A [`Roll`] as a statement takes it.
+pub(crate) struct Judge {
+    /// A sighting whose `silent_at` is before this is silent whatever the cache says.
+    silent_before: Option<Millis>,
+    /// We have listened for long enough to servers of at most this interval.
+    listened_to: Option<Millis>,
+    /// Whom the cache says to be silent, if anyone: `[[id, silent_at], …]`.
+    silent: Option<String>,
+}
+
+impl Roll {
+    pub(crate) fn judge(&self) -> Result<Judge, RegistryError> {
+        let Pipeline { watermark, open_since } = self.pipeline;
+        let mut latest = BTreeMap::new();
+        for (server, at) in &self.silent {
+            if watermark.is_some_and(|watermark| *at < watermark) {
+                let held = latest.entry(*server).or_insert(*at);
+                *held = (*held).max(*at);
+            }
+        }
+        let silent: Vec<_> = latest.into_iter().collect();
+        Ok(Judge {
+            silent_before: watermark.map(|watermark| watermark - SIGHTING_SLACK),
+            // 4 × interval < listened, for whole numbers.
+            listened_to: watermark
+                .zip(open_since)
+                .map(|(watermark, open)| (watermark - open - 1).div_euclid(SILENT_INTERVALS)),
+            silent: if silent.is_empty() { None } else { Some(json(&silent)?) },
+        })
+    }
+}
+
+impl Judge {
+    /// The table `roll` of those whom the cache says to be silent, as the first of a `WITH`.
+    pub(crate) fn push_roll(&self, statement: &mut Statement) {
+        match &self.silent {
+            None => statement.push("WITH roll (server_id, silent_at) AS (SELECT '', CAST(0 AS BIGINT) WHERE false)"),
+            Some(silent) => statement
+                .push("WITH roll (server_id, silent_at) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(")
+                .bind(silent.as_str())
+                .push("))"),
+        };
+    }
+
+    /// Joins what [`push_status`](Self::push_status) looks at to `servers s`.
+    pub(crate) fn push_joins(&self, statement: &mut Statement) {
+        statement.push(" LEFT JOIN sightings g ON g.server_id = s.id");
+        if self.silent.is_some() {
+            statement.push(" LEFT JOIN roll r ON r.server_id = s.id");
+        }
+    }
+
+    /// The state of `s`. What is unknown of the pipeline is NULL, and every comparison with it fails: up.
+    pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {
+        statement
+            .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.silent_at IS NULL THEN 'unknown'")
+            .push(" WHEN g.interval_ms <= ")
+            .bind(self.listened_to)
+            .push(" AND (g.silent_at < ")
+            .bind(self.silent_before);
+        if self.silent.is_some() {
+            statement.push(" OR r.silent_at >= g.silent_at");
+        }
+        statement.push(") THEN 'down' ELSE 'up' END")
+    }
+}
+
+impl Registry {
+    /// How many servers are in each state.
+    pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
+        let judge = roll.judge()?;
+        let mut statement = Statement::default();
+        judge.push_roll(&mut statement);
+        statement.push(" SELECT ");
+        judge.push_status(&mut statement);
+        statement.push(" AS status, COUNT(*) FROM servers s");
+        judge.push_joins(&mut statement);
+        statement.push(" GROUP BY 1");
+        let rows = on!(self, db => rows_of!((String, i64), statement).fetch_all(db.reader()).await?);
+        let mut counts = Counts::default();
+        for (status, servers) in rows {
+            let servers = crate::count("servers", "status", &status, servers)?;
+            match read(&status)? {
+                Status::Up => counts.up = servers,
+                Status::Down => counts.down = servers,
+                Status::Unknown => counts.unknown = servers,
+                Status::Paused => counts.paused = servers,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// As [`Judge::push_status`] spells it.
+pub(crate) const fn spell(status: Status) -> &'static str {
+    match status {
+        Status::Up => "up",
+        Status::Down => "down",
+        Status::Unknown => "unknown",
+        Status::Paused => "paused",
+    }
+}
+
+pub(crate) fn read(text: &str) -> Result<Status, RegistryError> {
+    let all = [Status::Up, Status::Down, Status::Unknown, Status::Paused];
+    all.into_iter().find(|status| spell(*status) == text).ok_or_else(|| RegistryError::Corrupt {
+        table: "servers",
+        column: "status",
+        row: text.to_owned(),
+    })
+}

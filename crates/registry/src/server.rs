@@ -1,0 +1,173 @@
+//! Servers as people see them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fleet::{Millis, ServerId, Status, wire::v1::Host};
+
+use crate::{
+    Page, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
+    list::Listing,
+    on, roll,
+    roll::Judge,
+    statement::{Statement, rows_of},
+    text,
+};
+
+/// A server as people see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// As it was given; no other server has it, regardless of case.
+    pub name: String,
+    /// A fact about it, never its identity.
+    pub address: Option<String>,
+    /// Lowest generation of its credential that is accepted.
+    pub generation: u32,
+    /// Its state, as the roll that was passed tells it.
+    pub status: Status,
+    /// Key to value.
+    pub labels: BTreeMap<String, String>,
+    /// Gate time (Unix ms) at which it was heard last, behind by at most
+    /// [`SIGHTING_SLACK`](fleet::liveness::SIGHTING_SLACK).
+    pub last_seen_at: Option<Millis>,
+    /// When it enrolled, in Unix ms.
+    pub created_at: Millis,
+    /// When a person changed it last, in Unix ms.
+    pub updated_at: Millis,
+    /// What it told of itself.
+    pub facts: Option<Host>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    address: Option<String>,
+    generation: i64,
+    status: String,
+    received_at: Option<Millis>,
+    created_at: Millis,
+    updated_at: Millis,
+    facts: Option<String>,
+}
+
+const LABELS: &str =
+    "SELECT server_id, key, value FROM labels WHERE server_id IN (SELECT value FROM json_each($1))";
+
+impl Registry {
+    /// One page of the list and the total, both of one moment. Ties are broken by id, so that paging is complete.
+    pub async fn servers(
+        &self,
+        filter: &ServerFilter,
+        sort: &[Sort],
+        page: Page,
+        roll: &Roll,
+    ) -> Result<(Vec<Server>, u64), RegistryError> {
+        let judge = roll.judge()?;
+        let listing = Listing::new(filter, sort, page, &judge);
+        let (ids, total, rows, labels) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let hits = rows_of!((String, i64), listing.ids()?).fetch_all(&mut *tx).await?;
+            let total = match hits.first() {
+                Some((_, total)) => *total,
+                None => rows_of!((i64,), listing.total()?).fetch_one(&mut *tx).await?.0,
+            };
+            let ids: Vec<String> = hits.into_iter().map(|(id, _)| id).collect();
+            let rows = rows_of!(Row, details(&judge, &json(&ids)?)).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS).bind(json(&ids)?).fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            (ids, total, rows, labels)
+        });
+        let mut servers: HashMap<_, _> =
+            assemble(rows, labels)?.into_iter().map(|server| (server.id.to_string(), server)).collect();
+        let page = ids.iter().filter_map(|id| servers.remove(id)).collect();
+        Ok((page, count("servers", "total", "", total)?))
+    }
+
+    /// One server; `None` if there is none of this id.
+    pub async fn server(&self, id: ServerId, roll: &Roll) -> Result<Option<Server>, RegistryError> {
+        let judge = roll.judge()?;
+        let ids = json(&[id])?;
+        let (rows, labels) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let rows = rows_of!(Row, details(&judge, &ids)).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS).bind(&ids).fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            (rows, labels)
+        });
+        Ok(assemble(rows, labels)?.pop())
+    }
+
+    /// Replaces all labels of a server; false: no such server.
+    pub async fn set_labels(
+        &self,
+        id: ServerId,
+        labels: &BTreeMap<String, String>,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        const FIND: &str = "SELECT name, address FROM servers WHERE id = $1";
+        const CHANGE: &str =
+            "UPDATE servers SET search = $2, version = version + 1, updated_at = $3 WHERE id = $1";
+        const CLEAR: &str = "DELETE FROM labels WHERE server_id = $1";
+        const ADD: &str = "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)";
+        let id = id.to_string();
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let found: Option<(String, Option<String>)> =
+                sqlx::query_as(FIND).bind(&id).fetch_optional(&mut *tx).await?;
+            let Some((name, address)) = found else { return Ok(false) };
+            let texts = [Some(name.as_str()), address.as_deref()].into_iter().flatten();
+            let search = text::searchable(texts.chain(labels.values().map(String::as_str)));
+            sqlx::query(CHANGE).bind(&id).bind(search).bind(now).execute(&mut *tx).await?;
+            sqlx::query(CLEAR).bind(&id).execute(&mut *tx).await?;
+            sqlx::query(ADD).bind(&id).bind(json(labels)?).execute(&mut *tx).await?;
+            tx.commit().await?;
+        });
+        Ok(true)
+    }
+}
+
+/// All there is to tell about these servers but their labels, in no order.
+fn details(judge: &Judge, ids: &str) -> Statement {
+    let mut statement = Statement::default();
+    judge.push_roll(&mut statement);
+    statement.push(" SELECT s.id, s.name, s.address, s.generation, ");
+    judge.push_status(&mut statement);
+    statement.push(" AS status, g.received_at, s.created_at, s.updated_at, f.facts FROM servers s");
+    judge.push_joins(&mut statement);
+    statement.push(" LEFT JOIN facts f ON f.server_id = s.id");
+    statement.push(" WHERE s.id IN (SELECT value FROM json_each(").bind(ids).push("))");
+    statement
+}
+
+fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec<Server>, RegistryError> {
+    let mut labels_of: HashMap<String, BTreeMap<String, String>> = HashMap::new();
+    for (server, key, value) in labels {
+        labels_of.entry(server).or_default().insert(key, value);
+    }
+    let mut servers = Vec::with_capacity(rows.len());
+    for row in rows {
+        servers.push(Server {
+            id: id("servers", "id", &row.id)?,
+            generation: count("servers", "generation", &row.id, row.generation)?,
+            status: roll::read(&row.status)?,
+            labels: labels_of.remove(&row.id).unwrap_or_default(),
+            facts: row.facts.map(|facts| read_facts(&row.id, &facts)).transpose()?,
+            name: row.name,
+            address: row.address,
+            last_seen_at: row.received_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        });
+    }
+    Ok(servers)
+}
+
+fn read_facts(server: &str, facts: &str) -> Result<Host, RegistryError> {
+    serde_json::from_str(facts).map_err(|_| RegistryError::Corrupt {
+        table: "facts",
+        column: "facts",
+        row: server.to_owned(),
+    })
+}

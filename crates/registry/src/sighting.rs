@@ -1,0 +1,157 @@
+//! What workers saw of servers: one row a server, which only workers write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fleet::{Interval, Millis, ServerId, wire::v1::Host};
+
+use crate::{Registry, RegistryError, count, id, json, on, text};
+
+/// What a worker needs to know of a server before it stores its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Lowest generation of its credential that is accepted.
+    pub generation: u32,
+    /// How far its sighting has got, if there is one.
+    pub sighting: Option<Marks>,
+}
+
+/// How far a sighting has got. All in Unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Greatest `silent_at` written.
+    pub silent_at: Millis,
+    /// Greatest `sampled_at` written.
+    pub sampled_at: Millis,
+    /// `sampled_at` of the facts written, if there are any.
+    pub facts_at: Option<Millis>,
+}
+
+/// What a worker saw of one server. All times in Unix ms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sighting {
+    /// Whose.
+    pub server: ServerId,
+    /// Gate time at which it was heard last.
+    pub received_at: Millis,
+    /// From when it counts as silent.
+    pub silent_at: Millis,
+    /// How often it reports, by its newest sample.
+    pub interval: Interval,
+    /// Its newest sample.
+    pub sampled_at: Millis,
+    /// Facts and the `sampled_at` they came with, if it told any.
+    pub facts: Option<(Millis, Host)>,
+}
+
+const STANDING: &str = "
+SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
+FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
+WHERE s.id IN (SELECT value FROM json_each($1))";
+
+/// Joined with `servers`, so that a server which was deleted meanwhile is left out and fails nothing. `WHERE true`
+/// because SQLite otherwise takes `ON` for a part of the join.
+const SIGHT: &str = "
+INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'),
+       json_extract(batch.value, '$[3]'), json_extract(batch.value, '$[4]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true
+ON CONFLICT (server_id) DO UPDATE SET
+    received_at = CASE WHEN excluded.received_at > sightings.received_at
+                       THEN excluded.received_at ELSE sightings.received_at END,
+    silent_at = CASE WHEN excluded.silent_at > sightings.silent_at
+                     THEN excluded.silent_at ELSE sightings.silent_at END,
+    interval_ms = CASE WHEN excluded.sampled_at > sightings.sampled_at
+                       THEN excluded.interval_ms ELSE sightings.interval_ms END,
+    sampled_at = CASE WHEN excluded.sampled_at > sightings.sampled_at
+                      THEN excluded.sampled_at ELSE sightings.sampled_at END
+WHERE excluded.received_at > sightings.received_at OR excluded.silent_at > sightings.silent_at
+   OR excluded.sampled_at > sightings.sampled_at";
+
+const TELL: &str = "
+INSERT INTO facts (server_id, facts_at, facts, search)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true
+ON CONFLICT (server_id) DO UPDATE SET
+    facts_at = excluded.facts_at, facts = excluded.facts, search = excluded.search
+WHERE excluded.facts_at > facts.facts_at";
+
+impl Registry {
+    /// What is known of these servers, by one query; one that is unknown or deleted is left out.
+    pub async fn standing(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Standing>, RegistryError> {
+        type Row = (String, i64, Option<Millis>, Option<Millis>, Option<Millis>);
+        if servers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = json(&servers)?;
+        let rows: Vec<Row> = on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.reader()).await?);
+        let mut standing = HashMap::with_capacity(rows.len());
+        for (server, generation, silent_at, sampled_at, facts_at) in rows {
+            let generation = count("servers", "generation", &server, generation)?;
+            let marks = |(silent_at, sampled_at)| Marks { silent_at, sampled_at, facts_at };
+            let sighting = silent_at.zip(sampled_at).map(marks);
+            standing.insert(id("servers", "id", &server)?, Standing { generation, sighting });
+        }
+        Ok(standing)
+    }
+
+    /// Writes sightings, by one statement, and one more if any of them brings facts; all of it or nothing.
+    ///
+    /// In whatever order they come and however often, the greatest `received_at` and `silent_at` stay, the interval of
+    /// the greatest `sampled_at`, and the facts of the greatest `sampled_at` that had any. A server that is not there
+    /// (any more) is left out. Every row costs a write, so send only those that say something new.
+    pub async fn sight(&self, sightings: &[Sighting]) -> Result<(), RegistryError> {
+        if sightings.is_empty() {
+            return Ok(());
+        }
+        let merged = merge(sightings);
+        let seen: Vec<_> = merged
+            .values()
+            .map(|one| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at))
+            .collect();
+        let seen = json(&seen)?;
+        let mut told = Vec::new();
+        for one in merged.values() {
+            if let Some((at, host)) = &one.facts {
+                told.push((one.server, *at, json(host)?, text::searchable(host.hostname.as_deref())));
+            }
+        }
+        if told.is_empty() {
+            on!(self, db => sqlx::query(SIGHT).bind(seen).execute(db.writer()).await?);
+            return Ok(());
+        }
+        let told = json(&told)?;
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            sqlx::query(SIGHT).bind(seen).execute(&mut *tx).await?;
+            sqlx::query(TELL).bind(told).execute(&mut *tx).await?;
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+}
+
+/// At most one a server, in the order of ids: writers that lock rows in one order never wait for each other in a ring.
+fn merge(sightings: &[Sighting]) -> BTreeMap<ServerId, Sighting> {
+    let mut merged: BTreeMap<ServerId, Sighting> = BTreeMap::new();
+    for sighting in sightings {
+        merged.entry(sighting.server).and_modify(|held| held.take(sighting)).or_insert_with(|| sighting.clone());
+    }
+    merged
+}
+
+impl Sighting {
+    fn take(&mut self, other: &Self) {
+        self.received_at = self.received_at.max(other.received_at);
+        self.silent_at = self.silent_at.max(other.silent_at);
+        if other.sampled_at > self.sampled_at {
+            self.interval = other.interval;
+            self.sampled_at = other.sampled_at;
+        }
+        let told_at = |facts: &Option<(Millis, Host)>| facts.as_ref().map(|(at, _)| *at);
+        if told_at(&other.facts) > told_at(&self.facts) {
+            self.facts.clone_from(&other.facts);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! How servers come in, and how they are sent away.
+
+use fleet::id::EnrolmentTokenId;
+use registry::{Enrol, Enrolled, EnrolmentToken, Page, ServerFilter};
+
+use crate::store::{ALL, NOW, Store, TOKEN, ask, server_id};
+
+async fn used(store: &Store) -> u32 {
+    let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
+    tokens.iter().map(|token| token.used).sum()
+}
+
+pub async fn enrol_twice_is_once(store: Store) {
+    let first = store.registry.enrol(&ask(1, "web")).await.unwrap();
+    // Whoever repeats a request offers another id: management makes one for each.
+    let again = Enrol { server: server_id(99), ..ask(1, "web") };
+    assert_eq!(store.registry.enrol(&again).await.unwrap(), first);
+    assert_eq!(first, Enrolled::Server { id: server_id(1), generation: 1 });
+    assert_eq!(used(&store).await, 1);
+    assert_eq!(store.names(ServerFilter::default()).await, ["web"]);
+}
+
+pub async fn a_used_up_or_expired_token_still_answers_who_enrolled_with_it(store: Store) {
+    store.token([1; 32], 1, NOW + 1_000).await;
+    let enrol = Enrol { token_hash: [1; 32], ..ask(1, "web") };
+    let first = store.registry.enrol(&enrol).await.unwrap();
+    let late = Enrol { now: NOW + 5_000, ..enrol };
+    assert_eq!(store.registry.enrol(&late).await.unwrap(), first);
+    let other = Enrol { token_hash: [1; 32], ..ask(2, "db") };
+    assert_eq!(store.registry.enrol(&other).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(used(&store).await, 1);
+}
+
+pub async fn last_use_is_taken_once(store: Store) {
+    store.token([1; 32], 3, NOW + 1_000).await;
+    let mut tasks = Vec::new();
+    for number in 0..12 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move {
+            let name = format!("web-{number}");
+            registry.enrol(&Enrol { token_hash: [1; 32], ..ask(number, &name) }).await.unwrap()
+        }));
+    }
+    let mut taken = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Enrolled::Server { .. } => taken += 1,
+            Enrolled::BadToken => {}
+            Enrolled::NameTaken => panic!("every name is another"),
+        }
+    }
+    assert_eq!((taken, used(&store).await), (3, 3));
+    assert_eq!(store.names(ServerFilter::default()).await.len(), 3);
+}
+
+pub async fn one_key_at_once_is_one_server(store: Store) {
+    let mut tasks = Vec::new();
+    for offered in 0..8 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move {
+            registry.enrol(&Enrol { server: server_id(offered), ..ask(1, "web") }).await.unwrap()
+        }));
+    }
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    assert!(matches!(answers[0], Enrolled::Server { .. }), "{answers:?}");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(used(&store).await, 1);
+}
+
+pub async fn a_bad_token_enrols_nobody(store: Store) {
+    let revoked = store.token([1; 32], 5, NOW + 1_000).await;
+    assert!(store.registry.revoke_enrolment_token(revoked.id, NOW).await.unwrap());
+    store.token([2; 32], 5, NOW).await;
+    for (token_hash, why) in [([1; 32], "revoked"), ([2; 32], "expired"), ([3; 32], "unknown")] {
+        let enrol = Enrol { token_hash, ..ask(1, "web") };
+        assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken, "{why}");
+    }
+    assert!(store.names(ServerFilter::default()).await.is_empty());
+
+    // Who enrolled before the token was revoked is refused too.
+    let good = store.token([4; 32], 5, NOW + 1_000).await;
+    let enrol = Enrol { token_hash: [4; 32], ..ask(1, "web") };
+    assert!(matches!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::Server { .. }));
+    assert!(store.registry.revoke_enrolment_token(good.id, NOW).await.unwrap());
+    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken);
+}
+
+pub async fn name_is_unique_regardless_of_case(store: Store) {
+    store.enrol(1, "  Straße-ÄΣ  ").await;
+    for (number, name) in (2..).zip(["straße-äς", "STRASSE-äσ", " Straße-ÄΣ"]) {
+        assert_eq!(store.registry.enrol(&ask(number, name)).await.unwrap(), Enrolled::NameTaken, "{name}");
+    }
+    assert_eq!(store.names(ServerFilter::default()).await, ["Straße-ÄΣ"]);
+    assert_eq!(
+        store.names(ServerFilter { name: Some("STRASSE-ÄΣ ".into()), ..Default::default() }).await.len(),
+        1
+    );
+}
+
+pub async fn a_taken_name_uses_nothing_up(store: Store) {
+    store.enrol(1, "web").await;
+    store.token([1; 32], 1, NOW + 1_000).await;
+    let taken = Enrol { token_hash: [1; 32], ..ask(2, "WEB") };
+    assert_eq!(store.registry.enrol(&taken).await.unwrap(), Enrolled::NameTaken);
+    let free = Enrol { name: "db", ..taken };
+    assert_eq!(store.registry.enrol(&free).await.unwrap(), Enrolled::Server { id: server_id(2), generation: 1 });
+    assert_eq!(used(&store).await, 2);
+}
+
+pub async fn a_revoked_server_does_not_come_back_by_its_enrolment(store: Store) {
+    let id = store.enrol(1, "web").await;
+    store.registry.revoke(id, NOW).await.unwrap();
+    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&ask(2, "web")).await.unwrap(), Enrolled::NameTaken);
+    assert_eq!(used(&store).await, 1);
+}
+
+pub async fn a_deleted_server_does_not_come_back_by_its_enrolment(store: Store) {
+    store.enrol(1, "web").await;
+    store.execute("DELETE FROM servers").await;
+    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
+    assert!(store.names(ServerFilter::default()).await.is_empty());
+}
+
+pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
+    let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
+    let (before, denied) = store.registry.denylist().await.unwrap();
+    assert!(denied.is_empty());
+    assert_eq!(store.registry.revoke(id, NOW + 5).await.unwrap(), Some(2));
+    let (once, denied) = store.registry.denylist().await.unwrap();
+    assert!(once > before);
+    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 2)]);
+    assert_eq!(store.registry.revoke(id, NOW + 6).await.unwrap(), Some(3));
+    let (twice, denied) = store.registry.denylist().await.unwrap();
+    assert!(twice > once);
+    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 3)]);
+
+    let standing = store.registry.standing(&[id, other]).await.unwrap();
+    assert_eq!((standing[&id].generation, standing[&other].generation), (3, 1));
+    let server = store.server(id).await;
+    assert_eq!((server.generation, server.updated_at, server.created_at), (3, NOW + 6, NOW));
+}
+
+pub async fn a_deleted_server_stays_on_the_denylist(store: Store) {
+    let id = store.enrol(1, "web").await;
+    store.registry.revoke(id, NOW).await.unwrap();
+    store.execute("DELETE FROM servers").await;
+    assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
+}
+
+pub async fn tokens_are_listed_newest_first(store: Store) {
+    for number in 1..=4u8 {
+        let token = EnrolmentToken {
+            id: EnrolmentTokenId::new(NOW, [number; 10]),
+            uses: u32::MAX,
+            used: 0,
+            expires_at: NOW + 9,
+            revoked_at: None,
+            created_at: NOW + i64::from(number / 2),
+        };
+        store.registry.make_enrolment_token(&token, [number; 32]).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for page in 1..=3 {
+        let (tokens, total) = store.registry.enrolment_tokens(Page { page, page_size: 2 }).await.unwrap();
+        assert_eq!(total, 5);
+        seen.extend(tokens.into_iter().map(|token| token.id));
+    }
+    let wanted = [4, 3, 2, TOKEN[0], 1].map(|number| EnrolmentTokenId::new(NOW, [number; 10]));
+    assert_eq!(seen, wanted);
+
+    assert!(store.registry.revoke_enrolment_token(wanted[0], NOW + 7).await.unwrap());
+    assert!(store.registry.revoke_enrolment_token(wanted[0], NOW + 8).await.unwrap());
+    let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
+    assert_eq!((tokens[0].revoked_at, tokens[0].uses), (Some(NOW + 7), u32::MAX));
+    assert_eq!(tokens[1].revoked_at, None);
+}

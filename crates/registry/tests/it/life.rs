@@ -1,0 +1,90 @@
+//! Opening, migrating, closing.
+
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
+use fleet::id::{SessionId, UserId};
+use registry::{Registry, RegistryError, Roll, Sighting};
+
+use crate::store::{ALL, NOW, Store, ask, host, sighting};
+
+pub async fn reopening_keeps_everything(mut store: Store) {
+    let id = store.enrol(1, "web").await;
+    let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    store.registry.set_labels(id, &labels, NOW).await.unwrap();
+    let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
+    store.registry.sight(&[told]).await.unwrap();
+    store.registry.pause(id, NOW).await.unwrap();
+    store.registry.revoke(id, NOW).await.unwrap();
+    store.registry.make_first_admin(UserId::new(NOW, [1; 10]), "admin", "hash", NOW).await.unwrap();
+    let user = store.registry.user_by_name("admin").await.unwrap().unwrap();
+    let session = SessionId::new(NOW, [1; 10]);
+    store.registry.begin_session(session, &user, [1; 32], NOW, NOW + 9).await.unwrap();
+    let before = (
+        store.server(id).await,
+        store.registry.denylist().await.unwrap(),
+        store.registry.pauses(&[id]).await.unwrap(),
+        store.registry.standing(&[id]).await.unwrap(),
+        store.registry.enrolment_tokens(ALL).await.unwrap(),
+    );
+    store.restart().await;
+    let after = (
+        store.server(id).await,
+        store.registry.denylist().await.unwrap(),
+        store.registry.pauses(&[id]).await.unwrap(),
+        store.registry.standing(&[id]).await.unwrap(),
+        store.registry.enrolment_tokens(ALL).await.unwrap(),
+    );
+    assert_eq!(before, after);
+    assert_eq!(store.registry.session_user(session).await.unwrap().unwrap().id, user.id);
+}
+
+pub async fn migrating_twice_is_once(store: Store) {
+    let id = store.enrol(1, "web").await;
+    store.registry.migrate().await.unwrap();
+    store.registry.ping().await.unwrap();
+    assert_eq!(store.server(id).await.name, "web");
+}
+
+pub async fn a_later_schema_is_tolerated(mut store: Store) {
+    let id = store.enrol(1, "web").await;
+    store.execute("ALTER TABLE servers ADD COLUMN of_a_later_release TEXT NOT NULL DEFAULT ''").await;
+    store
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'of a later release', true, x'00', 1)",
+        )
+        .await;
+    store.restart().await;
+    assert_eq!(store.server(id).await.name, "web");
+    store.registry.enrol(&ask(2, "db")).await.unwrap();
+}
+
+pub async fn a_migration_that_was_edited_is_refused(store: Store) {
+    store.execute("UPDATE _sqlx_migrations SET checksum = x'00'").await;
+    let error = store.registry.migrate().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Schema(_)), "{error}");
+}
+
+pub async fn a_closed_registry_is_unavailable(store: Store) {
+    store.registry.close().await;
+    let error = store.registry.ping().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable(_)), "{error}");
+    let error = store.registry.counts(&Roll::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable(_)), "{error}");
+}
+
+pub async fn an_empty_store_is_unavailable_until_it_is_migrated(store: Store) {
+    let registry = Registry::open_sqlite(&store.file().with_extension("empty")).await.unwrap();
+    assert!(matches!(registry.ping().await, Err(RegistryError::Unavailable(_))));
+    registry.migrate().await.unwrap();
+    registry.ping().await.unwrap();
+}
+
+pub async fn the_file_is_its_owners_alone(store: Store) {
+    store.enrol(1, "web").await;
+    for end in ["", "-wal"] {
+        let file = format!("{}{end}", store.file().display());
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Who may do what, and for how long.
+
+use fleet::{
+    Scope,
+    id::{SessionId, UserId},
+};
+use registry::{Refresh, User};
+
+use crate::store::{NOW, Store};
+
+const MONTH: i64 = 30 * 86_400_000;
+
+async fn admin(store: &Store) -> User {
+    let id = UserId::new(NOW, [1; 10]);
+    assert!(store.registry.make_first_admin(id, "admin", "$argon2id$…", NOW).await.unwrap());
+    store.registry.user_by_name("admin").await.unwrap().unwrap()
+}
+
+/// Logs in with the refresh token of this number.
+async fn log_in(store: &Store, user: &User, number: u8) -> SessionId {
+    let session = SessionId::new(NOW, [number; 10]);
+    store.registry.begin_session(session, user, [number; 32], NOW, NOW + MONTH).await.unwrap();
+    session
+}
+
+async fn is_open(store: &Store, session: SessionId) -> bool {
+    store.registry.session_user(session).await.unwrap().is_some()
+}
+
+async fn refresh(store: &Store, token: u8, next: u8) -> Refresh {
+    store.registry.refresh([token; 32], [next; 32], NOW, NOW + MONTH).await.unwrap()
+}
+
+pub async fn first_admin_is_made_once(store: Store) {
+    assert!(!store.registry.has_users().await.unwrap());
+    let mut tasks = Vec::new();
+    for number in 0..6u8 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move {
+            let id = UserId::new(NOW, [number; 10]);
+            registry.make_first_admin(id, &format!("admin{number}"), "hash", NOW).await.unwrap()
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        made += u32::from(task.await.unwrap());
+    }
+    assert_eq!(made, 1);
+    assert!(store.registry.has_users().await.unwrap());
+}
+
+pub async fn an_admin_has_every_scope(store: Store) {
+    let mut scopes = admin(&store).await.scopes;
+    scopes.sort_unstable();
+    let mut all = Scope::ALL;
+    all.sort_unstable();
+    assert_eq!(scopes, all);
+
+    store.execute("UPDATE users SET role_id = 'viewer'").await;
+    let mut scopes = store.registry.user_by_name("admin").await.unwrap().unwrap().scopes;
+    scopes.sort_unstable();
+    assert_eq!(scopes, [Scope::ServerRead, Scope::ReportRead]);
+
+    store.execute("DELETE FROM role_scopes").await;
+    assert!(store.registry.user_by_name("admin").await.unwrap().unwrap().scopes.is_empty());
+}
+
+pub async fn a_user_is_found_regardless_of_case(store: Store) {
+    let id = UserId::new(NOW, [1; 10]);
+    store.registry.make_first_admin(id, " Jürgen ", "$argon2id$…", NOW).await.unwrap();
+    let user = store.registry.user_by_name("JÜRGEN").await.unwrap().unwrap();
+    assert_eq!((user.id, user.username.as_str(), user.disabled), (id, "Jürgen", false));
+    assert_eq!(user.password_hash, "$argon2id$…");
+    for stranger in ["jurgen", "", "jürge_", "' OR '1'='1"] {
+        assert!(store.registry.user_by_name(stranger).await.unwrap().is_none(), "{stranger}");
+    }
+}
+
+pub async fn a_refresh_token_rotates(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    for token in 1..5 {
+        assert_eq!(refresh(&store, token, token + 1).await, Refresh::Rotated { user: user.id, session });
+    }
+    let found = store.registry.session_user(session).await.unwrap().unwrap();
+    assert_eq!((found.id, found.scopes.len()), (user.id, Scope::ALL.len()));
+}
+
+pub async fn reused_refresh_token_revokes_the_family(store: Store) {
+    let user = admin(&store).await;
+    let (session, other) = (log_in(&store, &user, 1).await, log_in(&store, &user, 101).await);
+    refresh(&store, 1, 2).await;
+    assert_eq!(refresh(&store, 1, 3).await, Refresh::Reused);
+    assert!(!is_open(&store, session).await);
+    for token in [1, 2, 3] {
+        assert_eq!(refresh(&store, token, 50).await, Refresh::Unknown, "{token}");
+    }
+    assert!(is_open(&store, other).await);
+    assert_eq!(refresh(&store, 101, 102).await, Refresh::Rotated { user: user.id, session: other });
+}
+
+pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
+    let user = admin(&store).await;
+    log_in(&store, &user, 1).await;
+    let mut tasks = Vec::new();
+    for next in 10..16u8 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move {
+            registry.refresh([1; 32], [next; 32], NOW, NOW + MONTH).await.unwrap()
+        }));
+    }
+    let mut rotated = 0;
+    for task in tasks {
+        rotated += u32::from(matches!(task.await.unwrap(), Refresh::Rotated { .. }));
+    }
+    assert_eq!(rotated, 1);
+}
+
+pub async fn an_expired_refresh_token_is_unknown(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    let late = store.registry.refresh([1; 32], [2; 32], NOW + MONTH, NOW + 2 * MONTH).await.unwrap();
+    assert_eq!(late, Refresh::Unknown);
+    let in_time = store.registry.refresh([1; 32], [2; 32], NOW + MONTH - 1, NOW + 2 * MONTH).await.unwrap();
+    assert_eq!(in_time, Refresh::Rotated { user: user.id, session });
+    assert_eq!(refresh(&store, 99, 100).await, Refresh::Unknown);
+}
+
+pub async fn an_ended_session_has_no_user(store: Store) {
+    let user = admin(&store).await;
+    let (session, other) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
+    store.registry.end_session(session, NOW).await.unwrap();
+    store.registry.end_session(session, NOW).await.unwrap();
+    assert!(!is_open(&store, session).await);
+    assert!(is_open(&store, other).await);
+    assert_eq!(refresh(&store, 1, 3).await, Refresh::Unknown);
+    assert!(!is_open(&store, SessionId::new(NOW, [9; 10])).await);
+}
+
+pub async fn a_disabled_user_has_no_session(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    store.execute("UPDATE users SET disabled_at = 1").await;
+    assert!(store.registry.user_by_name("admin").await.unwrap().unwrap().disabled);
+    assert!(!is_open(&store, session).await);
+    assert_eq!(refresh(&store, 1, 2).await, Refresh::Unknown);
+}
+
+pub async fn a_new_epoch_ends_every_session(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    store.execute("UPDATE users SET epoch = epoch + 1").await;
+    assert!(!is_open(&store, session).await);
+    assert_eq!(refresh(&store, 1, 2).await, Refresh::Unknown);
+    // Who read the user before the password changed does not get in after it.
+    let stale = log_in(&store, &user, 3).await;
+    assert!(!is_open(&store, stale).await);
+    let fresh = store.registry.user_by_name("admin").await.unwrap().unwrap();
+    let session = log_in(&store, &fresh, 4).await;
+    assert!(is_open(&store, session).await);
+}
+
+pub async fn expired_sessions_are_forgotten(store: Store) {
+    let user = admin(&store).await;
+    let (old, kept) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
+    store.registry.refresh([2; 32], [3; 32], NOW + 1, NOW + 2 * MONTH).await.unwrap();
+    let new = SessionId::new(NOW + MONTH, [5; 10]);
+    store.registry.begin_session(new, &user, [5; 32], NOW + MONTH, NOW + 2 * MONTH).await.unwrap();
+    assert!(!is_open(&store, old).await);
+    assert!(is_open(&store, kept).await);
+    assert!(is_open(&store, new).await);
+}
+
+pub async fn a_scope_of_a_later_release_is_left_out(store: Store) {
+    store.execute("INSERT INTO role_scopes (role_id, scope) VALUES ('admin', 'process:kill')").await;
+    assert_eq!(admin(&store).await.scopes.len(), Scope::ALL.len());
+}

@@ -1,0 +1,137 @@
+//! What workers write.
+
+use fleet::{Interval, ServerId, wire::v1::Host};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use registry::{Marks, RegistryError, Roll, Sighting, Standing};
+
+use crate::store::{NOW, Store, host, server_id, sighting};
+
+async fn marks(store: &Store, id: ServerId) -> Option<Marks> {
+    store.registry.standing(&[id]).await.unwrap().remove(&id).unwrap().sighting
+}
+
+pub async fn older_sighting_never_wins(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let minute = Interval::try_from(60_000).unwrap();
+    let newest = Sighting {
+        interval: minute,
+        silent_at: NOW + 240_000,
+        facts: Some((NOW, host("new"))),
+        ..sighting(id, NOW)
+    };
+    let older = Sighting { facts: Some((NOW - 9_000, host("old"))), ..sighting(id, NOW - 9_000) };
+    store.registry.sight(std::slice::from_ref(&newest)).await.unwrap();
+    store.registry.sight(std::slice::from_ref(&older)).await.unwrap();
+    store.registry.sight(&[newest.clone(), older]).await.unwrap();
+    let wanted = Marks { silent_at: NOW + 240_000, sampled_at: NOW, facts_at: Some(NOW) };
+    assert_eq!(marks(&store, id).await, Some(wanted));
+    let server = store.server(id).await;
+    assert_eq!((server.last_seen_at, server.facts), (Some(NOW), Some(host("new"))));
+
+    // Back-fill that arrives now: heard later, sampled earlier.
+    let back_fill = Sighting { sampled_at: NOW - 60_000, ..sighting(id, NOW + 300_000) };
+    store.registry.sight(&[back_fill]).await.unwrap();
+    let wanted = Marks { silent_at: NOW + 420_000, ..wanted };
+    assert_eq!(marks(&store, id).await, Some(wanted));
+    assert_eq!(store.server(id).await.last_seen_at, Some(NOW + 300_000));
+}
+
+/// Sightings of three servers whose sampled_at are all different.
+fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
+    let one = (1u64..=3, 0i64..50, 0i64..50, 0i64..3, any::<bool>());
+    proptest::collection::vec(one, 1..20).prop_map(|all| {
+        let mut sightings = Vec::new();
+        for (number, (server, received, silent, interval, told)) in (0i64..).zip(all) {
+            // 7 is prime to 41, so no two are alike and they come in no order.
+            let sampled_at = NOW + number * 7 % 41;
+            sightings.push(Sighting {
+                server: server_id(server),
+                received_at: NOW + received,
+                silent_at: NOW + silent,
+                interval: Interval::try_from(30_000 + interval).unwrap(),
+                sampled_at,
+                facts: told.then(|| (sampled_at, host(&format!("h{sampled_at}")))),
+            });
+        }
+        sightings
+    })
+}
+
+pub async fn order_and_batches_do_not_matter(store: Store) {
+    let mut runner = TestRunner::new(Config::default());
+    let mut other = Store::sqlite().await;
+    for number in 1..=3 {
+        store.enrol(number, &format!("web-{number}")).await;
+        other.enrol(number, &format!("web-{number}")).await;
+    }
+    for round in 0..12 {
+        let base = round * 1_000;
+        let mut all = sightings().new_tree(&mut runner).unwrap().current();
+        for one in &mut all {
+            // Each round is after the one before, so that it says something new.
+            one.received_at += base;
+            one.silent_at += base;
+            one.sampled_at += base;
+            one.facts.iter_mut().for_each(|(at, _)| *at += base);
+        }
+        store.registry.sight(&all).await.unwrap();
+        for one in all.iter().rev() {
+            other.registry.sight(std::slice::from_ref(one)).await.unwrap();
+        }
+        if round == 6 {
+            other.restart().await;
+        }
+        for number in 1..=3 {
+            let id = server_id(number);
+            assert_eq!(marks(&store, id).await, marks(&other, id).await, "{all:?}");
+            assert_eq!(store.server(id).await, other.server(id).await, "{all:?}");
+        }
+    }
+}
+
+pub async fn a_sighting_of_nobody_fails_nothing(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let nobody = Sighting { facts: Some((NOW, host("ghost"))), ..sighting(server_id(66), NOW) };
+    store.registry.sight(&[nobody, sighting(id, NOW)]).await.unwrap();
+    assert!(marks(&store, id).await.is_some());
+    assert!(!store.registry.standing(&[server_id(66)]).await.unwrap().contains_key(&server_id(66)));
+    store.registry.sight(&[]).await.unwrap();
+}
+
+pub async fn standing_tells_of_known_servers_alone(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let standing = store.registry.standing(&[server_id(66), id, id]).await.unwrap();
+    assert_eq!(standing.into_iter().collect::<Vec<_>>(), [(id, Standing { generation: 1, sighting: None })]);
+    assert!(store.registry.standing(&[]).await.unwrap().is_empty());
+}
+
+pub async fn facts_come_back_as_they_were(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let facts = Host {
+        hostname: Some("Ünï\"'\\<b>$[0]{}".into()),
+        os: Some("Debian\n\t\u{202e}".into()),
+        boot_at: Some(NOW),
+        ..Host::default()
+    };
+    let told = Sighting { facts: Some((NOW, facts.clone())), ..sighting(id, NOW) };
+    store.registry.sight(&[told]).await.unwrap();
+    assert_eq!(store.server(id).await.facts, Some(facts));
+    // A sighting without facts leaves them.
+    store.registry.sight(&[sighting(id, NOW + 60_000)]).await.unwrap();
+    assert_eq!(marks(&store, id).await.unwrap().facts_at, Some(NOW));
+}
+
+pub async fn damaged_facts_are_corrupt(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
+    store.registry.sight(&[told]).await.unwrap();
+    store.execute("UPDATE facts SET facts = '{'").await;
+    match store.registry.server(id, &Roll::default()).await {
+        Err(RegistryError::Corrupt { table: "facts", column: "facts", row }) => assert_eq!(row, id.to_string()),
+        other => panic!("{other:?}"),
+    }
+}

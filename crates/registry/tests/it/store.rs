@@ -1,0 +1,110 @@
+//! A registry of its own for each test, and what most cases need in it.
+
+use std::path::PathBuf;
+
+use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
+use registry::{
+    Enrol, Enrolled, EnrolmentToken, Page, Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
+};
+use sqlx::{Connection, SqliteConnection};
+use testkit::TempDir;
+
+/// When the cases happen: 2026-09-21, in Unix ms.
+pub const NOW: Millis = 1_790_000_000_000;
+/// SHA-256 of the token that [`Store::enrol`] uses.
+pub const TOKEN: [u8; 32] = [7; 32];
+pub const ALL: Page = Page { page: 1, page_size: 500 };
+
+/// A registry with its schema, and the way past it to the engine.
+pub struct Store {
+    pub registry: Registry,
+    folder: TempDir,
+}
+
+impl Store {
+    pub async fn sqlite() -> Self {
+        let folder = testkit::tempdir().unwrap();
+        let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
+        registry.migrate().await.unwrap();
+        let store = Self { registry, folder };
+        store.token(TOKEN, 1_000, NOW + 3_600_000).await;
+        store
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
+
+    /// Closes the registry and opens it again, as a restart does.
+    pub async fn restart(&mut self) {
+        self.registry.close().await;
+        self.registry = Registry::open_sqlite(&self.file()).await.unwrap();
+        self.registry.migrate().await.unwrap();
+    }
+
+    /// Does what no method does, or not yet.
+    pub async fn execute(&self, sql: &'static str) {
+        let url = format!("sqlite://{}", self.file().display());
+        let mut engine = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query(sql).execute(&mut engine).await.unwrap();
+        engine.close().await.unwrap();
+    }
+
+    pub async fn token(&self, hash: [u8; 32], uses: u32, expires_at: Millis) -> EnrolmentToken {
+        let id = EnrolmentTokenId::new(NOW, [hash[0]; 10]);
+        let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: NOW };
+        self.registry.make_enrolment_token(&token, hash).await.unwrap();
+        token
+    }
+
+    /// Enrols the server of this number, named so.
+    pub async fn enrol(&self, number: u64, name: &str) -> ServerId {
+        let enrol = ask(number, name);
+        match self.registry.enrol(&enrol).await.unwrap() {
+            Enrolled::Server { id, generation: 1 } => id,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    /// Names of those that the filter lets through, by name.
+    pub async fn names(&self, filter: ServerFilter) -> Vec<String> {
+        let (servers, total) = self.list(&filter, &[by(SortKey::Name)], ALL).await;
+        assert_eq!(total, servers.len() as u64);
+        servers.into_iter().map(|server| server.name).collect()
+    }
+
+    pub async fn list(&self, filter: &ServerFilter, sort: &[Sort], page: Page) -> (Vec<Server>, u64) {
+        self.registry.servers(filter, sort, page, &Roll::default()).await.unwrap()
+    }
+
+    pub async fn server(&self, id: ServerId) -> Server {
+        self.registry.server(id, &Roll::default()).await.unwrap().unwrap()
+    }
+}
+
+/// A request to enrol as the server of this number, with a key of its own.
+pub fn ask(number: u64, name: &str) -> Enrol<'_> {
+    let mut key_hash = [0; 32];
+    key_hash[..8].copy_from_slice(&number.to_be_bytes());
+    Enrol { token_hash: TOKEN, key_hash, name, address: None, server: server_id(number), now: NOW }
+}
+
+pub fn server_id(number: u64) -> ServerId {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    ServerId::new(NOW, random)
+}
+
+pub fn by(key: SortKey) -> Sort {
+    Sort { key, descending: false }
+}
+
+pub fn sighting(server: ServerId, at: Millis) -> Sighting {
+    let interval = Interval::DEFAULT;
+    let silent_at = fleet::liveness::silent_at(at, interval);
+    Sighting { server, received_at: at, silent_at, interval, sampled_at: at, facts: None }
+}
+
+pub fn host(hostname: &str) -> Host {
+    Host { hostname: Some(hostname.to_owned()), ..Host::default() }
+}

@@ -1,0 +1,157 @@
+//! The gate: takes snapshots in and queues them. It knows no store: who sends is in the credential, who may no longer
+//! send is in the denylist.
+
+mod body;
+mod opening;
+mod rate;
+mod rejection;
+mod report;
+mod take;
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use actix_web::web;
+use cache::{Cache, Denylist};
+use chassis::Clock;
+use fleet::{Credential, Keyring, Message, Tick, liveness::TICK_EVERY};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use opening::Opening;
+use queue::Publisher;
+use rate::Rates;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// How often a gate looks whether a credential was revoked.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// What a gate is told at start.
+pub struct GateSettings {
+    /// The keys that credentials are checked with.
+    pub keyring: Keyring,
+    /// For how many days raw history is kept; what was sampled before is refused.
+    pub history_days: u16,
+    /// Unique to the running process.
+    pub name: String,
+}
+
+/// The gate. Clones share it.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    settings: GateSettings,
+    publisher: Publisher<Message>,
+    cache: Cache,
+    clock: Clock,
+    denylist: RwLock<Denylist>,
+    rates: Rates,
+    metrics: Metrics,
+}
+
+/// Handles of what every request counts.
+struct Metrics {
+    accepted: Counter,
+    confirm: Histogram,
+    open_since: Gauge,
+}
+
+impl Gate {
+    /// A gate that is not yet mounted.
+    pub fn new(settings: GateSettings, publisher: Publisher<Message>, cache: Cache, clock: Clock) -> Self {
+        let metrics = Metrics {
+            accepted: counter!("rollcall_gate_accepted_snapshots_total"),
+            confirm: histogram!("rollcall_gate_confirm_seconds"),
+            open_since: gauge!("rollcall_gate_open_since_ms"),
+        };
+        Self(Arc::new(Inner {
+            settings,
+            publisher,
+            cache,
+            clock,
+            denylist: RwLock::default(),
+            rates: Rates::default(),
+            metrics,
+        }))
+    }
+
+    /// Mounts `/healthcheck/v1/snapshots`.
+    pub fn configure(&self, config: &mut web::ServiceConfig) {
+        config.service(
+            web::resource("/healthcheck/v1/snapshots")
+                .app_data(web::Data::from(Arc::clone(&self.0)))
+                .route(web::post().to(take::post))
+                .default_service(web::to(take::wrong_method)),
+        );
+    }
+
+    /// Publishes ticks and follows the denylist until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let work = async { tokio::join!(self.0.publish_ticks(), self.0.follow_denylist()) };
+        shutdown.run_until_cancelled(work).await;
+    }
+}
+
+impl Inner {
+    /// Ticks go the way of snapshots, so what they tell is true of those; the log follows them too, since a queue that
+    /// is nearly full refuses and takes requests by turns.
+    async fn publish_ticks(&self) {
+        let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut opening = Opening::default();
+        let mut confirmed = true;
+        loop {
+            every.tick().await;
+            let at = self.clock.now();
+            let tick = Tick { gate: self.settings.name.clone(), at, open_since: opening.open_since(at) };
+            let published = self.publisher.publish(Message::Tick(tick)).await;
+            if published.is_ok() {
+                opening.confirmed(at, self.clock.now());
+                self.metrics.open_since.set(opening.open_since(at) as f64);
+            }
+            if confirmed != published.is_ok() {
+                confirmed = !confirmed;
+                match published {
+                    Ok(()) => tracing::info!("the queue confirms again"),
+                    Err(error) => tracing::warn!(%error, "nothing is taken; agents are told to come back"),
+                }
+            }
+        }
+    }
+
+    async fn follow_denylist(&self) {
+        let mut every = interval(REFRESH);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reached = true;
+        loop {
+            every.tick().await;
+            let read = self.cache.denylist().await;
+            if reached != read.is_ok() {
+                reached = !reached;
+                match &read {
+                    Ok(_) => tracing::info!("the denylist can be read again"),
+                    Err(error) => tracing::warn!(%error, "the denylist cannot be read; the last one stays"),
+                }
+            }
+            if let Ok(Some(denylist)) = read {
+                self.replace_denylist(denylist);
+            }
+        }
+    }
+
+    /// Keeps the highest version ever seen.
+    fn replace_denylist(&self, denylist: Denylist) {
+        let mut held = self.denylist.write().unwrap_or_else(PoisonError::into_inner);
+        if denylist.version > held.version {
+            tracing::info!(version = denylist.version, servers = denylist.lowest.len(), "new denylist");
+            *held = denylist;
+        }
+    }
+
+    fn denied(&self, credential: &Credential) -> bool {
+        let denylist = self.denylist.read().unwrap_or_else(PoisonError::into_inner);
+        denylist.lowest.get(&credential.server).is_some_and(|lowest| credential.generation < *lowest)
+    }
+}

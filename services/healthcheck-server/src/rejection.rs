@@ -1,0 +1,71 @@
+//! Why a request is not taken, and what its sender is told.
+
+use actix_web::http::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
+use chassis::Problem;
+use fleet::{Interval, Millis, wire::v1::Refusal};
+
+/// How long an agent is asked to wait when the queue takes nothing, at most its interval.
+const COME_BACK: Millis = 5_000;
+
+/// Why a request is not taken. Everything here is public.
+#[derive(Debug)]
+pub enum Rejection {
+    /// No credential, or none that is in force.
+    Unauthorized,
+    /// Too many requests of one agent; the next one may come after so many milliseconds.
+    RateLimited(Millis),
+    /// More bytes than the interface takes.
+    TooLarge(&'static str),
+    /// A content coding other than gzip.
+    UnsupportedEncoding,
+    /// The body did not come in time.
+    TooSlow,
+    /// Not JSON.
+    Json(String),
+    /// The request as a whole is at fault.
+    Body(String),
+    /// These snapshots are at fault; nothing of the request is taken.
+    Snapshots(Vec<Refusal>),
+    /// The queue did not confirm.
+    Unavailable(Interval),
+}
+
+impl Rejection {
+    /// The answer, which tells the gate's clock in every case.
+    pub fn problem(self, now: Millis) -> Problem {
+        let problem = match self {
+            Self::Unauthorized => Problem::unauthorized(),
+            Self::RateLimited(wait) => {
+                let detail = "more than 20 requests a second; send several snapshots in one";
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds(wait))
+            }
+            Self::TooLarge(detail) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
+            Self::UnsupportedEncoding => {
+                let detail = "the only content coding is gzip";
+                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+                    .header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
+            }
+            Self::TooSlow => {
+                let detail = "the body did not come in time; send it again";
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+            }
+            Self::Json(detail) => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail),
+            Self::Body(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail),
+            Self::Snapshots(refused) => {
+                let detail = format!("{} snapshots are refused, so none was taken", refused.len());
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
+                    .with("refused", refused)
+            }
+            Self::Unavailable(interval) => Problem::unavailable(seconds(COME_BACK.min(interval.millis()))),
+        };
+        problem.with("now", now)
+    }
+}
+
+/// Whole seconds, at least one.
+fn seconds(millis: Millis) -> u64 {
+    millis.unsigned_abs().div_ceil(1_000).max(1)
+}

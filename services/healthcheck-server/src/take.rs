@@ -1,0 +1,110 @@
+//! `POST /healthcheck/v1/snapshots`: cheap checks first, and 202 only once the queue confirmed.
+
+use std::time::Instant;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{ALLOW, AUTHORIZATION, HeaderValue},
+    web,
+};
+use chassis::Problem;
+use fleet::{
+    Credential, Message, Millis, Record, Snapshot, retention,
+    wire::v1::{Accepted, Bulletin, Refusal},
+};
+use queue::{PublishError, Refused};
+
+use crate::{
+    Inner, body,
+    rejection::Rejection,
+    report::{self, Report, Window},
+};
+
+pub async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    gate: web::Data<Inner>,
+) -> Result<HttpResponse, Problem> {
+    let now = gate.clock.now();
+    let taken = gate.take(&request, payload, now).await;
+    taken.map(|accepted| HttpResponse::Accepted().json(accepted)).map_err(|rejection| {
+        let problem = rejection.problem(now);
+        metrics::counter!("rollcall_gate_refused_requests_total", "code" => problem.code()).increment(1);
+        problem
+    })
+}
+
+pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Problem> {
+    let problem = Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("POST"));
+    Err(problem.with("now", gate.clock.now()))
+}
+
+impl Inner {
+    async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: web::Payload,
+        now: Millis,
+    ) -> Result<Accepted, Rejection> {
+        let credential = bearer(request)
+            .and_then(|text| self.settings.keyring.verify(text))
+            .filter(|credential| !self.denied(credential))
+            .ok_or(Rejection::Unauthorized)?;
+        self.rates.knock(credential.server, now).map_err(Rejection::RateLimited)?;
+        let body = body::read(request, payload).await?;
+        let oldest = retention::oldest_retained(now, self.settings.history_days);
+        let report = report::parse(body.as_ref(), Window { now, oldest })?;
+        drop(body);
+        let accepted = report.snapshots.len();
+        self.publish(&credential, report, now).await?;
+        self.metrics.accepted.increment(accepted as u64);
+        let replaced = || self.settings.keyring.issue(credential.server, credential.generation);
+        let bulletin = Bulletin { now, credential: credential.outdated.then(replaced) };
+        Ok(Accepted { accepted, bulletin })
+    }
+
+    async fn publish(
+        &self,
+        credential: &Credential,
+        report: Report,
+        received_at: Millis,
+    ) -> Result<(), Rejection> {
+        let Report { interval, snapshots } = report;
+        let Credential { server, generation, outdated: _ } = *credential;
+        let sampled: Vec<Millis> = snapshots.iter().map(Snapshot::sampled_at).collect();
+        let record = |snapshot| Record { server, generation, received_at, interval, snapshot };
+        let records = snapshots.into_iter().map(record).collect();
+        let begun = Instant::now();
+        let published = self.publisher.publish(Message::Snapshots(records)).await;
+        match published {
+            Err(PublishError::Unavailable(_)) => Err(Rejection::Unavailable(interval)),
+            Err(PublishError::Refused(refused)) => Err(Rejection::Snapshots(refusals(&sampled, &refused))),
+            Ok(()) => {
+                self.metrics.confirm.record(begun.elapsed());
+                Ok(())
+            }
+        }
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let (scheme, credential) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+}
+
+/// Which of the snapshots, told by when they were sampled, a store refused.
+fn refusals(sampled: &[Millis], refused: &[Refused<Message>]) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for Refused { message, reason } in refused {
+        let Message::Snapshots(records) = message else { continue };
+        for (index, at) in sampled.iter().enumerate() {
+            if records.iter().any(|record| record.snapshot.sampled_at() == *at) {
+                let code = "invalid_snapshot".to_owned();
+                refusals.push(Refusal { index, code, reason: reason.clone() });
+            }
+        }
+    }
+    refusals.sort_by_key(|refusal| refusal.index);
+    refusals.dedup_by_key(|refusal| refusal.index);
+    refusals
+}

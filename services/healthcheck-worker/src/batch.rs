@@ -1,0 +1,176 @@
+//! Messages that are stored together, and the one place that settles them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fleet::{Message, Record, ServerId, Tick};
+use history::Rejected;
+use queue::{Delivery, Refused};
+
+use crate::hand::Span;
+
+/// Deliveries with their records side by side, as stores take them. Dropped unsettled, each record goes back into its
+/// delivery and each delivery to the queue: what was emptied must never be acked as if it were stored.
+pub struct Batch {
+    deliveries: Vec<(Span, Delivery<Message>)>,
+    records: Vec<Record>,
+    /// For each record, the place of its delivery.
+    owners: Vec<usize>,
+}
+
+impl Batch {
+    /// Takes messages from the head until they hold `most` records; at least one.
+    pub fn next(waiting: &mut VecDeque<(Span, Delivery<Message>)>, most: usize) -> Self {
+        let mut batch = Self { deliveries: Vec::new(), records: Vec::new(), owners: Vec::new() };
+        while batch.records.len() < most
+            && let Some((span, mut delivery)) = waiting.pop_front()
+        {
+            if let Message::Snapshots(records) = delivery.message_mut() {
+                batch.owners.resize(batch.owners.len() + records.len(), batch.deliveries.len());
+                batch.records.append(records);
+            }
+            batch.deliveries.push((span, delivery));
+        }
+        batch
+    }
+
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Whose records these are, each once, in order.
+    pub fn servers(&self) -> Vec<ServerId> {
+        let mut servers: Vec<_> = self.records.iter().map(|record| record.server).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
+    }
+
+    /// Forgets for good the records that are not to be stored.
+    pub fn retain(&mut self, mut stays: impl FnMut(&Record) -> bool) {
+        let verdicts: Vec<bool> = self.records.iter().map(&mut stays).collect();
+        if verdicts.iter().all(|stays| *stays) {
+            return;
+        }
+        let records = std::mem::take(&mut self.records).into_iter();
+        let all = records.zip(std::mem::take(&mut self.owners)).zip(verdicts);
+        (self.records, self.owners) = all.filter_map(|(record, stays)| stays.then_some(record)).unzip();
+    }
+
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.deliveries.iter().map(|(span, _)| *span)
+    }
+
+    /// Everything is stored but for what was `rejected`: acks or refuses each delivery. Nothing else does.
+    pub async fn settle(mut self, rejected: Vec<Rejected>) -> (Vec<Span>, Vec<Tick>) {
+        let mut refused: BTreeMap<usize, Vec<Refused<Message>>> = BTreeMap::new();
+        for Rejected { index, reason } in rejected {
+            if let (Some(record), Some(owner)) = (self.records.get(index), self.owners.get(index)) {
+                let message = Message::Snapshots(vec![record.clone()]);
+                refused.entry(*owner).or_default().push(Refused { message, reason });
+            }
+        }
+        let (mut spans, mut ticks) = (Vec::with_capacity(self.deliveries.len()), Vec::new());
+        self.records.clear();
+        self.owners.clear();
+        for (place, (span, delivery)) in std::mem::take(&mut self.deliveries).into_iter().enumerate() {
+            spans.push(span);
+            if let Message::Tick(tick) = delivery.message() {
+                ticks.push(tick.clone());
+            }
+            match refused.remove(&place) {
+                None => delivery.ack().await,
+                Some(refused) => delivery.refuse(refused).await,
+            }
+        }
+        (spans, ticks)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let owners = std::mem::take(&mut self.owners);
+        for (record, owner) in std::mem::take(&mut self.records).into_iter().zip(owners) {
+            if let Some((_, delivery)) = self.deliveries.get_mut(owner)
+                && let Message::Snapshots(records) = delivery.message_mut()
+            {
+                records.push(record);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{Interval, Snapshot, wire::v1};
+    use queue::{Consumer, PublishError, Publisher};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    type Published = JoinHandle<Result<(), PublishError<Message>>>;
+
+    fn record(server: u8, sampled_at: i64) -> Record {
+        let raw = v1::Snapshot { sampled_at, ..v1::Snapshot::default() };
+        Record {
+            server: ServerId::from_bytes([server; 16]),
+            generation: 1,
+            received_at: sampled_at,
+            interval: Interval::DEFAULT,
+            snapshot: Snapshot::check(raw, Interval::DEFAULT).unwrap(),
+        }
+    }
+
+    async fn published(messages: &[Message]) -> (Vec<Published>, Consumer<Message>) {
+        let (publisher, consumer) = queue::in_process(100);
+        let mut tasks = Vec::new();
+        for message in messages {
+            let (publisher, message): (Publisher<Message>, _) = (publisher.clone(), message.clone());
+            tasks.push(tokio::spawn(async move { publisher.publish(message).await }));
+            tokio::task::yield_now().await;
+        }
+        (tasks, consumer)
+    }
+
+    async fn received(consumer: &mut Consumer<Message>) -> VecDeque<(Span, Delivery<Message>)> {
+        let deliveries = consumer.receive(100).await.unwrap();
+        deliveries.into_iter().map(|delivery| (Span::of(delivery.message()), delivery)).collect()
+    }
+
+    fn messages() -> [Message; 4] {
+        [
+            Message::Snapshots(vec![record(1, 10), record(1, 11)]),
+            Message::Tick(Tick { gate: "gate".to_owned(), at: 12, open_since: 0 }),
+            Message::Snapshots(vec![record(2, 20)]),
+            Message::Snapshots(vec![record(3, 30)]),
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_dropped_returns_whole() {
+        let (_published, mut consumer) = published(&messages()).await;
+        let mut waiting = received(&mut consumer).await;
+        let batch = Batch::next(&mut waiting, 3);
+        assert_eq!((batch.records().len(), waiting.len()), (3, 1));
+        drop((batch, waiting));
+        let returned = received(&mut consumer).await;
+        let returned: Vec<_> = returned.iter().map(|(_, delivery)| delivery.message().clone()).collect();
+        assert_eq!(returned, messages());
+    }
+
+    #[tokio::test]
+    async fn settling_acks_all_and_refuses_only_what_was_rejected() {
+        let (published, mut consumer) = published(&messages()).await;
+        let mut batch = Batch::next(&mut received(&mut consumer).await, 1_000);
+        batch.retain(|record| record.server != ServerId::from_bytes([2; 16]));
+        assert_eq!(batch.servers(), [1, 3].map(|server| ServerId::from_bytes([server; 16])));
+        let rejected = vec![Rejected { index: 2, reason: "odd".to_owned() }];
+        let (spans, ticks) = batch.settle(rejected).await;
+        assert_eq!((spans.len(), ticks.len()), (4, 1));
+        let mut outcomes = Vec::new();
+        for task in published {
+            outcomes.push(task.await.unwrap());
+        }
+        let refused = Refused { message: Message::Snapshots(vec![record(3, 30)]), reason: "odd".to_owned() };
+        assert_eq!(outcomes, [Ok(()), Ok(()), Ok(()), Err(PublishError::Refused(vec![refused]))]);
+    }
+}

@@ -1,0 +1,71 @@
+//! What all handlers share.
+
+use cache::Cache;
+use chassis::{Clock, Problem};
+use fleet::{Pipeline, liveness::SIGHTING_SLACK};
+use history::History;
+use registry::{Registry, RegistryError, Roll};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Duration, timeout},
+};
+
+use crate::{Settings, trouble::Trouble};
+
+/// Password hashes that are computed at once: each takes 19 MiB and a core.
+const HASHING: usize = 2;
+
+/// How long a log-in waits for its turn.
+const HASHING_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    pub(crate) history: History,
+    pub(crate) cache: Cache,
+    pub(crate) clock: Clock,
+    /// Logs that the cache is away, and that it is back, once each.
+    pub(crate) cache_trouble: Trouble,
+    hashing: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(
+        settings: Settings,
+        registry: Registry,
+        history: History,
+        cache: Cache,
+        clock: Clock,
+    ) -> Self {
+        let cache_trouble = Trouble::new("the cache");
+        Self { settings, registry, history, cache, clock, cache_trouble, hashing: Semaphore::new(HASHING) }
+    }
+
+    /// What states are judged by, now. Without the cache, servers that fell silent lately are found down later, and
+    /// none is found down falsely.
+    ///
+    /// A server that the cache knows to be silent since before the asked range is down by its sighting alone, which
+    /// is at most [`SIGHTING_SLACK`] behind.
+    pub(crate) async fn roll(&self) -> Result<Roll, RegistryError> {
+        let pipeline = Pipeline::of(&self.registry.progress().await?, self.clock.now());
+        let Some(watermark) = pipeline.watermark else { return Ok(Roll { pipeline, silent: Vec::new() }) };
+        let silent = self.cache.silent(watermark - SIGHTING_SLACK, watermark).await;
+        Ok(Roll { pipeline, silent: self.cache_trouble.watch(silent).unwrap_or_default() })
+    }
+
+    /// Writes the denylist to the cache. A cache that is away gets it later: the registry, by which workers refuse,
+    /// has it in any case.
+    pub(crate) async fn publish_denylist(&self) -> Result<(), RegistryError> {
+        let (version, lowest) = self.registry.denylist().await?;
+        self.cache_trouble.watch(self.cache.put_denylist(cache::Denylist { version, lowest }).await);
+        Ok(())
+    }
+
+    /// Waits for the right to hash a password; 503 if too many others wait.
+    pub(crate) async fn turn_to_hash(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(HASHING_PATIENCE, self.hashing.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable(HASHING_PATIENCE.as_secs())),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is answered when a request does not succeed. Every code there is stands in [`CODES`].
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{HeaderValue, WWW_AUTHENTICATE},
+    },
+};
+use chassis::Problem;
+use fleet::{Millis, Scope};
+use history::HistoryError;
+use registry::RegistryError;
+
+/// When to come back after a 503, in seconds.
+const RETRY_AFTER: u64 = 5;
+
+/// The stable codes: code, status, meaning. The OpenAPI shows them with the schema `Problem`.
+pub(crate) const CODES: [(&str, u16, &str); 14] = [
+    ("invalid_json", 400, "The body is not JSON."),
+    (
+        "invalid_parameter",
+        400,
+        "A query parameter is unknown, given twice or out of bounds; `parameter` names it.",
+    ),
+    ("unauthorized", 401, "Log in, or use a token that is valid still."),
+    ("insufficient_scope", 403, "The role lacks what `scope` names."),
+    ("not_found", 404, "There is no such resource."),
+    ("method_not_allowed", 405, "The resource does not know the method; `Allow` lists those that it knows."),
+    ("timeout", 408, "The body did not arrive in time."),
+    ("name_taken", 409, "Another server has this name."),
+    ("too_large", 413, "The body is larger than 64 KiB."),
+    ("invalid_body", 422, "The body is JSON, but not what is asked for; `detail` says why."),
+    ("rate_limited", 429, "Too many failures; come back after `Retry-After` seconds."),
+    ("internal", 500, "A bug or a damaged store; the log says which."),
+    ("unavailable", 503, "A store does not answer; come back after `Retry-After` seconds."),
+    ("not_ready", 503, "The process is starting or stopping."),
+];
+
+/// A problem as a handler answers it. Errors of stores become one here, and are logged here: the answer says nothing.
+#[derive(Debug)]
+pub(crate) struct Failure(Problem);
+
+/// 400: `parameter` is not what it must be.
+pub(crate) fn invalid_parameter(parameter: &str, reason: impl fmt::Display) -> Problem {
+    let detail = format!("{parameter} {reason}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).with("parameter", parameter)
+}
+
+/// 422: the body is not what is asked for.
+pub(crate) fn invalid_body(reason: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", reason)
+}
+
+/// 401: what should prove who asks does not; `detail` says what to do.
+pub(crate) fn unauthorized(detail: &str) -> Problem {
+    let challenge = HeaderValue::from_static("Bearer");
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).header(WWW_AUTHENTICATE, challenge)
+}
+
+/// 403: the role lacks `scope`.
+pub(crate) fn insufficient_scope(scope: Scope) -> Problem {
+    let detail = format!("this needs the scope {scope}");
+    Problem::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
+        .with("scope", scope.as_str())
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
+}
+
+/// 429: too many failures; the oldest that counts is forgotten in `wait`.
+pub(crate) fn rate_limited(wait: Millis) -> Problem {
+    let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000).max(1);
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many failures; wait")
+        .retry_after(seconds)
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match &error {
+            RegistryError::Unavailable(_) => {
+                tracing::warn!(?error, "a request failed for want of the registry");
+                Self(Problem::unavailable(RETRY_AFTER))
+            }
+            RegistryError::Schema(_) | RegistryError::Corrupt { .. } => {
+                tracing::error!(%error, "a request failed");
+                Self(Problem::internal())
+            }
+        }
+    }
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        match &error {
+            HistoryError::Unavailable(_) => {
+                tracing::warn!(?error, "a request failed for want of history");
+                Self(Problem::unavailable(RETRY_AFTER))
+            }
+            HistoryError::Schema(_) | HistoryError::Damaged(_) | HistoryError::Corrupt { .. } => {
+                tracing::error!(?error, "a request failed");
+                Self(Problem::internal())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for Failure {
+    fn status_code(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.0.error_response()
+    }
+}

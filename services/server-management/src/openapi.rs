@@ -1,0 +1,199 @@
+//! The interface as an OpenAPI document, made from the handlers.
+//!
+//! Structs of the interface say `i64` where the rest says `Millis`: the generator sees names and knows no alias.
+
+use actix_web::HttpResponse;
+use serde_json::json;
+use utoipa::{
+    IntoParams, Modify, OpenApi,
+    openapi::{
+        ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::{ArrayBuilder, SchemaType},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use crate::{
+    enrolment,
+    failure::CODES,
+    query::{Listing, Paging, Points, Range},
+    servers, sessions, snapshots, status, uptime,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Rollcall server-management",
+        description = "Servers, their state, history and uptime. Times are Unix milliseconds, durations milliseconds, sizes \
+            bytes, rates bytes per second, shares percent. Ranges are half-open. Errors are problem details (RFC 9457) \
+            with a stable `code`."
+    ),
+    servers((url = "/server-management/v1")),
+    paths(
+        show, sessions::log_in, sessions::refresh, sessions::log_out, enrolment::make_token, enrolment::list_tokens,
+        enrolment::revoke_token, enrolment::enrol, servers::list, servers::show, servers::revoke, snapshots::show,
+        uptime::show, uptime::list, status::show
+    ),
+    modifiers(&Problems, &Tokens)
+)]
+struct Document;
+
+/// Adds the schema `Problem`, with the table of codes, and the answers that are problems.
+struct Problems;
+
+/// Adds the bearer token.
+struct Tokens;
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "show_openapi", tag = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)), security(())
+)]
+pub(crate) async fn show() -> HttpResponse {
+    HttpResponse::Ok().json(document())
+}
+
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+impl Modify for Problems {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.schemas.insert("Problem".to_owned(), problem());
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+                add_problems(operation);
+            }
+        }
+    }
+}
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The access token of `POST /sessions`; a route names the scope that it needs"))
+            .build();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}
+
+fn add_problems(operation: &mut Operation) {
+    let described = |description: &str| {
+        let schema = RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"));
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    };
+    let responses = &mut operation.responses.responses;
+    responses.insert("default".to_owned(), described("It did not succeed; `code` says why").into());
+    let scopes = operation.security.as_ref().and_then(|needs| serde_json::to_value(needs).ok());
+    let scopes = scopes.as_ref().map(|needs| &needs[0]["token"]).filter(|scopes| scopes.is_array());
+    if let Some(scopes) = scopes {
+        responses.insert("401".to_owned(), described("No valid access token").into());
+        if scopes != &json!([]) {
+            responses.insert("403".to_owned(), described("The role lacks the scope").into());
+        }
+    }
+}
+
+fn problem() -> RefOr<Schema> {
+    let rows = CODES.iter().map(|(code, status, meaning)| format!("| `{code}` | {status} | {meaning} |\n"));
+    let table: String = rows.collect();
+    let text =
+        |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    let codes = CODES.iter().map(|(code, ..)| *code);
+    ObjectBuilder::new()
+        .description(Some(format!("| code | status | meaning |\n|---|---|---|\n{table}")))
+        .property("type", text("`about:blank`"))
+        .property("title", text("The status in words"))
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("code", text("Stable; for programs").enum_values(Some(codes)))
+        .property("detail", text("For people"))
+        .required("status")
+        .required("code")
+        .into()
+}
+
+fn parameter(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn whole(most: f64, default: u32) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1.0))
+        .maximum(Some(most))
+        .default(Some(default.into()))
+}
+
+fn range(length: &str) -> Vec<Parameter> {
+    let time = || ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Integer, Type::String]));
+    vec![
+        parameter(
+            "from",
+            &format!("Start, in it: Unix ms or RFC 3339. {length} before `to` by default"),
+            time(),
+        ),
+        parameter("to", "End, not in it: Unix ms or RFC 3339. Now by default", time()),
+    ]
+}
+
+impl IntoParams for Paging {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![
+            parameter("page", "From 1", whole(f64::from(u32::MAX), 1)),
+            parameter("page_size", "How many on a page", whole(500.0, 50)),
+        ]
+    }
+}
+
+impl IntoParams for Listing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let states = text().enum_values(Some(["up", "down", "unknown", "paused"]));
+        let labels = ArrayBuilder::new().items(text().pattern(Some("^[^:]+:.*$")));
+        let columns = "Columns: name, address, status, last_seen_at, created_at, updated_at; `-` for descending. \
+            Ties go by id. `name` by default";
+        let mut parameters = vec![
+            parameter("status", "In this state", states),
+            parameter("name", "Of exactly this name, regardless of case", text()),
+            parameter("address", "Of exactly this address", text()),
+            parameter(
+                "q",
+                "Name, address, hostname or a label's value contains this, regardless of case",
+                text(),
+            ),
+            parameter("label", "With this label; repeatable, all must be there", labels),
+            parameter("sort", columns, text().examples([json!("-name,created_at")])),
+        ];
+        parameters.extend(Paging::into_params(place));
+        parameters
+    }
+}
+
+impl IntoParams for Range {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        range("24 h")
+    }
+}
+
+impl IntoParams for Points {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = range("1 h");
+        parameters.push(parameter("points", "Into how many equal buckets", whole(1_000.0, 60)));
+        parameters
+    }
+}

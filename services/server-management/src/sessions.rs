@@ -1,0 +1,157 @@
+//! Logging in and out. An access token serves for a quarter of an hour; a refresh token is exchanged, once, for the next
+//! pair, and one that is used twice ends its session.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chassis::{Problem, random};
+use fleet::{Millis, id::SessionId};
+use registry::Refresh;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::{
+        client,
+        guard::Session,
+        password, throttle,
+        token::{ACCESS_LIFE, AccessToken},
+    },
+    body::{Body, bounded},
+    failure::{Failure, unauthorized},
+};
+
+/// A session that is not refreshed for this long has ended.
+const REFRESH_LIFE: Millis = 30 * 86_400_000;
+
+/// Longest user name and password, in bytes.
+const MAX_USERNAME: usize = 256;
+const MAX_PASSWORD: usize = 1_024;
+
+/// Who logs in.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct LogIn {
+    /// Regardless of case.
+    #[schema(example = "admin", max_length = 256)]
+    username: String,
+    #[schema(format = "password", max_length = 1024)]
+    password: String,
+}
+
+/// A refresh token to exchange.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct RefreshToken {
+    refresh_token: String,
+}
+
+/// What a session is used with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tokens {
+    /// For `Authorization: Bearer …`.
+    access_token: String,
+    /// Serves once.
+    refresh_token: String,
+    /// For how many seconds the access token serves.
+    expires_in: i64,
+}
+
+/// A secret as the client has it, and as we store it.
+pub(crate) struct Minted {
+    pub(crate) text: String,
+    pub(crate) hash: [u8; 32],
+}
+
+/// Log in.
+///
+/// The answer is the same for an unknown user and a wrong password. After 10 failures of an account or an address
+/// within 15 minutes it is 429.
+#[utoipa::path(
+    post, path = "/sessions", tag = "sessions", request_body = LogIn,
+    responses((status = 200, description = "A session has begun", body = Tokens)), security(())
+)]
+pub(crate) async fn log_in(
+    app: Data<App>,
+    request: HttpRequest,
+    body: Body<LogIn>,
+) -> Result<Json<Tokens>, Failure> {
+    let LogIn { username, password } = body.0;
+    bounded("username", &username, 1..=MAX_USERNAME)?;
+    bounded("password", &password, 1..=MAX_PASSWORD)?;
+    // Failures are read and counted within one turn: attempts sent all at once do not slip through.
+    let turn = app.turn_to_hash().await?;
+    let user = app.registry.user_by_name(&username).await?;
+    // By id, since one account answers to many spellings of its name.
+    let account = user.as_ref().map_or_else(|| username.to_lowercase(), |user| user.id.to_string());
+    let keys = [format!("log-in:account:{account}"), format!("log-in:address:{}", client::address(&request))];
+    throttle::check(&app, &keys).await?;
+    let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
+    let Some(user) = user.filter(|user| right && !user.disabled) else {
+        throttle::fail(&app, &keys).await;
+        return Err(unauthorized("unknown user or wrong password").into());
+    };
+    drop(turn);
+    let now = app.clock.now();
+    let session = SessionId::new(now, random());
+    let refresh = mint();
+    app.registry.begin_session(session, &user, refresh.hash, now, now + REFRESH_LIFE).await?;
+    tokens(&app, AccessToken { user: user.id, session }, refresh)
+}
+
+/// Exchange a refresh token for the next pair.
+///
+/// A refresh token that was used before ends the session: one of the two who used it had stolen it.
+#[utoipa::path(
+    post, path = "/sessions/refresh", operation_id = "refresh_session", tag = "sessions", request_body = RefreshToken,
+    responses((status = 200, description = "The next pair", body = Tokens)), security(())
+)]
+pub(crate) async fn refresh(app: Data<App>, body: Body<RefreshToken>) -> Result<Json<Tokens>, Failure> {
+    let now = app.clock.now();
+    let next = mint();
+    let presented = digest(&body.0.refresh_token);
+    match app.registry.refresh(presented, next.hash, now, now + REFRESH_LIFE).await? {
+        Refresh::Rotated { user, session } => {
+            let owner = app.registry.session_user(session).await?;
+            if owner.is_none_or(|owner| owner.disabled) {
+                return Err(unauthorized("the session has ended; log in").into());
+            }
+            tokens(&app, AccessToken { user, session }, next)
+        }
+        Refresh::Reused => {
+            tracing::warn!("a refresh token was used twice; its session has ended");
+            Err(unauthorized("the session has ended; log in").into())
+        }
+        Refresh::Unknown => Err(unauthorized("the session has ended; log in").into()),
+    }
+}
+
+/// Log out: end the session of the access token.
+#[utoipa::path(
+    delete, path = "/sessions", tag = "sessions",
+    responses((status = 204, description = "The session has ended")), security(("token" = []))
+)]
+pub(crate) async fn log_out(app: Data<App>, session: Session) -> Result<HttpResponse, Failure> {
+    app.registry.end_session(session.0, app.clock.now()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn tokens(app: &App, access: AccessToken, refresh: Minted) -> Result<Json<Tokens>, Failure> {
+    let access_token = app.settings.token_key.issue(access, app.clock.now());
+    let access_token = access_token.ok_or_else(Problem::internal)?;
+    Ok(Json(Tokens { access_token, refresh_token: refresh.text, expires_in: ACCESS_LIFE / 1_000 }))
+}
+
+/// A new secret of 32 random bytes. So much chance needs no slow hash.
+pub(crate) fn mint() -> Minted {
+    let text = URL_SAFE_NO_PAD.encode(random::<32>());
+    let hash = digest(&text);
+    Minted { text, hash }
+}
+
+/// How secrets with much chance in them are stored.
+pub(crate) fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}

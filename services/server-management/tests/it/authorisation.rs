@@ -1,0 +1,100 @@
+use fleet::Scope;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::suite::{MINUTE, NOW, Suite};
+
+/// A route as documented: `None` is public, an empty list any session.
+struct Documented {
+    method: Method,
+    path: String,
+    needs: Option<Vec<String>>,
+}
+
+async fn documented(suite: &Suite) -> Vec<Documented> {
+    let document = suite.read("/openapi.json").await;
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let scopes = operation["security"][0]["token"].as_array();
+            let text = |scope: &Value| scope.as_str().unwrap().to_owned();
+            routes.push(Documented {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.replace("{id}", "0190a5c2-7b5e-7c3d-8e4f-0123456789ab"),
+                needs: scopes.map(|scopes| scopes.iter().map(text).collect()),
+            });
+        }
+    }
+    assert!(routes.len() >= 15, "{}", routes.len());
+    routes
+}
+
+async fn status(suite: &Suite, route: &Documented, token: Option<&str>) -> u16 {
+    let mut request = suite.call(route.method.clone(), &route.path);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    suite.send(request).await.status
+}
+
+#[actix_web::test]
+async fn without_a_valid_token_every_route_but_the_public_ones_is_closed() {
+    let suite = Suite::spawn().await;
+    let stranger = Suite::spawn().await;
+    let bad = [None, Some("garbage"), Some("a.b.c"), Some(""), Some(stranger.token.as_str())];
+    for route in documented(&suite).await {
+        let name = format!("{} {}", route.method, route.path);
+        for token in bad {
+            let status = status(&suite, &route, token).await;
+            assert_eq!(status == 401, route.needs.is_some(), "{name} with {token:?}: {status}");
+        }
+        suite.clock.set(NOW + 16 * MINUTE);
+        assert_eq!(status(&suite, &route, Some(&suite.token)).await == 401, route.needs.is_some(), "{name}");
+        suite.clock.set(NOW);
+    }
+}
+
+#[actix_web::test]
+async fn a_route_opens_to_its_scope_and_to_no_other() {
+    let mut suite = Suite::spawn().await;
+    for route in documented(&suite).await {
+        let name = format!("{} {}", route.method, route.path);
+        let Some(needs) = &route.needs else { continue };
+        for scope in needs {
+            let others = Scope::ALL.into_iter().map(Scope::as_str).filter(|other| other != scope);
+            suite.give(&others.collect::<Vec<_>>()).await;
+            assert_eq!(status(&suite, &route, Some(&suite.token)).await, 403, "{name} without {scope}");
+            suite.give(&[scope]).await;
+        }
+        if needs.is_empty() {
+            suite.give(&[]).await;
+        }
+        let status = status(&suite, &route, Some(&suite.token)).await;
+        assert!(status != 401 && status != 403 && status < 500, "{name} with {needs:?}: {status}");
+        suite.log_in().await;
+    }
+}
+
+#[actix_web::test]
+async fn the_lacking_scope_is_named_before_anything_else_is_looked_at() {
+    let suite = Suite::spawn().await;
+    suite.give(&["agent:enroll"]).await;
+    for path in ["/servers?nonsense=1", "/servers/nonsense", "/uptime?from=x"] {
+        let answer = suite.get(path).await;
+        assert_eq!((answer.status, answer.body["scope"].as_str()), (403, Some("server:read")), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn the_scheme_of_the_token_is_checked() {
+    let suite = Suite::spawn().await;
+    for (header, expected) in [
+        (format!("bearer {}", suite.token), StatusCode::OK),
+        (suite.token.clone(), StatusCode::UNAUTHORIZED),
+        (format!("Basic {}", suite.token), StatusCode::UNAUTHORIZED),
+        ("Bearer".to_owned(), StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = suite.send(suite.call(Method::GET, "/status").header("authorization", &header)).await;
+        assert_eq!(answer.status, expected.as_u16(), "{header}");
+    }
+}

@@ -1,0 +1,65 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use chassis::{Clock, Secret};
+use registry::Registry;
+use server_management::{FirstAdmin, FirstAdminError, first_admin};
+use testkit::tempdir;
+
+use crate::suite::NOW;
+
+async fn empty(folder: &Path) -> Registry {
+    let registry = Registry::open_sqlite(&folder.join("registry.db")).await.unwrap();
+    registry.migrate().await.unwrap();
+    registry
+}
+
+#[actix_web::test]
+async fn a_generated_password_is_for_its_owner_alone_and_serves() {
+    let folder = tempdir().unwrap();
+    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    let made = first_admin(&registry, None, &file, &Clock::fixed(NOW)).await.unwrap();
+    assert_eq!(made, FirstAdmin::Generated);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.trim_end().len() >= 20);
+    let user = registry.user_by_name("admin").await.unwrap().unwrap();
+    assert!(user.password_hash.starts_with("$argon2id$"));
+    assert_eq!(user.scopes.len(), fleet::Scope::ALL.len());
+
+    let again = first_admin(&registry, None, &file, &Clock::fixed(NOW)).await.unwrap();
+    assert_eq!(again, FirstAdmin::NotNeeded);
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[actix_web::test]
+async fn a_crash_between_file_and_user_keeps_the_password_of_the_file() {
+    let folder = tempdir().unwrap();
+    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    fs::write(&file, "left by a crash\n").unwrap();
+    fs::write(folder.path().join("admin-password.new"), "hal").unwrap();
+    assert_eq!(first_admin(&registry, None, &file, &Clock::fixed(NOW)).await.unwrap(), FirstAdmin::Generated);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "left by a crash\n");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[actix_web::test]
+async fn a_given_password_is_written_nowhere() {
+    let folder = tempdir().unwrap();
+    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    let given = Some(Secret::new("given by a person"));
+    assert_eq!(first_admin(&registry, given, &file, &Clock::fixed(NOW)).await.unwrap(), FirstAdmin::Given);
+    assert!(!file.exists());
+}
+
+#[actix_web::test]
+async fn without_a_place_for_the_password_there_is_no_user() {
+    let folder = tempdir().unwrap();
+    let registry = empty(folder.path()).await;
+    let nowhere = folder.path().join("no/such/folder/admin-password");
+    let error = first_admin(&registry, None, &nowhere, &Clock::fixed(NOW)).await.unwrap_err();
+    assert!(matches!(&error, FirstAdminError::File { .. }), "{error}");
+    let short = Some(Secret::new("short"));
+    let error = first_admin(&registry, short, &nowhere, &Clock::fixed(NOW)).await.unwrap_err();
+    assert!(matches!(error, FirstAdminError::BadPassword), "{error}");
+    assert!(!registry.has_users().await.unwrap());
+}

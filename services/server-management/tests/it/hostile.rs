@@ -1,0 +1,164 @@
+use reqwest::Method;
+use serde_json::json;
+
+use crate::suite::{Suite, record};
+
+#[actix_web::test]
+async fn hostile_parameters_are_refused_by_name() {
+    let suite = Suite::spawn().await;
+    let server = suite.enrol("web-1").await;
+    let own = format!("/servers/{server}");
+    let long = "x".repeat(257);
+    let many = "label=a:b&".repeat(17);
+    let cases = [
+        ("/servers?nonsense=1".to_owned(), "nonsense"),
+        ("/servers?=x".to_owned(), ""),
+        ("/servers?Status=up".to_owned(), "Status"),
+        ("/servers?status=sideways".to_owned(), "status"),
+        ("/servers?status=up&status=down".to_owned(), "status"),
+        ("/servers?page=0".to_owned(), "page"),
+        ("/servers?page=-1".to_owned(), "page"),
+        ("/servers?page=1.5".to_owned(), "page"),
+        ("/servers?page=99999999999999999999".to_owned(), "page"),
+        ("/servers?page_size=0".to_owned(), "page_size"),
+        ("/servers?page_size=501".to_owned(), "page_size"),
+        ("/servers?sort=password_hash".to_owned(), "sort"),
+        ("/servers?sort=name;DROP%20TABLE%20servers".to_owned(), "sort"),
+        ("/servers?sort=name,-name".to_owned(), "sort"),
+        ("/servers?sort=,".to_owned(), "sort"),
+        ("/servers?label=novalue".to_owned(), "label"),
+        ("/servers?label=:x".to_owned(), "label"),
+        (format!("/servers?{many}"), "label"),
+        ("/servers?q=a%00b".to_owned(), "q"),
+        (format!("/servers?name={long}"), "name"),
+        ("/enrolment-tokens?page_size=1000".to_owned(), "page_size"),
+        ("/enrolment-tokens?q=x".to_owned(), "q"),
+        (format!("{own}/uptime?from=yesterday"), "from"),
+        (format!("{own}/uptime?from=5&to=5"), "from"),
+        (format!("{own}/uptime?from=6&to=5"), "from"),
+        (format!("{own}/uptime?from=-1"), "from"),
+        (format!("{own}/uptime?to=99999999999999999999"), "to"),
+        (format!("{own}/uptime?to=NaN"), "to"),
+        (format!("{own}/uptime?page=1"), "page"),
+        (format!("{own}/snapshots?points=0"), "points"),
+        (format!("{own}/snapshots?points=1001"), "points"),
+        (format!("{own}/snapshots?from=2026-13-01T00:00:00Z"), "from"),
+        ("/uptime?points=5".to_owned(), "points"),
+    ];
+    for (path, parameter) in cases {
+        let answer = suite.get(&path).await;
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (400, &json!("invalid_parameter")),
+            "{path}: {answer:?}"
+        );
+        assert_eq!(answer.body["parameter"], parameter, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn odd_parameters_that_are_in_bounds_are_answered() {
+    let suite = Suite::spawn().await;
+    let server = suite.enrol("web-1").await;
+    suite.history.append(&[record(server, crate::suite::NOW, 0)]).await.unwrap();
+    for path in [
+        "/servers?page=4294967295&page_size=500".to_owned(),
+        "/servers?q=%25%5F%5C%27%22--".to_owned(),
+        "/servers?q=%FF%FE".to_owned(),
+        "/servers?name=%F0%9F%92%A9&label=a:".to_owned(),
+        "/servers?&&q=x&".to_owned(),
+        "/enrolment-tokens?page=4294967295&page_size=500".to_owned(),
+        format!("/servers/{server}/uptime?from=0&to=253402300799999"),
+        format!("/servers/{server}/snapshots?from=0&to=253402300799999&points=1000"),
+        format!("/servers/{server}/snapshots?from=0&to=1&points=1000"),
+        "/uptime?from=0&to=253402300799999".to_owned(),
+    ] {
+        assert_eq!(suite.get(&path).await.status, 200, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn hostile_bodies_are_refused_and_change_nothing() {
+    let suite = Suite::spawn().await;
+    let secret = suite.enrolment_token().await;
+    let enrol = |change: fn(&mut serde_json::Value)| {
+        let mut body =
+            json!({"token": secret, "enrolment_key": "0123456789abcdef", "name": "web-1", "address": "a"});
+        change(&mut body);
+        body.to_string()
+    };
+    let cases = [
+        ("/sessions", "".to_owned(), 400),
+        ("/sessions", "{".to_owned(), 400),
+        ("/sessions", "\u{feff}{}".to_owned(), 400),
+        ("/sessions", "[".repeat(60_000), 400),
+        ("/sessions", "null".to_owned(), 422),
+        ("/sessions", r#"{"username":"admin"}"#.to_owned(), 422),
+        ("/sessions", r#"{"username":"admin","password":5}"#.to_owned(), 422),
+        ("/sessions", r#"{"username":"admin","password":["a"]}"#.to_owned(), 422),
+        ("/sessions", json!({"username": "admin", "password": "x".repeat(1_025)}).to_string(), 422),
+        ("/sessions", json!({"username": "a\0b", "password": "x"}).to_string(), 422),
+        ("/sessions", json!({"username": "admin", "password": "x".repeat(70_000)}).to_string(), 413),
+        ("/sessions/refresh", r#"{"refresh_token":"guess"}"#.to_owned(), 401),
+        ("/sessions/refresh", r#"{"refresh_token":null}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"uses":0}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"uses":10001}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"uses":-1}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"uses":1.5}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"expires_in":59}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"expires_in":86401}"#.to_owned(), 422),
+        ("/enrolment-tokens", r#"{"expires_in":9223372036854775807}"#.to_owned(), 422),
+        ("/enrolments", enrol(|body| body["name"] = json!("  ")), 422),
+        ("/enrolments", enrol(|body| body["name"] = json!("a\0b")), 422),
+        ("/enrolments", enrol(|body| body["name"] = json!("x".repeat(257))), 422),
+        ("/enrolments", enrol(|body| body["address"] = json!("x".repeat(257))), 422),
+        ("/enrolments", enrol(|body| body["enrolment_key"] = json!("fifteen-bytes-x")), 422),
+        ("/enrolments", enrol(|body| body["enrolment_key"] = json!("x".repeat(257))), 422),
+        ("/enrolments", enrol(|body| body["token"] = json!("x".repeat(257))), 422),
+        ("/enrolments", enrol(|body| body["token"] = json!("")), 422),
+        ("/enrolments", enrol(|body| body["token"] = json!("guess")), 401),
+    ];
+    for (path, body, expected) in cases {
+        let shown: String = body.chars().take(80).collect();
+        let answer = suite.send(suite.call(Method::POST, path).bearer_auth(&suite.token).body(body)).await;
+        assert_eq!(answer.status, expected, "{path} {shown}: {answer:?}");
+        let code = match expected {
+            400 => "invalid_json",
+            401 => "unauthorized",
+            413 => "too_large",
+            _ => "invalid_body",
+        };
+        assert_eq!(answer.body["code"], code, "{path} {shown}");
+    }
+    assert_eq!(suite.read("/servers").await["total"], 0);
+    assert_eq!(suite.read("/enrolment-tokens").await["total"], 1);
+}
+
+#[actix_web::test]
+async fn unknown_fields_are_ignored() {
+    let suite = Suite::spawn().await;
+    assert_eq!(suite.post("/enrolment-tokens", json!({"uses": 2, "colour": "red"})).await.status, 201);
+}
+
+#[actix_web::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let suite = Suite::spawn().await;
+    for path in ["", "/", "/nonsense", "/servers/", "/users", "/../../etc/passwd", "/servers/x/y/z"] {
+        assert_eq!(suite.get(path).await.status, 404, "{path}");
+    }
+    let answer = suite.delete("/servers").await;
+    assert_eq!((answer.status, &answer.body["code"]), (405, &json!("method_not_allowed")));
+    assert_eq!(answer.headers["allow"], "GET");
+    assert_eq!(suite.send(suite.call(Method::PUT, "/sessions")).await.headers["allow"], "POST, DELETE");
+    assert_eq!(suite.get("/sessions/refresh").await.status, 405);
+}
+
+#[actix_web::test]
+async fn a_registry_that_is_away_is_503_and_says_nothing() {
+    let suite = Suite::spawn().await;
+    suite.registry.close().await;
+    let answer = suite.get("/servers").await;
+    assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")));
+    assert!(answer.headers.contains_key("retry-after"));
+    assert!(!answer.body.to_string().to_lowercase().contains("pool"), "{answer:?}");
+}

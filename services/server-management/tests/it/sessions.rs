@@ -1,0 +1,151 @@
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::suite::{HOUR, MINUTE, NOW, PASSWORD, SECOND, Suite};
+
+async fn attempt(suite: &Suite, username: &str, password: &str) -> crate::suite::Answer {
+    let body = json!({"username": username, "password": password});
+    suite.send(suite.call(Method::POST, "/sessions").json(&body)).await
+}
+
+async fn refresh(suite: &Suite, token: &Value) -> crate::suite::Answer {
+    suite.send(suite.call(Method::POST, "/sessions/refresh").json(&json!({"refresh_token": token}))).await
+}
+
+#[actix_web::test]
+async fn a_log_in_gives_tokens_that_serve_and_nobody_may_keep() {
+    let suite = Suite::spawn().await;
+    let answer = attempt(&suite, "ADMIN", PASSWORD).await;
+    assert_eq!((answer.status, &answer.body["expires_in"]), (200, &json!(900)));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(suite.get("/status").await.status, 200);
+}
+
+#[actix_web::test]
+async fn unknown_user_and_wrong_password_are_one_answer() {
+    let suite = Suite::spawn().await;
+    let unknown = attempt(&suite, "nobody", PASSWORD).await;
+    let wrong = attempt(&suite, "admin", "wrong").await;
+    assert_eq!((unknown.status, wrong.status), (401, 401));
+    assert_eq!(unknown.body, wrong.body);
+}
+
+#[actix_web::test]
+async fn ten_failures_close_an_account_for_a_quarter_of_an_hour() {
+    let suite = Suite::spawn().await;
+    for spelling in ["admin", "ADMIN", " admin"].into_iter().cycle().take(10) {
+        assert_eq!(attempt(&suite, spelling, "wrong").await.status, 401);
+        suite.clock.advance(SECOND);
+    }
+    let throttled = attempt(&suite, "Admin", PASSWORD).await;
+    assert_eq!((throttled.status, &throttled.body["code"]), (429, &json!("rate_limited")));
+    let wait: i64 = throttled.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert_eq!(wait, 15 * 60 - 10);
+    suite.clock.advance(wait * SECOND);
+    assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 200);
+}
+
+#[actix_web::test]
+async fn failures_of_many_accounts_close_their_address() {
+    let suite = Suite::spawn().await;
+    for account in 0..10 {
+        assert_eq!(attempt(&suite, &format!("user{account}"), "wrong").await.status, 401);
+    }
+    assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 429);
+}
+
+#[actix_web::test]
+async fn success_is_never_throttled() {
+    let suite = Suite::spawn().await;
+    for _ in 0..15 {
+        assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 200);
+    }
+}
+
+#[actix_web::test]
+async fn attempts_sent_all_at_once_do_not_slip_through() {
+    let suite = Suite::spawn().await;
+    let answers = join_all((0..40).map(|_| attempt(&suite, "admin", "wrong"))).await;
+    let looked_at = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!((10..=11).contains(&looked_at), "{looked_at}");
+    assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status)));
+}
+
+#[actix_web::test]
+async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session() {
+    let mut suite = Suite::spawn().await;
+    let first = suite.log_in().await;
+    suite.clock.advance(MINUTE);
+    let second = refresh(&suite, &first["refresh_token"]).await;
+    assert_eq!(second.status, 200);
+    suite.token = second.body["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(suite.get("/status").await.status, 200);
+
+    assert_eq!(refresh(&suite, &first["refresh_token"]).await.status, 401);
+    assert_eq!(suite.get("/status").await.status, 401);
+    assert_eq!(refresh(&suite, &second.body["refresh_token"]).await.status, 401);
+}
+
+#[actix_web::test]
+async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer() {
+    let mut suite = Suite::spawn().await;
+    let mut tokens = suite.log_in().await;
+    for _ in 0..3 {
+        suite.clock.advance(20 * 24 * HOUR);
+        let answer = refresh(&suite, &tokens["refresh_token"]).await;
+        assert_eq!(answer.status, 200);
+        tokens = answer.body;
+    }
+    suite.clock.advance(30 * 24 * HOUR + SECOND);
+    assert_eq!(refresh(&suite, &tokens["refresh_token"]).await.status, 401);
+}
+
+#[actix_web::test]
+async fn logging_out_ends_the_session_at_once_and_no_other() {
+    let mut suite = Suite::spawn().await;
+    let other = suite.token.clone();
+    let tokens = suite.log_in().await;
+    assert_eq!(suite.delete("/sessions").await.status, 204);
+    assert_eq!(suite.get("/status").await.status, 401);
+    assert_eq!(refresh(&suite, &tokens["refresh_token"]).await.status, 401);
+    suite.token = other;
+    assert_eq!(suite.get("/status").await.status, 200);
+}
+
+#[actix_web::test]
+async fn an_access_token_expires_by_our_clock() {
+    let suite = Suite::spawn().await;
+    suite.clock.advance(15 * MINUTE - SECOND);
+    assert_eq!(suite.get("/status").await.status, 200);
+    suite.clock.advance(31 * SECOND);
+    assert_eq!(suite.get("/status").await.status, 401);
+    suite.clock.set(NOW);
+    assert_eq!(suite.get("/status").await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_disabled_user_is_out_at_once() {
+    let mut suite = Suite::spawn().await;
+    let tokens = suite.log_in().await;
+    suite.sql("UPDATE users SET disabled_at = 1").await;
+    assert_eq!(suite.get("/status").await.status, 401);
+    assert_eq!(refresh(&suite, &tokens["refresh_token"]).await.status, 401);
+    assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 401);
+}
+
+#[actix_web::test]
+async fn no_secret_is_stored_as_it_is() {
+    let mut suite = Suite::spawn().await;
+    let tokens = suite.log_in().await;
+    let enrolment = suite.enrolment_token().await;
+    let mut stored = Vec::new();
+    for entry in std::fs::read_dir(suite.folder.path()).unwrap() {
+        stored.extend(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let stored = String::from_utf8_lossy(&stored);
+    assert!(stored.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
+    for secret in [tokens["refresh_token"].as_str().unwrap(), &enrolment, PASSWORD] {
+        assert!(!stored.contains(secret));
+    }
+}

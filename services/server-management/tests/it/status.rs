@@ -1,0 +1,101 @@
+use serde_json::{Value, json};
+
+use crate::suite::{HOUR, MINUTE, NOW, SECOND, Suite, record};
+
+async fn state(suite: &Suite, server: fleet::ServerId) -> String {
+    suite.read(&format!("/servers/{server}")).await["status"].as_str().unwrap().to_owned()
+}
+
+/// Time passes and the pipeline keeps up; gates have been open since `open_since`.
+async fn pass(suite: &mut Suite, now: i64, open_since: i64) {
+    suite.at(now).await;
+    suite.settle(now, open_since).await;
+}
+
+#[actix_web::test]
+async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down() {
+    let suite = Suite::spawn().await;
+    suite.enrol("web-1").await;
+    let status = suite.read("/status").await;
+    let expected = json!({"up": 0, "down": 0, "unknown": 1, "paused": 0, "total": 1, "pipeline_lag_ms": null, "late": true,
+        "watermark": null, "open_since": null, "now": NOW});
+    assert_eq!(status, expected);
+}
+
+#[actix_web::test]
+async fn a_server_is_down_after_four_intervals_of_silence() {
+    let mut suite = Suite::spawn().await;
+    let (silent, paused) = (suite.enrol("silent").await, suite.enrol("paused").await);
+    suite.enrol("never-heard").await;
+    suite.hear(silent, &[(NOW, 0)]).await;
+    suite.hear(paused, &[(NOW, 0)]).await;
+    assert!(suite.registry.pause(paused, NOW).await.unwrap());
+    pass(&mut suite, NOW + 120 * SECOND, NOW - HOUR).await;
+    assert_eq!(state(&suite, silent).await, "up");
+    pass(&mut suite, NOW + 120 * SECOND + 1, NOW - HOUR).await;
+    assert_eq!(state(&suite, silent).await, "down");
+    assert_eq!(state(&suite, paused).await, "paused");
+    let status = suite.read("/status").await;
+    let counts = |status: &Value| {
+        ["up", "down", "unknown", "paused", "total"].map(|state| status[state].as_i64().unwrap())
+    };
+    assert_eq!(counts(&status), [0, 1, 1, 1, 3]);
+    assert_eq!((&status["pipeline_lag_ms"], &status["late"]), (&json!(0), &json!(false)));
+    suite.hear(silent, &[(NOW + 130 * SECOND, 0)]).await;
+    pass(&mut suite, NOW + 130 * SECOND, NOW - HOUR).await;
+    assert_eq!(counts(&suite.read("/status").await), [1, 0, 1, 1, 3]);
+}
+
+#[actix_web::test]
+async fn a_stall_of_the_pipeline_is_one_fact_and_downs_nobody() {
+    let mut suite = Suite::spawn().await;
+    let server = suite.enrol("web-1").await;
+    suite.hear(server, &[(NOW, 0)]).await;
+    suite.settle(NOW, NOW - HOUR).await;
+    suite.at(NOW + HOUR).await;
+    let status = suite.read("/status").await;
+    assert_eq!((&status["late"], &status["pipeline_lag_ms"]), (&json!(true), &json!(HOUR)));
+    assert_eq!((&status["down"], state(&suite, server).await.as_str()), (&json!(0), "up"));
+}
+
+#[actix_web::test]
+async fn a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval() {
+    let suite = Suite::spawn().await;
+    let (alive, silent) = (suite.enrol("alive").await, suite.enrol("silent").await);
+    suite.hear(alive, &[(NOW, 0)]).await;
+    suite.hear(silent, &[(NOW, 0)]).await;
+    suite.settle(NOW, NOW - HOUR).await;
+    let restart = NOW + HOUR;
+    let mut suite = suite.restart_without_cache().await;
+    pass(&mut suite, restart + 5 * SECOND, restart).await;
+    assert_eq!(suite.read("/status").await["down"], 0);
+    suite.hear(alive, &[(restart + 30 * SECOND, 0)]).await;
+    pass(&mut suite, restart + 120 * SECOND, restart).await;
+    assert_eq!(suite.read("/status").await["down"], 0);
+    suite.hear(alive, &[(restart + 120 * SECOND, 0)]).await;
+    pass(&mut suite, restart + 121 * SECOND, restart).await;
+    assert_eq!(state(&suite, alive).await, "up");
+    assert_eq!(state(&suite, silent).await, "down");
+}
+
+#[actix_web::test]
+async fn losing_the_cache_finds_silence_later_and_never_falsely() {
+    let mut suite = Suite::spawn().await;
+    let server = suite.enrol("web-1").await;
+    // The registry knows of the first beat alone, as it does for up to five minutes.
+    let (first, last) = (record(server, NOW, 0), record(server, NOW + 4 * MINUTE, 0));
+    suite.sight(&first, first.silent_at()).await;
+    suite.see(&last).await;
+    let silent_at = last.silent_at();
+    pass(&mut suite, silent_at, NOW - HOUR).await;
+    assert_eq!(state(&suite, server).await, "up");
+    pass(&mut suite, silent_at + 1, NOW - HOUR).await;
+    assert_eq!(state(&suite, server).await, "down");
+
+    let mut suite = suite.restart_without_cache().await;
+    assert_eq!(state(&suite, server).await, "up");
+    pass(&mut suite, first.silent_at() + 5 * MINUTE, NOW - HOUR).await;
+    assert_eq!(state(&suite, server).await, "up");
+    pass(&mut suite, first.silent_at() + 5 * MINUTE + 1, NOW - HOUR).await;
+    assert_eq!(state(&suite, server).await, "down");
+}

@@ -1,0 +1,264 @@
+//! The server on a port of its own, with stores of its own, and the part of a worker.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use actix_web::{App, HttpServer, web};
+use cache::{Cache, Seen};
+use chassis::{Clock, Secret};
+use fleet::{
+    AgentKey, Interval, Keyring, Millis, Record, Scope, ServerId, Snapshot, liveness::Progress,
+    liveness::silent_at, wire::v1,
+};
+use history::History;
+use registry::{Registry, Sighting};
+use reqwest::{Method, RequestBuilder, header::HeaderMap};
+use serde_json::{Value, json};
+use server_management::{Management, Settings, TokenKey, first_admin};
+use testkit::{TempDir, tempdir};
+
+pub const NOW: Millis = 1_790_000_000_000;
+pub const SECOND: Millis = 1_000;
+pub const MINUTE: Millis = 60 * SECOND;
+pub const HOUR: Millis = 60 * MINUTE;
+pub const HISTORY_DAYS: u16 = 35;
+pub const PASSWORD: &str = "correct horse battery";
+
+pub struct Suite {
+    pub registry: Registry,
+    pub history: History,
+    pub cache: Cache,
+    pub clock: Clock,
+    pub management: Management,
+    pub folder: TempDir,
+    pub token: String,
+    http: reqwest::Client,
+    address: SocketAddr,
+    /// Code and status of each documented problem.
+    codes: Vec<(String, u64)>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub headers: HeaderMap,
+}
+
+pub fn keyring() -> Keyring {
+    Keyring::new(AgentKey::new(&[7; 32]).unwrap(), None)
+}
+
+fn settings() -> Settings {
+    let token_key = TokenKey::new(&Secret::new("t".repeat(32))).unwrap();
+    Settings { keyring: keyring(), token_key, history_days: HISTORY_DAYS, proxies: 0 }
+}
+
+fn serve(management: &Management) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let management = management.clone();
+    let app = move || {
+        let default = web::to(chassis::problem::not_found_route);
+        App::new().configure(|config| management.configure(config)).default_service(default)
+    };
+    let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap();
+    drop(actix_web::rt::spawn(server.run()));
+    address
+}
+
+impl Suite {
+    /// With the user `admin`, logged in.
+    pub async fn spawn() -> Self {
+        let folder = tempdir().unwrap();
+        let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
+        registry.migrate().await.unwrap();
+        let history = History::open_sqlite(&folder.path().join("history.db"), HISTORY_DAYS).await.unwrap();
+        let clock = Clock::fixed(NOW);
+        let password = Some(Secret::new(PASSWORD));
+        first_admin(&registry, password, &folder.path().join("unused"), &clock).await.unwrap();
+        let cache = Cache::in_process();
+        let mut suite = Self::over(registry, history, cache, clock, folder);
+        suite.read_codes().await;
+        suite.log_in().await;
+        suite
+    }
+
+    fn over(registry: Registry, history: History, cache: Cache, clock: Clock, folder: TempDir) -> Self {
+        let management =
+            Management::new(settings(), registry.clone(), history.clone(), cache.clone(), clock.clone());
+        let address = serve(&management);
+        let (http, token, codes) = (testkit::http(), String::new(), Vec::new());
+        Self { registry, history, cache, clock, management, folder, token, http, address, codes }
+    }
+
+    /// The same stores and clock behind a new process with an empty cache.
+    pub async fn restart_without_cache(self) -> Self {
+        let Self { registry, history, clock, folder, token, codes, .. } = self;
+        Self { token, codes, ..Self::over(registry, history, Cache::in_process(), clock, folder) }
+    }
+
+    async fn read_codes(&mut self) {
+        let document = self.call(Method::GET, "/openapi.json").send().await.unwrap();
+        let document: Value = document.json().await.unwrap();
+        let table = document["components"]["schemas"]["Problem"]["description"].as_str().unwrap().to_owned();
+        let rows = table.lines().skip(2).map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`').to_owned(), cells[2].parse().unwrap())
+        });
+        self.codes = rows.collect();
+    }
+
+    pub async fn log_in(&mut self) -> Value {
+        let answer = self.post("/sessions", json!({"username": "admin", "password": PASSWORD})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        self.token = answer.body["access_token"].as_str().unwrap().to_owned();
+        answer.body
+    }
+
+    /// Moves the clock, and logs in anew since the old token may have expired.
+    pub async fn at(&mut self, now: Millis) {
+        self.clock.set(now);
+        self.log_in().await;
+    }
+
+    /// A request of which nothing is settled yet but the URL.
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}/server-management/v1{path}", self.address))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.call(Method::GET, path).bearer_auth(&self.token)).await
+    }
+
+    /// What must succeed.
+    pub async fn read(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.body
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.call(Method::POST, path).bearer_auth(&self.token).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.call(Method::DELETE, path).bearer_auth(&self.token)).await
+    }
+
+    /// Sends, and holds every problem against the documented table.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body: Value = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        if status >= 400 {
+            assert_eq!(headers["content-type"], "application/problem+json", "{text}");
+            let told = (body["code"].as_str().unwrap().to_owned(), body["status"].as_u64().unwrap());
+            assert_eq!(u64::from(status), told.1, "{text}");
+            assert!(self.codes.is_empty() || self.codes.contains(&told), "not documented: {told:?}");
+        }
+        Answer { status, body, headers }
+    }
+
+    /// A token for as many servers as a test may need.
+    pub async fn enrolment_token(&self) -> String {
+        let made = self.post("/enrolment-tokens", json!({"uses": 10_000, "expires_in": 86_400})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.body["token"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn enrol(&self, name: &str) -> ServerId {
+        let token = self.enrolment_token().await;
+        let key = format!("key-of-the-server-{name}");
+        let body =
+            json!({"token": token, "enrolment_key": key, "name": name, "address": format!("{name}.example")});
+        let answer = self.post("/enrolments", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["server_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn label(&self, server: ServerId, labels: &[(&str, &str)]) {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert!(self.registry.set_labels(server, &labels, self.clock.now()).await.unwrap());
+    }
+
+    /// What a worker does with samples of one server that came when they were made: `(sampled_at, covers)`.
+    pub async fn hear(&self, server: ServerId, samples: &[(Millis, Millis)]) {
+        let records: Vec<Record> = samples.iter().map(|(at, covers)| record(server, *at, *covers)).collect();
+        assert_eq!(self.history.append(&records).await.unwrap(), []);
+        let newest = records.iter().max_by_key(|record| record.received_at).unwrap();
+        self.sight(newest, newest.silent_at()).await;
+        self.see(newest).await;
+    }
+
+    /// Writes the row in `sightings`, with a `silent_at` that may be behind.
+    pub async fn sight(&self, record: &Record, silent_at: Millis) {
+        let (received_at, interval, sampled_at) =
+            (record.received_at, record.interval, record.snapshot.sampled_at());
+        let facts = record.snapshot.as_wire().host.clone().map(|host| (sampled_at, host));
+        let sighting =
+            Sighting { server: record.server, received_at, silent_at, interval, sampled_at, facts };
+        self.registry.sight(&[sighting]).await.unwrap();
+    }
+
+    pub async fn see(&self, record: &Record) {
+        let latest: Arc<str> = serde_json::to_string(&record.snapshot).unwrap().into();
+        let (received_at, sampled_at) = (record.received_at, record.snapshot.sampled_at());
+        let silent_at = silent_at(received_at, record.interval);
+        let seen = Seen { server: record.server, received_at, silent_at, latest, sampled_at };
+        self.cache.see(vec![seen]).await.unwrap();
+    }
+
+    /// The pipeline has got to `watermark`, now; gates have been open since `open_since`.
+    pub async fn settle(&self, watermark: Millis, open_since: Millis) {
+        let progress = Progress {
+            newest_settled: Some(watermark),
+            oldest_in_hand: None,
+            open_since: Some(open_since),
+            written_at: self.clock.now(),
+        };
+        self.registry.put_progress("worker", &progress).await.unwrap();
+    }
+
+    /// Gives the role `admin` these scopes and no others.
+    pub async fn give(&self, scopes: &[&str]) {
+        self.sql("DELETE FROM role_scopes WHERE role_id = 'admin'").await;
+        for scope in Scope::ALL.into_iter().filter(|scope| scopes.contains(&scope.as_str())) {
+            self.sql(&format!("INSERT INTO role_scopes (role_id, scope) VALUES ('admin', '{scope}')")).await;
+        }
+    }
+
+    /// A statement straight into the registry's file, for states that no endpoint makes yet.
+    pub async fn sql(&self, statement: &str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.folder.path().join("registry.db"))
+            .foreign_keys(true);
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+    }
+}
+
+/// A sample that arrives when it was made.
+pub fn record(server: ServerId, at: Millis, covers: Millis) -> Record {
+    let host = v1::Host { hostname: Some("host.internal".to_owned()), ..v1::Host::default() };
+    let cpu = v1::Cpu { total: Some(12.5), ..v1::Cpu::default() };
+    let raw = v1::Snapshot {
+        sampled_at: at,
+        covers_ms: covers,
+        host: Some(host),
+        cpu: Some(cpu),
+        ..v1::Snapshot::default()
+    };
+    let snapshot = Snapshot::check(raw, Interval::DEFAULT).unwrap();
+    Record { server, generation: 1, received_at: at, interval: Interval::DEFAULT, snapshot }
+}
+
+/// A sample each 30 s with its end in `(from, to]`, each vouching for 30 s.
+pub fn steady(from: Millis, to: Millis) -> Vec<(Millis, Millis)> {
+    let step = 30 * SECOND;
+    (1..=(to - from) / step).map(|n| (from + n * step, step)).collect()
+}

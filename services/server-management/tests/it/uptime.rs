@@ -1,0 +1,125 @@
+use fleet::ServerId;
+use serde_json::{Value, json};
+
+use crate::suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady};
+
+async fn uptime(suite: &Suite, server: ServerId, from: i64, to: i64) -> Value {
+    suite.read(&format!("/servers/{server}/uptime?from={from}&to={to}")).await
+}
+
+fn figure(server: ServerId, (from, to): (i64, i64), covered: i64, expected: i64) -> Value {
+    let uptime = (expected > 0).then(|| covered as f64 / expected as f64);
+    json!({"server_id": server, "from": from, "to": to, "covered_ms": covered, "expected_ms": expected, "uptime": uptime})
+}
+
+/// Enrolled two hours ago; now it is `NOW`.
+async fn enrolled(name: &str) -> (Suite, ServerId) {
+    let mut suite = Suite::spawn().await;
+    suite.at(NOW - 2 * HOUR).await;
+    let server = suite.enrol(name).await;
+    suite.at(NOW).await;
+    suite.settle(NOW, NOW - 3 * HOUR).await;
+    (suite, server)
+}
+
+#[actix_web::test]
+async fn a_healthy_server_shows_all_of_the_last_hour() {
+    let (suite, server) = enrolled("web-1").await;
+    // Its next sample is due in ten seconds.
+    let newest = NOW - 20 * SECOND;
+    suite.hear(server, &steady(newest - 2 * HOUR, newest)).await;
+    let hour = (NOW - HOUR, NOW);
+    let expected = HOUR - 20 * SECOND;
+    assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, expected, expected));
+}
+
+#[actix_web::test]
+async fn a_gap_counts() {
+    let (suite, server) = enrolled("web-1").await;
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 30 * MINUTE)).await;
+    suite.hear(server, &steady(NOW - 24 * MINUTE, NOW)).await;
+    let hour = (NOW - HOUR, NOW);
+    assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 54 * MINUTE, HOUR));
+    // Both edges within one sample.
+    let cut = (NOW - 25 * SECOND, NOW - 5 * SECOND);
+    assert_eq!(uptime(&suite, server, cut.0, cut.1).await, figure(server, cut, 20 * SECOND, 20 * SECOND));
+}
+
+#[actix_web::test]
+async fn a_server_that_is_down_is_expected_up_to_the_watermark() {
+    let (suite, server) = enrolled("web-1").await;
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 15 * MINUTE)).await;
+    assert_eq!(suite.read(&format!("/servers/{server}")).await["status"], "down");
+    let hour = (NOW - HOUR, NOW);
+    assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 45 * MINUTE, HOUR));
+}
+
+#[actix_web::test]
+async fn nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future() {
+    let (suite, server) = enrolled("web-1").await;
+    let hour = (NOW - HOUR, NOW);
+    assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 0, 0));
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW)).await;
+    let early = (NOW - 4 * HOUR, NOW - 3 * HOUR);
+    assert_eq!(uptime(&suite, server, early.0, early.1).await, figure(server, early, 0, 0));
+    let future = (NOW + HOUR, NOW + 2 * HOUR);
+    assert_eq!(uptime(&suite, server, future.0, future.1).await, figure(server, future, 0, 0));
+    let across = (NOW - 3 * HOUR, NOW + HOUR);
+    assert_eq!(uptime(&suite, server, across.0, across.1).await, figure(server, across, 2 * HOUR, 2 * HOUR));
+}
+
+#[actix_web::test]
+async fn pauses_are_not_expected() {
+    let (suite, server) = enrolled("web-1").await;
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 40 * MINUTE)).await;
+    suite.hear(server, &steady(NOW - 20 * MINUTE, NOW)).await;
+    assert!(suite.registry.pause(server, NOW - 40 * MINUTE).await.unwrap());
+    assert!(suite.registry.resume(server, NOW - 30 * MINUTE).await.unwrap());
+    let hour = (NOW - HOUR, NOW);
+    assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 40 * MINUTE, 50 * MINUTE));
+}
+
+#[actix_web::test]
+async fn the_last_24_hours_unless_said_otherwise() {
+    let (suite, server) = enrolled("web-1").await;
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW)).await;
+    let day = (NOW - 24 * HOUR, NOW);
+    let read = suite.read(&format!("/servers/{server}/uptime")).await;
+    assert_eq!(read, figure(server, day, 2 * HOUR, 2 * HOUR));
+    let people = "from=2026-09-21T13:13:20Z&to=2026-09-21T16:13:20+02:00";
+    let read = suite.read(&format!("/servers/{server}/uptime?{people}")).await;
+    assert_eq!(read, figure(server, (NOW - HOUR, NOW), HOUR, HOUR));
+}
+
+#[actix_web::test]
+async fn every_server_has_a_line_and_the_lists_filters_serve() {
+    let (suite, web) = enrolled("web").await;
+    let fresh = suite.enrol("fresh").await;
+    suite.hear(web, &steady(NOW - 2 * HOUR, NOW)).await;
+    let hour = format!("from={}&to={NOW}", NOW - HOUR);
+    let list = suite.read(&format!("/uptime?{hour}")).await;
+    let mut lines = [figure(fresh, (NOW - HOUR, NOW), 0, 0), figure(web, (NOW - HOUR, NOW), HOUR, HOUR)];
+    lines[0]["name"] = json!("fresh");
+    lines[1]["name"] = json!("web");
+    assert_eq!(list, json!({"items": lines, "total": 2, "page": 1, "page_size": 50}));
+    let page = suite.read(&format!("/uptime?{hour}&sort=-name&page_size=1&page=2")).await;
+    assert_eq!((&page["items"], &page["total"]), (&json!([lines[0]]), &json!(2)));
+    let unknown = suite.read(&format!("/uptime?{hour}&status=unknown")).await;
+    assert_eq!(unknown["items"], json!([lines[0]]));
+}
+
+#[actix_web::test]
+async fn without_history_there_is_no_figure() {
+    let (suite, server) = enrolled("web-1").await;
+    suite.hear(server, &steady(NOW - HOUR, NOW)).await;
+    suite.history.close().await;
+    for path in
+        [format!("/servers/{server}/uptime"), "/uptime".to_owned(), format!("/servers/{server}/snapshots")]
+    {
+        let answer = suite.get(&path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")), "{path}");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    assert_eq!(suite.get("/status").await.status, 200);
+    assert_eq!(suite.get("/servers").await.status, 200);
+}

@@ -1,0 +1,110 @@
+//! The data folder: one process at a time, and files that only its owner reads.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use chassis::{Secret, settings::read_secret};
+
+/// A data folder that this process alone uses, for as long as the value lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder if need be and takes it. The lock goes with the process, however it ends.
+    pub fn take(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot make {shown}"))?;
+        let mut lock =
+            private(OpenOptions::new().create(true).truncate(false).read(true), &path.join("lock"))
+                .with_context(|| format!("cannot write to {shown}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                lock.read_to_string(&mut owner).unwrap_or_default();
+                bail!(
+                    "rollcall already runs on {shown} (pid {}); stop it, or choose another --data",
+                    owner.trim()
+                );
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {shown}")),
+        }
+        lock.set_len(0)?;
+        lock.rewind()?;
+        writeln!(lock, "{}", std::process::id())?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// A file or folder in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The key in the file `name`, made at first use.
+    pub fn key(&self, name: &str) -> anyhow::Result<Secret> {
+        let path = self.join(name);
+        if path.exists() {
+            return read_secret(&path).map_err(anyhow::Error::msg);
+        }
+        let key: String = chassis::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write_secret(name, &key)?;
+        Ok(Secret::new(key))
+    }
+
+    /// Writes `text` to the file `name`, whole or not at all.
+    pub fn write_secret(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let (path, part) = (self.join(name), self.join(&format!("{name}.part")));
+        let write = || -> io::Result<()> {
+            let mut file = private(OpenOptions::new().create(true).truncate(true), &part)?;
+            writeln!(file, "{text}")?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.write(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = testkit::tempdir().unwrap();
+        let taken = DataDir::take(dir.path()).unwrap();
+        let refused = DataDir::take(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        drop(taken);
+        assert!(DataDir::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_alone() {
+        let dir = testkit::tempdir().unwrap();
+        let data = DataDir::take(dir.path()).unwrap();
+        let key = data.key("agent-key").unwrap();
+        assert_eq!(key.expose().len(), 64);
+        assert_eq!(data.key("agent-key").unwrap(), key);
+        assert_eq!(fs::metadata(data.join("agent-key")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

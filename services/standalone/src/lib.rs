@@ -1,0 +1,211 @@
+//! `rollcall`: the gate, the worker, management and this host's own agent in one process, on SQLite and in-process
+//! parts. The composition root of the embedded suite; it holds no logic of its own.
+
+pub mod data;
+mod own_agent;
+pub mod settings;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, dev::Server, web};
+use anyhow::Context;
+use cache::Cache;
+use chassis::{Clock, Health, health, http, lifecycle::Shutdown, problem, telemetry};
+use fleet::{AgentKey, Keyring};
+use healthcheck_server::{Gate, GateSettings};
+use healthcheck_worker::Worker;
+use history::History;
+use queue::in_process;
+use registry::Registry;
+use server_management::{Management, TokenKey};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{data::DataDir, settings::Settings};
+
+/// Requests that may wait for the stores; beyond that the gate answers 503. A checkpoint of the history stalls for some
+/// tenths of a second, so this is about a third of a second at the highest rate.
+const QUEUE_CAPACITY: usize = 16_384;
+
+/// How long what is in hand may take after the listener closed.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// One row in the registry, whichever process writes it: what an earlier process left there must not outlive it, or a
+/// restart would look as if the gate had been open all along.
+const WORKER: &str = "rollcall";
+
+struct Stores {
+    registry: Registry,
+    history: History,
+    cache: Cache,
+}
+
+/// Runs the suite until `shutdown` or a signal asks it to stop.
+///
+/// # Errors
+/// When a store cannot be opened, or a part of the suite ends by itself.
+pub async fn run(
+    data: DataDir,
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let listen = http::reachable(listener.local_addr()?);
+    let health = Health::new(&["registry", "history"]);
+    let stores = open(&data, &settings, &health).await?;
+    let password = data.join("admin-password");
+    server_management::first_admin(&stores.registry, settings.admin_password.clone(), &password, &clock)
+        .await?;
+
+    let (publisher, consumer) = in_process(QUEUE_CAPACITY);
+    let keyring = keyring(&data, &settings)?;
+    let gate = GateSettings {
+        keyring: keyring.clone(),
+        history_days: settings.history_days,
+        name: format!("rollcall-{}", std::process::id()),
+    };
+    let gate = Gate::new(gate, publisher, stores.cache.clone(), clock.clone());
+    let management = server_management::Settings {
+        keyring,
+        token_key: token_key(&data, &settings)?,
+        history_days: settings.history_days,
+        proxies: usize::from(settings.proxies),
+    };
+    let management = Management::new(
+        management,
+        stores.registry.clone(),
+        stores.history.clone(),
+        stores.cache.clone(),
+        clock.clone(),
+    );
+    let worker = Worker::new(
+        WORKER.to_owned(),
+        consumer,
+        stores.registry.clone(),
+        stores.history.clone(),
+        stores.cache.clone(),
+        clock.clone(),
+    );
+
+    let server = serve(listener, &gate, &management, &health)?;
+    let own_agent = match settings.agent_interval {
+        Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
+        None => None,
+    };
+    tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));
+    welcome(listen, &data);
+    let parts = Parts { server, gate, management, worker, own_agent };
+    let ended = parts.run(&shutdown).await;
+    stores.history.close().await;
+    stores.registry.close().await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// What runs, in the order in which it starts.
+struct Parts {
+    server: Server,
+    gate: Gate,
+    management: Management,
+    worker: Worker,
+    own_agent: Option<rollcall_agent::Settings>,
+}
+
+impl Parts {
+    /// Runs all of it; stops listener → publishers → consumer.
+    async fn run(self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let soft = &shutdown.soft;
+        let publishers = TaskTracker::new();
+        publishers.spawn(self.gate.run(soft.child_token()));
+        publishers.spawn(self.management.run(soft.child_token()));
+        publishers.spawn(upkeep(soft.child_token()));
+        if let Some(settings) = self.own_agent {
+            publishers.spawn(own_agent::run(settings, soft.child_token()));
+        }
+        publishers.close();
+        let worker = tokio::spawn(self.worker.run(shutdown.hard.child_token()));
+        let listener = self.server.handle();
+        let mut served = tokio::spawn(self.server);
+        let died = tokio::select! {
+            () = soft.cancelled() => None,
+            ended = &mut served => Some(anyhow::anyhow!("the HTTP server ended: {ended:?}")),
+        };
+        soft.cancel();
+        listener.stop(true).await;
+        publishers.wait().await;
+        // The queue closed with its last publisher: the worker settles what waits, and ends.
+        worker.await.context("the worker died")?;
+        died.map_or(Ok(()), Err)
+    }
+}
+
+async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::Result<Stores> {
+    let registry =
+        Registry::open_sqlite(&data.join("registry.db")).await.context("cannot open registry.db")?;
+    registry.migrate().await.context("cannot bring registry.db up to date")?;
+    health.reached("registry");
+    let history = History::open_sqlite(&data.join("history.db"), settings.history_days).await;
+    let history = history.context("cannot open history.db")?;
+    health.reached("history");
+    Ok(Stores { registry, history, cache: Cache::in_process() })
+}
+
+fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
+    let current = match &settings.agent_key {
+        Some(key) => key.clone(),
+        None => AgentKey::new(data.key("agent-key")?.expose().as_bytes())?,
+    };
+    Ok(Keyring::new(current, settings.agent_key_previous.clone()))
+}
+
+fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {
+    match &settings.token_key {
+        Some(key) => Ok(key.clone()),
+        None => Ok(TokenKey::new(&data.key("token-key")?)?),
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    gate: &Gate,
+    management: &Management,
+    health: &Health,
+) -> anyhow::Result<Server> {
+    let (gate, management, health) = (gate.clone(), management.clone(), web::Data::new(health.clone()));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(health.clone())
+            .configure(health::routes)
+            .configure(|config| gate.configure(config))
+            .configure(|config| management.configure(config))
+            .default_service(web::to(problem::not_found_route))
+    });
+    let server = server
+        .keep_alive(http::KEEP_ALIVE)
+        .client_request_timeout(http::CLIENT_TIMEOUT)
+        .shutdown_timeout(10)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+async fn upkeep(stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
+        telemetry::upkeep();
+    }
+}
+
+fn welcome(listen: SocketAddr, data: &DataDir) {
+    let password = data.join("admin-password");
+    println!("rollcall {} is ready", env!("CARGO_PKG_VERSION"));
+    println!("  look     http://{listen}/");
+    if password.exists() {
+        println!("  log in   as admin, with the password in {}", password.display());
+    } else {
+        println!("  log in   as admin, with the password that ADMIN_PASSWORD set");
+    }
+    println!("  program  http://{listen}/server-management/v1/openapi.json");
+}

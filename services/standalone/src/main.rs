@@ -1,0 +1,41 @@
+use std::{net::TcpListener, process::ExitCode};
+
+use anyhow::Context;
+use chassis::{Clock, http, lifecycle::Shutdown, telemetry};
+use clap::Parser;
+use standalone::{
+    data::DataDir,
+    settings::{Arguments, Command, Settings},
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::Healthcheck) = arguments.command {
+        return match http::healthcheck(arguments.listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("{reason}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rollcall: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = Settings::check(arguments)?;
+    telemetry::start(arguments.log_format, arguments.log_level);
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let data = DataDir::take(&arguments.data)?;
+    let listen = arguments.listen;
+    let listener =
+        TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}; try --listen"))?;
+    let suite = standalone::run(data, settings, Clock::system(), listener, Shutdown::default());
+    actix_web::rt::System::new().block_on(suite)
+}

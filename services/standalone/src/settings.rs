@@ -1,0 +1,95 @@
+//! The settings of `rollcall`: flags with environment variables of the same meaning.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use chassis::{Mistakes, Secret, settings::BadSettings, telemetry::LogFormat};
+use clap::{Parser, Subcommand};
+use fleet::{AgentKey, retention};
+use server_management::TokenKey;
+
+/// Server-fleet monitoring in one process: gate, worker, management and this host's own agent on one port.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall", version, about)]
+pub struct Arguments {
+    /// Folder of the databases, the keys and the first password; made if it is missing
+    #[arg(long, env = "ROLLCALL_DATA", default_value = "data")]
+    pub data: PathBuf,
+    /// Address and port to listen on
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Do not monitor this host itself
+    #[arg(long)]
+    no_agent: bool,
+    /// Seconds between two samples of this host's own agent, 1 to 3600
+    #[arg(long, env = "ROLLCALL_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    interval: u16,
+    /// Whole days for which raw snapshots are kept
+    #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    history_days: u16,
+    /// Seconds to serve on after SIGTERM, for a proxy in front to notice
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=600))]
+    drain_seconds: u16,
+    /// How many proxies of yours stand in front: whose X-Forwarded-For is believed
+    #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
+    trusted_proxies: u8,
+    /// What log lines look like
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Least severe level that is logged: error, warn, info, debug, trace or off
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: tracing::level_filters::LevelFilter,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Exit with 0 if the process that listens on --listen is ready
+    Healthcheck,
+}
+
+/// Settings that were checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// In seconds; `None`: no agent for this host.
+    pub agent_interval: Option<u16>,
+    pub history_days: u16,
+    pub drain: Duration,
+    pub proxies: u8,
+    /// `None`: made at first start and kept in the data folder.
+    pub agent_key: Option<AgentKey>,
+    pub agent_key_previous: Option<AgentKey>,
+    pub token_key: Option<TokenKey>,
+    /// `None`: generated at first start and kept in the data folder.
+    pub admin_password: Option<Secret>,
+}
+
+impl Settings {
+    /// Checks everything and tells all mistakes at once. Opens nothing but the files of secrets.
+    pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
+        let mut mistakes = Mistakes::default();
+        let settings = Self {
+            agent_interval: (!arguments.no_agent).then_some(arguments.interval),
+            history_days: arguments.history_days,
+            drain: Duration::from_secs(arguments.drain_seconds.into()),
+            proxies: arguments.trusted_proxies,
+            agent_key: agent_key(&mut mistakes, "AGENT_KEY"),
+            agent_key_previous: agent_key(&mut mistakes, "AGENT_KEY_PREVIOUS"),
+            token_key: token_key(&mut mistakes),
+            admin_password: mistakes.secret("ADMIN_PASSWORD"),
+        };
+        mistakes.check()?;
+        Ok(settings)
+    }
+}
+
+fn agent_key(mistakes: &mut Mistakes, name: &str) -> Option<AgentKey> {
+    let secret = mistakes.secret(name)?;
+    mistakes.take(name, AgentKey::new(secret.expose().as_bytes()))
+}
+
+fn token_key(mistakes: &mut Mistakes) -> Option<TokenKey> {
+    let secret = mistakes.secret("TOKEN_KEY")?;
+    mistakes.take("TOKEN_KEY", TokenKey::new(&secret))
+}

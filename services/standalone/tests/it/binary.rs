@@ -1,0 +1,154 @@
+//! The binary as a person starts it.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use testkit::{eventually, tempdir};
+
+use crate::suite::Client;
+
+const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
+
+/// A running `rollcall`, killed with -9 when it is dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Running {
+    pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_at(free_address(), dir, arguments)
+    }
+
+    pub fn start_at(address: SocketAddr, dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = rollcall(dir, address);
+        command.args(arguments).stdout(Stdio::null()).env("ROLLCALL_INTERVAL", "1");
+        Self { address, child: command.spawn().unwrap() }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn rollcall(dir: &Path, address: SocketAddr) -> Command {
+    let mut command = Command::new(ROLLCALL);
+    command.env_clear().arg("--data").arg(dir).arg("--listen").arg(address.to_string());
+    command
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn this_very_machine_is_up_with_its_measurements_history_and_uptime() {
+    let dir = tempdir().unwrap();
+    let mut rollcall = Running::start(dir.path(), &[]);
+    let mut client = Client::new(rollcall.address);
+    client.log_in(dir.path()).await;
+    let two_beats = async || {
+        let uptime = client.get("uptime").await;
+        uptime["items"][0]["covered_ms"].as_i64() >= Some(1_000)
+    };
+    eventually("this host has an uptime figure", two_beats).await;
+
+    let servers = client.get("servers?status=up").await;
+    assert_eq!(servers["total"], 1, "{servers}");
+    let host = &servers["items"][0];
+    assert_eq!(host["facts"]["arch"], std::env::consts::ARCH, "{host}");
+    assert!(host["latest"]["memory"]["total"].as_u64() > Some(0), "{host}");
+    assert!(!host["latest"]["cpu"]["cores"].as_array().unwrap().is_empty(), "{host}");
+    let id = host["id"].as_str().unwrap();
+    let points = client.get(&format!("servers/{id}/snapshots?points=10")).await;
+    assert!(points["points"][0]["memory"]["max"].as_f64() > Some(0.0), "{points}");
+    let at = host["latest"]["sampled_at"].as_i64().unwrap();
+    let from = at - host["latest"]["covers_ms"].as_i64().unwrap();
+    assert_eq!(client.get(&format!("servers/{id}/uptime?from={from}&to={at}")).await["uptime"], 1.0);
+    assert_eq!(rollcall.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_instance_on_the_same_data_refuses_to_start() {
+    let dir = tempdir().unwrap();
+    let first = Running::start(dir.path(), &["--no-agent"]);
+    let client = Client::new(first.address);
+    eventually("the first is ready", async || client.ready().await).await;
+    let second = rollcall(dir.path(), free_address()).output().unwrap();
+    assert!(!second.status.success());
+    assert!(said(&second).contains("already runs"), "{}", said(&second));
+    assert!(client.ready().await);
+}
+
+#[tokio::test]
+async fn healthcheck_tells_whether_it_is_ready() {
+    let dir = tempdir().unwrap();
+    let running = Running::start(dir.path(), &["--no-agent"]);
+    let client = Client::new(running.address);
+    eventually("it is ready", async || client.ready().await).await;
+    let check = |address| rollcall(dir.path(), address).arg("healthcheck").output().unwrap();
+    assert!(check(running.address).status.success());
+    let nobody = check(free_address());
+    assert!(!nobody.status.success() && said(&nobody).contains("nothing answers"), "{}", said(&nobody));
+}
+
+#[test]
+fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
+    let dir = tempdir().unwrap();
+    let mut command = rollcall(dir.path(), free_address());
+    let output =
+        command.env("AGENT_KEY", "short-agent-key").env("TOKEN_KEY", "short-token-key").output().unwrap();
+    assert!(!output.status.success());
+    let said = said(&output);
+    assert!(said.contains("AGENT_KEY: ") && said.contains("TOKEN_KEY: "), "{said}");
+    assert!(!said.contains("short-agent-key") && !said.contains("short-token-key"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_and_passwords_are_for_their_owner_alone() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    let running = Running::start(&data, &[]);
+    let client = Client::new(running.address);
+    eventually("it is ready", async || client.ready().await).await;
+    let mode = |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o700);
+    for name in ["agent-key", "token-key", "admin-password"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_damaged_database_is_an_error_that_names_the_file() {
+    let dir = tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("registry.db"),
+        "this is no database, and longer than a page header".repeat(99),
+    )
+    .unwrap();
+    let output = rollcall(dir.path(), free_address()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("registry.db"), "{}", said(&output));
+}

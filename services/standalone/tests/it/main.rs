@@ -1,0 +1,6 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod binary;
+mod kill;
+mod restart;
+mod suite;

@@ -144,11 +144,12 @@ impl Agent {
         }
     }
 
-    /// Back-fills until the next sample is due. `false`: shut down.
+    /// Back-fills until the next sample is due; not before a gate told the time in this boot, as a pack that is stamped by a
+    /// wrong clock cannot be taken back. `false`: shut down.
     async fn until(&mut self, due: Instant, shutdown: &CancellationToken) -> bool {
         loop {
-            let none = self.spool.is_empty() || self.backfill_at + SHORTEST > due;
-            let wake = if none { due } else { self.backfill_at };
+            let some = !self.spool.is_empty() && self.clocks.anchor().is_some();
+            let wake = if some && self.backfill_at + SHORTEST <= due { self.backfill_at } else { due };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return false,

@@ -11,8 +11,8 @@ async fn an_agent_enrols_and_its_measurements_arrive() {
     let mut rig = Rig::enrolled().await;
     let state = rig.dir.path().join("state");
     eventually("the state says so", async || healthcheck(&state).is_ok()).await;
-    let (first, newest) =
-        (rig.gate.script().taken.first_key_value().unwrap().1.clone(), rig.gate.newest().unwrap());
+    let first = rig.gate.script().taken.first_key_value().unwrap().1.clone();
+    let newest = rig.gate.newest().unwrap();
     assert_eq!(first.covers_ms, 0);
     assert!(newest.covers_ms > 0);
     let host = first.host.unwrap();
@@ -61,7 +61,6 @@ async fn a_lost_reply_burns_no_token_and_a_mended_file_is_read() {
         asked.iter().all(|asked| asked["enrolment_key"] == asked[0]["enrolment_key"] || asked[0].is_null())
     );
     assert_eq!((&asked[0]["token"], &asked[3]["token"]), (&"expired".into(), &"fresh".into()));
-    assert_eq!(asked[0]["enrolment_key"], asked[3]["enrolment_key"]);
     assert_eq!(asked[0]["name"], "host");
 }
 

@@ -55,7 +55,7 @@ async fn a_swallowed_reply_doubles_nothing() {
     assert!(held.iter().all(|at| script.came[at] >= 2), "each came again");
     let covered: i64 = script.taken.values().map(|snapshot| snapshot.covers_ms).sum();
     let span = script.taken.last_key_value().unwrap().0 - script.taken.first_key_value().unwrap().0;
-    assert!(covered <= span && covered > span - 500, "{covered} of {span}");
+    assert!(covered <= span && covered > span - 2_000, "{covered} of {span}");
 }
 
 #[tokio::test]

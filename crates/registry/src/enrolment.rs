@@ -87,7 +87,11 @@ VALUES ($1, $2, $3, $4, $5)";
 
 impl Registry {
     /// Makes a token. Its hash is SHA-256 of its text.
-    pub async fn make_enrolment_token(&self, token: &EnrolmentToken, hash: [u8; 32]) -> Result<(), RegistryError> {
+    pub async fn make_enrolment_token(
+        &self,
+        token: &EnrolmentToken,
+        hash: [u8; 32],
+    ) -> Result<(), RegistryError> {
         let EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at } = token;
         on!(self, db => {
             sqlx::query(MAKE)
@@ -124,7 +128,11 @@ impl Registry {
     }
 
     /// Takes a token back; one that was stays as it was. False: no such token.
-    pub async fn revoke_enrolment_token(&self, id: EnrolmentTokenId, now: Millis) -> Result<bool, RegistryError> {
+    pub async fn revoke_enrolment_token(
+        &self,
+        id: EnrolmentTokenId,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
         let done = on!(self, db => {
             sqlx::query(REVOKE).bind(id.to_string()).bind(now).execute(db.writer()).await?.rows_affected()
         });

@@ -52,7 +52,9 @@ pub enum RegistryError {
     #[error("the registry is unavailable: {0}")]
     Unavailable(#[from] sqlx::Error),
     /// The schema in the store is not one that this release can bring up to date. A person has to look.
-    #[error("the registry's schema does not fit this release: {0}; restore a backup, or start the release that wrote it")]
+    #[error(
+        "the registry's schema does not fit this release: {0}; restore a backup, or start the release that wrote it"
+    )]
     Schema(String),
     /// A stored value that no release writes: a bug, or a damaged store. Trying again does not help.
     #[error("the registry is corrupt: {table}.{column} of {row}")]

@@ -3,7 +3,7 @@
 use fleet::{ServerId, Status};
 
 use crate::{
-    RegistryError, json,
+    RegistryError, Roll, json,
     roll::{Judge, spell},
     statement::Statement,
     text,
@@ -69,7 +69,7 @@ pub(crate) struct Listing<'a> {
     filter: &'a ServerFilter,
     sort: Vec<Sort>,
     page: Page,
-    judge: &'a Judge,
+    judge: Judge,
 }
 
 impl Page {
@@ -95,7 +95,12 @@ impl ServerFilter {
 }
 
 impl<'a> Listing<'a> {
-    pub(crate) fn new(filter: &'a ServerFilter, sort: &[Sort], page: Page, judge: &'a Judge) -> Self {
+    pub(crate) fn new(
+        filter: &'a ServerFilter,
+        sort: &[Sort],
+        page: Page,
+        roll: &Roll,
+    ) -> Result<Self, RegistryError> {
         let mut keys: Vec<Sort> = Vec::new();
         for wanted in sort {
             // A key that comes again orders nothing.
@@ -103,7 +108,8 @@ impl<'a> Listing<'a> {
                 keys.push(*wanted);
             }
         }
-        Self { filter, sort: keys, page, judge }
+        let judged = filter.status.is_some() || keys.iter().any(|sort| sort.key == SortKey::Status);
+        Ok(Self { filter, sort: keys, page, judge: roll.judge(|_| judged)? })
     }
 
     /// The ids of the page in order, each beside the total.
@@ -133,7 +139,8 @@ impl<'a> Listing<'a> {
     /// index of the sort key until a page is full reads all of it when few servers match. Without one that walk is right.
     fn push_hits(&self, statement: &mut Statement) -> Result<(), RegistryError> {
         self.judge.push_roll(statement);
-        let how = if self.filter.is_empty() { ", hit AS NOT MATERIALIZED (" } else { ", hit AS MATERIALIZED (" };
+        let how =
+            if self.filter.is_empty() { ", hit AS NOT MATERIALIZED (" } else { ", hit AS MATERIALIZED (" };
         statement.push(how).push("SELECT s.id AS id");
         for (sort, alias) in self.sort.iter().zip(ALIASES) {
             statement.push(", ");
@@ -148,10 +155,9 @@ impl<'a> Listing<'a> {
             statement.push(" AS ").push(alias);
         }
         statement.push(" FROM servers s");
-        let judged = self.filter.status.is_some()
-            || self.sort.iter().any(|sort| matches!(sort.key, SortKey::Status | SortKey::LastSeenAt));
-        if judged {
-            self.judge.push_joins(statement);
+        let looks = |sort: &Sort| matches!(sort.key, SortKey::Status | SortKey::LastSeenAt);
+        if self.filter.status.is_some() || self.sort.iter().any(looks) {
+            statement.push(" LEFT JOIN sightings g ON g.server_id = s.id");
         }
         self.push_conditions(statement)?;
         statement.push(")");

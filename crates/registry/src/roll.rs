@@ -1,7 +1,5 @@
 //! The state of servers, judged in SQL by the rule of [`fleet::liveness`].
 
-use std::collections::BTreeMap;
-
 use fleet::{
     Millis, Pipeline, ServerId, Status,
     liveness::{SIGHTING_SLACK, SILENT_INTERVALS},
@@ -50,16 +48,20 @@ pub(crate) struct Judge {
 }
 
 impl Roll {
-    pub(crate) fn judge(&self) -> Result<Judge, RegistryError> {
+    /// For a statement that judges these servers and no others: after a long silence the cache names the whole fleet.
+    pub(crate) fn judge(&self, of: impl Fn(&ServerId) -> bool) -> Result<Judge, RegistryError> {
         let Pipeline { watermark, open_since } = self.pipeline;
-        let mut latest = BTreeMap::new();
-        for (server, at) in &self.silent {
-            if watermark.is_some_and(|watermark| *at < watermark) {
-                let held = latest.entry(*server).or_insert(*at);
-                *held = (*held).max(*at);
+        let past = |at: Millis| watermark.is_some_and(|watermark| at < watermark);
+        let mut silent: Vec<_> =
+            self.silent.iter().filter(|(server, at)| past(*at) && of(server)).copied().collect();
+        silent.sort_unstable();
+        silent.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = later.1;
             }
-        }
-        let silent: Vec<_> = latest.into_iter().collect();
+            same
+        });
         Ok(Judge {
             silent_before: watermark.map(|watermark| watermark - SIGHTING_SLACK),
             // 4 × interval < listened, for whole numbers.
@@ -72,26 +74,20 @@ impl Roll {
 }
 
 impl Judge {
-    /// The table `roll` of those whom the cache says to be silent, as the first of a `WITH`.
+    /// The table `roll` of those who are silent by the cache's word, out-of-date entries left out; the first of a `WITH`.
     pub(crate) fn push_roll(&self, statement: &mut Statement) {
         match &self.silent {
-            None => statement.push("WITH roll (server_id, silent_at) AS (SELECT '', CAST(0 AS BIGINT) WHERE false)"),
+            None => statement.push("WITH roll (server_id) AS (SELECT '' WHERE false)"),
             Some(silent) => statement
-                .push("WITH roll (server_id, silent_at) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(")
+                .push("WITH roll (server_id) AS MATERIALIZED (SELECT g.server_id FROM json_each(")
                 .bind(silent.as_str())
-                .push("))"),
+                .push(") AS entry JOIN sightings g ON g.server_id = json_extract(entry.value, '$[0]')")
+                .push(" WHERE json_extract(entry.value, '$[1]') >= g.silent_at)"),
         };
     }
 
-    /// Joins what [`push_status`](Self::push_status) looks at to `servers s`.
-    pub(crate) fn push_joins(&self, statement: &mut Statement) {
-        statement.push(" LEFT JOIN sightings g ON g.server_id = s.id");
-        if self.silent.is_some() {
-            statement.push(" LEFT JOIN roll r ON r.server_id = s.id");
-        }
-    }
-
-    /// The state of `s`. What is unknown of the pipeline is NULL, and every comparison with it fails: up.
+    /// The state of `servers s LEFT JOIN sightings g`. What is unknown of the pipeline is NULL, and every comparison
+    /// with it fails: up.
     pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {
         statement
             .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.silent_at IS NULL THEN 'unknown'")
@@ -100,7 +96,8 @@ impl Judge {
             .push(" AND (g.silent_at < ")
             .bind(self.silent_before);
         if self.silent.is_some() {
-            statement.push(" OR r.silent_at >= g.silent_at");
+            // Not a join: SQLite would compare each server with each entry.
+            statement.push(" OR s.id IN (SELECT server_id FROM roll)");
         }
         statement.push(") THEN 'down' ELSE 'up' END")
     }
@@ -109,14 +106,14 @@ impl Judge {
 impl Registry {
     /// How many servers are in each state.
     pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
-        let judge = roll.judge()?;
+        let judge = roll.judge(|_| true)?;
         let mut statement = Statement::default();
         judge.push_roll(&mut statement);
         statement.push(" SELECT ");
         judge.push_status(&mut statement);
-        statement.push(" AS status, COUNT(*) FROM servers s");
-        judge.push_joins(&mut statement);
-        statement.push(" GROUP BY 1");
+        statement.push(
+            " AS status, COUNT(*) FROM servers s LEFT JOIN sightings g ON g.server_id = s.id GROUP BY 1",
+        );
         let rows = on!(self, db => rows_of!((String, i64), statement).fetch_all(db.reader()).await?);
         let mut counts = Counts::default();
         for (status, servers) in rows {

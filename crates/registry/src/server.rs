@@ -1,6 +1,6 @@
 //! Servers as people see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fleet::{Millis, ServerId, Status, wire::v1::Host};
 
@@ -8,7 +8,6 @@ use crate::{
     Page, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
     list::Listing,
     on, roll,
-    roll::Judge,
     statement::{Statement, rows_of},
     text,
 };
@@ -64,8 +63,7 @@ impl Registry {
         page: Page,
         roll: &Roll,
     ) -> Result<(Vec<Server>, u64), RegistryError> {
-        let judge = roll.judge()?;
-        let listing = Listing::new(filter, sort, page, &judge);
+        let listing = Listing::new(filter, sort, page, roll)?;
         let (ids, total, rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
             let hits = rows_of!((String, i64), listing.ids()?).fetch_all(&mut *tx).await?;
@@ -73,26 +71,27 @@ impl Registry {
                 Some((_, total)) => *total,
                 None => rows_of!((i64,), listing.total()?).fetch_one(&mut *tx).await?.0,
             };
-            let ids: Vec<String> = hits.into_iter().map(|(id, _)| id).collect();
-            let rows = rows_of!(Row, details(&judge, &json(&ids)?)).fetch_all(&mut *tx).await?;
+            let mut ids: Vec<ServerId> = Vec::with_capacity(hits.len());
+            for (hit, _) in hits {
+                ids.push(id("servers", "id", &hit)?);
+            }
+            let rows = rows_of!(Row, details(&ids, roll)?).fetch_all(&mut *tx).await?;
             let labels = sqlx::query_as(LABELS).bind(json(&ids)?).fetch_all(&mut *tx).await?;
             tx.commit().await?;
             (ids, total, rows, labels)
         });
         let mut servers: HashMap<_, _> =
-            assemble(rows, labels)?.into_iter().map(|server| (server.id.to_string(), server)).collect();
+            assemble(rows, labels)?.into_iter().map(|server| (server.id, server)).collect();
         let page = ids.iter().filter_map(|id| servers.remove(id)).collect();
         Ok((page, count("servers", "total", "", total)?))
     }
 
     /// One server; `None` if there is none of this id.
     pub async fn server(&self, id: ServerId, roll: &Roll) -> Result<Option<Server>, RegistryError> {
-        let judge = roll.judge()?;
-        let ids = json(&[id])?;
         let (rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
-            let rows = rows_of!(Row, details(&judge, &ids)).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS).bind(&ids).fetch_all(&mut *tx).await?;
+            let rows = rows_of!(Row, details(&[id], roll)?).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS).bind(json(&[id])?).fetch_all(&mut *tx).await?;
             tx.commit().await?;
             (rows, labels)
         });
@@ -110,7 +109,8 @@ impl Registry {
         const CHANGE: &str =
             "UPDATE servers SET search = $2, version = version + 1, updated_at = $3 WHERE id = $1";
         const CLEAR: &str = "DELETE FROM labels WHERE server_id = $1";
-        const ADD: &str = "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)";
+        const ADD: &str =
+            "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)";
         let id = id.to_string();
         on!(self, db => {
             let mut tx = db.begin_write().await?;
@@ -129,16 +129,17 @@ impl Registry {
 }
 
 /// All there is to tell about these servers but their labels, in no order.
-fn details(judge: &Judge, ids: &str) -> Statement {
+fn details(ids: &[ServerId], roll: &Roll) -> Result<Statement, RegistryError> {
+    let wanted: HashSet<_> = ids.iter().collect();
+    let judge = roll.judge(|id| wanted.contains(id))?;
     let mut statement = Statement::default();
     judge.push_roll(&mut statement);
     statement.push(" SELECT s.id, s.name, s.address, s.generation, ");
     judge.push_status(&mut statement);
     statement.push(" AS status, g.received_at, s.created_at, s.updated_at, f.facts FROM servers s");
-    judge.push_joins(&mut statement);
-    statement.push(" LEFT JOIN facts f ON f.server_id = s.id");
-    statement.push(" WHERE s.id IN (SELECT value FROM json_each(").bind(ids).push("))");
-    statement
+    statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
+    statement.push(" WHERE s.id IN (SELECT value FROM json_each(").bind(json(&ids)?).push("))");
+    Ok(statement)
 }
 
 fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec<Server>, RegistryError> {

@@ -85,7 +85,8 @@ impl Registry {
             return Ok(HashMap::new());
         }
         let ids = json(&servers)?;
-        let rows: Vec<Row> = on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.reader()).await?);
+        let rows: Vec<Row> =
+            on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.reader()).await?);
         let mut standing = HashMap::with_capacity(rows.len());
         for (server, generation, silent_at, sampled_at, facts_at) in rows {
             let generation = count("servers", "generation", &server, generation)?;
@@ -136,7 +137,10 @@ impl Registry {
 fn merge(sightings: &[Sighting]) -> BTreeMap<ServerId, Sighting> {
     let mut merged: BTreeMap<ServerId, Sighting> = BTreeMap::new();
     for sighting in sightings {
-        merged.entry(sighting.server).and_modify(|held| held.take(sighting)).or_insert_with(|| sighting.clone());
+        merged
+            .entry(sighting.server)
+            .and_modify(|held| held.take(sighting))
+            .or_insert_with(|| sighting.clone());
     }
     merged
 }

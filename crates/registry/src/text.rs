@@ -50,7 +50,9 @@ mod tests {
 
     #[test]
     fn case_is_folded_in_every_script() {
-        for (one, other) in [("WEB-1", "web-1"), ("ÄÖÜ", "äöü"), ("ΟΔΟΣ", "οδος"), ("straße", "STRASSE"), ("ЖУК", "жук")] {
+        for (one, other) in
+            [("WEB-1", "web-1"), ("ÄÖÜ", "äöü"), ("ΟΔΟΣ", "οδος"), ("straße", "STRASSE"), ("ЖУК", "жук")]
+        {
             assert_eq!(fold(one), fold(other), "{one} and {other}");
         }
         assert_eq!(fold_name("  Web \u{a0}"), "web");

@@ -9,6 +9,7 @@ mod app;
 mod auth;
 mod background;
 mod body;
+mod dashboard;
 mod enrolment;
 mod failure;
 mod first_admin;
@@ -62,8 +63,9 @@ impl Management {
         Self { app: web::Data::new(App::new(settings, registry, history, cache, clock)) }
     }
 
-    /// Mounts it under `/server-management/v1`.
+    /// Mounts it under `/server-management/v1`, and the dashboard at `/`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
+        dashboard::mount(config);
         routes::mount(&self.app, config);
     }
 

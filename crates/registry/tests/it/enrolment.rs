@@ -106,7 +106,10 @@ pub async fn a_taken_name_uses_nothing_up(store: Store) {
     let taken = Enrol { token_hash: [1; 32], ..ask(2, "WEB") };
     assert_eq!(store.registry.enrol(&taken).await.unwrap(), Enrolled::NameTaken);
     let free = Enrol { name: "db", ..taken };
-    assert_eq!(store.registry.enrol(&free).await.unwrap(), Enrolled::Server { id: server_id(2), generation: 1 });
+    assert_eq!(
+        store.registry.enrol(&free).await.unwrap(),
+        Enrolled::Server { id: server_id(2), generation: 1 }
+    );
     assert_eq!(used(&store).await, 2);
 }
 

@@ -131,7 +131,9 @@ pub async fn damaged_facts_are_corrupt(store: Store) {
     store.registry.sight(&[told]).await.unwrap();
     store.execute("UPDATE facts SET facts = '{'").await;
     match store.registry.server(id, &Roll::default()).await {
-        Err(RegistryError::Corrupt { table: "facts", column: "facts", row }) => assert_eq!(row, id.to_string()),
+        Err(RegistryError::Corrupt { table: "facts", column: "facts", row }) => {
+            assert_eq!(row, id.to_string());
+        }
         other => panic!("{other:?}"),
     }
 }

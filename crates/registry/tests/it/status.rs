@@ -67,8 +67,11 @@ pub async fn status_equals_the_rule(store: Store) {
     let mut met = Counts::default();
     for _ in 0..150 {
         let roll = roll().new_tree(&mut runner).unwrap().current();
-        let (servers, _) =
-            store.registry.servers(&ServerFilter::default(), &[by(SortKey::Status)], ALL, &roll).await.unwrap();
+        let (servers, _) = store
+            .registry
+            .servers(&ServerFilter::default(), &[by(SortKey::Status)], ALL, &roll)
+            .await
+            .unwrap();
         let mut counts = Counts::default();
         for (server, number) in servers.iter().map(|server| (server, number_of(server.id))) {
             let wanted = judged(&roll, number % 6 == 0, seen.get(&server.id), server.id);

@@ -127,6 +127,20 @@ fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
 }
 
 #[tokio::test]
+async fn the_dashboard_is_served_and_runs_nothing_but_its_own_files() {
+    let dir = tempdir().unwrap();
+    let running = Running::start(dir.path(), &["--no-agent"]);
+    let client = Client::new(running.address);
+    eventually("it is ready", async || client.ready().await).await;
+    let page = testkit::http().get(format!("http://{}/", running.address)).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    let text = page.text().await.unwrap();
+    assert!(text.contains("<title>Rollcall</title>") && !text.contains("<script>"), "{text}");
+}
+
+#[tokio::test]
 async fn keys_and_passwords_are_for_their_owner_alone() {
     let dir = tempdir().unwrap();
     let data = dir.path().join("data");

@@ -1,10 +1,15 @@
 //! Logs to stdout and metrics for `/metrics`.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal, sync::OnceLock};
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -22,10 +27,13 @@ pub enum LogFormat {
 
 /// Starts the log and the metrics of this process. Only a `main` calls it.
 pub fn start(format: LogFormat, level: LevelFilter) {
-    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false);
+    // The HTTP server tells how many threads it starts; what it listens on is told by whoever starts it.
+    let wanted = Targets::new().with_default(level).with_target("actix_server", level.min(LevelFilter::WARN));
+    let log = tracing_subscriber::registry().with(wanted);
+    let lines = fmt::layer().with_target(false);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with(lines.with_ansi(std::io::stdout().is_terminal())).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
     METRICS.get_or_init(install);
 }

@@ -62,7 +62,9 @@ async fn append_twice_is_once(store: History) {
 async fn first_wins(store: History) {
     let at = MIDNIGHT + 1_000;
     store.append(&[with_cpu(server(1), at, 10.0), with_cpu(server(1), at, 20.0)]).await.unwrap();
-    store.append(&[with_cpu(server(1), at, 30.0), record(server(1), at, 900)]).await.unwrap();
+    // Alone, and beside one that is new.
+    store.append(&[record(server(1), at, 900)]).await.unwrap();
+    store.append(&[record(server(1), at, 900), record(server(2), at, 900)]).await.unwrap();
     let points = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
     assert_eq!((points[0].count, points[0].cpu.unwrap().max), (1, 10.0));
     assert_eq!(covered(&store, server(1), EVER).await, 1);

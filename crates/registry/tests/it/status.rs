@@ -24,14 +24,18 @@ fn interval() -> impl Strategy<Value = Interval> {
     (1i64..12).prop_map(|quarters| Interval::try_from(quarters * 15_000).unwrap())
 }
 
-/// Half of the time the cache is lost. Entries are of any age, doubled, and of servers that are not there.
+/// Half of the time the cache is lost. Entries are of any age, some of the watermark's own, doubled, and of servers that
+/// are not there.
 fn roll() -> impl Strategy<Value = Roll> {
-    let entry = (0..SERVERS + 4, moment()).prop_map(|(number, at)| (server_id(number), at));
-    let silent = prop_oneof![Just(Vec::new()), proptest::collection::vec(entry, 0..60)];
+    let entry = (0..SERVERS + 4, moment(), proptest::bool::weighted(0.3));
+    let entries = prop_oneof![Just(Vec::new()), proptest::collection::vec(entry, 0..60)];
     let known = || proptest::option::weighted(0.9, moment());
-    (known(), known(), silent).prop_map(|(watermark, open_since, silent)| Roll {
-        pipeline: Pipeline { watermark, open_since },
-        silent,
+    (known(), known(), entries).prop_map(|(watermark, open_since, entries)| {
+        let at = |at, now: bool| if now { watermark.unwrap_or(at) } else { at };
+        Roll {
+            pipeline: Pipeline { watermark, open_since },
+            silent: entries.into_iter().map(|(number, any, now)| (server_id(number), at(any, now))).collect(),
+        }
     })
 }
 

@@ -14,9 +14,10 @@ use crate::{
     covers::covers,
     enrol::enrol,
     gate::{Gates, client},
+    held::Held,
     sample::Sampler,
     settings::Settings,
-    spool::{Bounds, Dropped, Held, Pack, Spool},
+    spool::{Bounds, Dropped, Pack, Spool},
     state::{Moment, State, Store},
 };
 
@@ -25,7 +26,7 @@ const BETWEEN_PACKS: Duration = Duration::from_millis(100);
 /// With less time than this before the next sample, back-fill waits.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// Most snapshots and bytes of a pack, before gzip: far below what a gate takes, as it is held in memory.
-const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 512 * 1024);
+const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 256 * 1024);
 /// What every sample's JSON begins with.
 const NO_STAMPS: &str = "{\"sampled_at\":0,\"covers_ms\":0";
 
@@ -380,7 +381,7 @@ mod tests {
             let measured = without_stamps(&snapshot, interval);
             let held = Held { boot: String::new(), up: 0, since: 0, at: 77, covers: 30, measured };
             let mut wire = Vec::new();
-            held.put(&mut wire);
+            held.put(&mut wire).unwrap();
             let back: v1::Snapshot = serde_json::from_slice(&wire).unwrap();
             assert_eq!(back, v1::Snapshot { sampled_at: 77, covers_ms: 30, ..snapshot });
         }

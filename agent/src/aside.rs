@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{files, spool::Held};
+use crate::{files, held::Held};
 
 const FILE: &str = "set-aside.jsonl";
 const OLDER: &str = "set-aside.older.jsonl";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{Anchor, OFF},
-    spool::Held,
+    held::Held,
 };
 
 /// `min(since, sampled_at − highest, 2 × interval)`, never below 0. `since`: time since the previous sample, `None` when

@@ -1,7 +1,7 @@
 //! Talks to the suite over HTTP: one request, one answer, and the next address when one fails.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     time::{Duration, Instant},
 };
 
@@ -15,8 +15,8 @@ use reqwest::{Client, RequestBuilder, header, redirect};
 use crate::{
     AgentError,
     backoff::LONGEST,
+    held::Held,
     settings::Secret,
-    spool::Held,
     verdict::{Answer, elsewhere},
 };
 
@@ -70,21 +70,30 @@ pub(crate) fn client<'a>(mut urls: impl Iterator<Item = &'a str>) -> Result<Clie
 }
 
 impl Body {
-    /// A report of these, gzipped when that pays.
-    pub fn of<'a>(held: impl Iterator<Item = &'a Held>, interval: Interval) -> Self {
-        let mut bytes = format!("{{\"interval_ms\":{},\"snapshots\":[", interval.millis()).into_bytes();
-        for (index, one) in held.enumerate() {
-            if index > 0 {
-                bytes.push(b',');
+    /// A report of these, gzipped when that pays. A large one is never in memory as a whole.
+    pub fn of(held: &[&Held], interval: Interval) -> Self {
+        if held.iter().map(|one| one.bytes()).sum::<usize>() >= GZIP_FROM_BYTES {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing to memory does not fail.
+            if write(&mut encoder, held, interval).is_ok()
+                && let Ok(bytes) = encoder.finish()
+            {
+                return Self { bytes, gzip: true };
             }
-            one.put(&mut bytes);
         }
-        bytes.extend(b"]}");
-        match gzip(&bytes) {
-            Some(small) => Self { bytes: small, gzip: true },
-            None => Self { bytes, gzip: false },
-        }
+        let mut bytes = Vec::new();
+        drop(write(&mut bytes, held, interval));
+        Self { bytes, gzip: false }
     }
+}
+
+fn write(into: &mut impl Write, held: &[&Held], interval: Interval) -> io::Result<()> {
+    write!(into, "{{\"interval_ms\":{},\"snapshots\":[", interval.millis())?;
+    for (index, one) in held.iter().enumerate() {
+        into.write_all(if index > 0 { b"," } else { b"" })?;
+        one.put(into)?;
+    }
+    into.write_all(b"]}")
 }
 
 impl Gates {
@@ -104,11 +113,12 @@ impl Gates {
             self.first_again = Instant::now() + self.pause;
         }
         let tried = if to_first { 0 } else { self.current };
-        let answer = self.send_to(tried, body.clone(), credential, timeout).await;
-        if self.urls.len() == 1 || answer.as_ref().is_ok_and(|answer| !elsewhere(answer)) {
+        let again = (self.urls.len() > 1).then(|| body.clone());
+        let answer = self.send_to(tried, body, credential, timeout).await;
+        let Some(body) = again.filter(|_| !answer.as_ref().is_ok_and(|answer| !elsewhere(answer))) else {
             self.current = tried;
             return answer;
-        }
+        };
         let next = if to_first { self.current } else { (tried + 1) % self.urls.len() };
         let second = self.send_to(next, body, credential, timeout).await;
         if second.as_ref().is_ok_and(|answer| !elsewhere(answer)) {
@@ -180,13 +190,4 @@ impl From<&reqwest::Error> for Unanswered {
         }
         Self { why, doubtful: !error.is_connect() }
     }
-}
-
-fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
-    if bytes.len() < GZIP_FROM_BYTES {
-        return None;
-    }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).ok()?;
-    encoder.finish().ok().filter(|small| small.len() < bytes.len())
 }

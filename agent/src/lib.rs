@@ -18,6 +18,7 @@ mod enrol;
 mod files;
 mod gate;
 mod health;
+mod held;
 mod sample;
 mod settings;
 mod settle;

@@ -7,9 +7,11 @@ use fleet::Millis;
 use crate::{
     agent::{Agent, End},
     aside::{self, Condemned},
+    clock::OFF,
     covers::{Restamp, Taken},
     gate::{Body, MAX_BODY_BYTES},
-    spool::{Held, Pack, Position},
+    held::Held,
+    spool::{Pack, Position},
     state::Moment,
     verdict::{Answer, Verdict, judge},
 };
@@ -25,7 +27,7 @@ enum Fate {
     /// Not decided, so it stays.
     Open,
     /// Refused for its stamp: it stays, with another.
-    Ahead,
+    Misdated,
     /// A gate has it, or it is set aside.
     Gone,
 }
@@ -50,7 +52,8 @@ impl Agent {
         let mut learnt = Learnt::default();
         let mut end = End::Done;
         while let Some(group) = groups.pop() {
-            let body = Body::of(group.iter().map(|index| &items[*index].held), self.settings.interval);
+            let held: Vec<&Held> = group.iter().map(|index| &items[*index].held).collect();
+            let body = Body::of(&held, self.settings.interval);
             if body.bytes.len() > MAX_BODY_BYTES && group.len() > 1 {
                 halve(group, &mut groups);
                 continue;
@@ -80,23 +83,22 @@ impl Agent {
                 Verdict::Aside(why) => self.set_aside(&mut items[group[0]], &why),
                 Verdict::Refused { aside, ahead } => {
                     for (index, why) in aside {
-                        self.set_aside(&mut items[group[index]], &why);
+                        self.refused(&mut items[group[index]], &why);
                     }
                     for index in ahead {
                         self.ahead(&mut items[group[index]], answer.status);
                     }
-                    let rest: Vec<usize> =
-                        group.into_iter().filter(|index| items[*index].fate == Fate::Open).collect();
-                    if !rest.is_empty() {
-                        groups.push(rest);
-                    }
+                    let rest = group.into_iter().filter(|index| items[*index].fate == Fate::Open);
+                    groups.extend(Some(rest.collect::<Vec<_>>()).filter(|rest| !rest.is_empty()));
                 }
             }
         }
-        if items.iter().any(|item| item.fate == Fate::Ahead) && end == End::Done {
+        if items.iter().any(|item| item.fate == Fate::Misdated) && end == End::Done {
             end = End::Restamped;
         }
-        self.finish(pack.start, items, learnt);
+        if !self.finish(pack.start, items, learnt) && end == End::Done {
+            end = End::Kept { why: "the spool cannot be written".to_owned(), wait: None };
+        }
         end
     }
 
@@ -136,9 +138,23 @@ impl Agent {
         self.store.state.failure = None;
     }
 
+    /// Taken in this boot, and stamped by a clock that we know to be wrong by now.
+    fn misdated(&self, held: &Held) -> bool {
+        let anchor = self.clocks.anchor().filter(|anchor| anchor.boot == held.boot);
+        anchor.is_some_and(|anchor| (anchor.at(held.up) - held.at).abs() > OFF)
+    }
+
+    fn refused(&mut self, item: &mut Item, why: &Condemned) {
+        if why.code == "too_old" && self.misdated(&item.held) {
+            item.fate = Fate::Misdated;
+        } else {
+            self.set_aside(item, why);
+        }
+    }
+
     fn ahead(&mut self, item: &mut Item, status: u16) {
         if self.clocks.anchor().is_some() && item.held.boot == self.clocks.boot() {
-            item.fate = Fate::Ahead;
+            item.fate = Fate::Misdated;
             return;
         }
         let reason = "from the future, and taken in another boot: nobody knows when it was".to_owned();
@@ -160,19 +176,19 @@ impl Agent {
     }
 
     /// Mends stamps, then writes the state, then the spool: after a crash in between, what was taken is sent again, which
-    /// changes nothing.
-    fn finish(&mut self, start: Position, items: Vec<Item>, learnt: Learnt) {
+    /// changes nothing. `false`: the spool could not be written.
+    fn finish(&mut self, start: Position, items: Vec<Item>, learnt: Learnt) -> bool {
         let newest = items.last().map(|item| (item.held.boot.clone(), item.held.up, item.held.at));
-        let ahead = items.iter().any(|item| item.fate == Fate::Ahead);
+        let ahead = items.iter().any(|item| item.fate == Fate::Misdated);
         let nothing_gone = items.iter().all(|item| item.fate != Fate::Gone);
         if nothing_gone && !ahead && !learnt.off {
-            return;
+            return true;
         }
         let mut start = start;
         let (mut left, forced): (Vec<Held>, Vec<bool>) = items
             .into_iter()
             .filter(|item| item.fate != Fate::Gone)
-            .map(|item| (item.held, item.fate == Fate::Ahead))
+            .map(|item| (item.held, item.fate == Fate::Misdated))
             .unzip();
         if (learnt.off || ahead)
             && let Some(anchor) = self.clocks.anchor().cloned()
@@ -200,13 +216,15 @@ impl Agent {
             state.last = Some(Moment { boot, up, at });
         }
         self.store.save();
-        if let Err(error) = self.spool.settle(start, left) {
+        let settled = self.spool.settle(start, left);
+        if let Err(error) = &settled {
             tracing::warn!(%error, "cannot take out of the spool what the suite has: it is sent again");
         }
         if self.spool.is_empty() {
             self.store.state.doubtful = Taken::default();
         }
         self.highest = self.store.state.highest.max(self.spool.newest());
+        settled.is_ok()
     }
 }
 

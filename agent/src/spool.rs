@@ -5,38 +5,19 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use fleet::{Millis, retention::DAY};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use crate::files;
+use crate::{
+    files,
+    held::{Held, Segment, ends_whole, read},
+};
 
 /// A segment that is larger gets no further line; also what is lost at once when the bounds are reached.
 const SEGMENT_BYTES: u64 = 128 * 1024;
-
-/// Room for `sampled_at` and `covers_ms`.
-const STAMPS_BYTES: usize = 64;
-
-/// One sample that is held.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Held {
-    /// In which boot it was taken.
-    pub boot: String,
-    /// How long after the boot.
-    pub up: Millis,
-    /// Time since the sample before.
-    pub since: Millis,
-    /// Its `sampled_at`.
-    pub at: Millis,
-    /// Its `covers_ms`.
-    pub covers: Millis,
-    /// The snapshot as the wire has it, less the two above.
-    pub measured: Box<RawValue>,
-}
 
 /// How much may be held.
 #[derive(Debug, Clone, Copy)]
@@ -69,14 +50,6 @@ pub(crate) struct Dropped {
     pub newest: Option<Millis>,
 }
 
-#[derive(Debug, Default)]
-struct Segment {
-    id: u64,
-    bytes: u64,
-    count: u64,
-    newest: Option<Millis>,
-}
-
 /// Held samples of one agent.
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -96,32 +69,6 @@ impl Default for Bounds {
     }
 }
 
-impl Held {
-    fn line(&self) -> io::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        Ok(line)
-    }
-
-    /// Writes it as the wire has it.
-    pub fn put(&self, into: &mut Vec<u8>) {
-        let stamps = format!("{{\"sampled_at\":{},\"covers_ms\":{}", self.at, self.covers);
-        into.extend(stamps.as_bytes());
-        match self.measured.get().strip_prefix('{') {
-            None | Some("}") => into.push(b'}'),
-            Some(rest) => {
-                into.push(b',');
-                into.extend(rest.as_bytes());
-            }
-        }
-    }
-
-    /// At most this many bytes on the wire.
-    pub fn bytes(&self) -> usize {
-        self.measured.get().len() + STAMPS_BYTES
-    }
-}
-
 impl Spool {
     /// Opens the folder, making it if need be. What is there is counted, never held in memory.
     pub fn open(dir: &Path, bounds: Bounds) -> io::Result<Self> {
@@ -138,16 +85,15 @@ impl Spool {
             fs::read_dir(dir)?.flatten().filter_map(|entry| id_of(&entry.path())).collect();
         ids.sort_unstable();
         for id in ids {
-            let mut segment = Segment { id, ..Segment::default() };
-            for (_, held) in spool.read(id, &mut segment.bytes)? {
-                segment.add(&held);
-                spool.last = Some(held);
-            }
+            let segment = Segment::of(id, &spool.path(id))?;
             if segment.count == 0 {
                 fs::remove_file(spool.path(id))?;
                 continue;
             }
             spool.segments.push(segment);
+        }
+        if let Some(last) = spool.segments.last() {
+            spool.last = read(&spool.path(last.id))?.pop().map(|(_, held)| held);
         }
         Ok(spool)
     }
@@ -218,7 +164,7 @@ impl Spool {
             while newest.next().is_some_and(|(index, held)| put(held.clone(), Position::Memory(index))) {}
         } else {
             'all: for segment in self.segments.iter().rev() {
-                for (offset, held) in self.read(segment.id, &mut 0)?.into_iter().rev() {
+                for (offset, held) in read(&self.path(segment.id))?.into_iter().rev() {
                     if !put(held, Position::Disk { segment: segment.id, offset }) {
                         break 'all;
                     }
@@ -257,7 +203,7 @@ impl Spool {
                 _ => None,
             };
             let mut changed = false;
-            let mut all = self.read(id, &mut 0)?;
+            let mut all = read(&self.path(id))?;
             for (offset, held) in &mut all {
                 changed |= stop.is_none_or(|stop| *offset < stop) && change(held);
             }
@@ -284,26 +230,6 @@ impl Spool {
 
     fn path(&self, id: u64) -> PathBuf {
         self.dir.join(format!("{id:010}.jsonl"))
-    }
-
-    /// The good lines of a segment, oldest first, each with its offset.
-    fn read(&self, id: u64, bytes: &mut u64) -> io::Result<Vec<(u64, Held)>> {
-        let text = match fs::read(self.path(id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            text => text?,
-        };
-        *bytes = text.len() as u64;
-        let mut found = Vec::new();
-        let mut offset = 0;
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            if line.ends_with(b"\n")
-                && let Ok(held) = serde_json::from_slice(line)
-            {
-                found.push((offset, held));
-            }
-            offset += line.len() as u64;
-        }
-        Ok(found)
     }
 
     fn write(&mut self, held: &Held) -> io::Result<Position> {
@@ -390,11 +316,8 @@ impl Spool {
     }
 
     fn recount(&mut self, index: usize) -> io::Result<()> {
-        let mut segment = Segment { id: self.segments[index].id, ..Segment::default() };
-        for (_, held) in self.read(segment.id, &mut segment.bytes)? {
-            segment.add(&held);
-        }
-        self.segments[index] = segment;
+        let id = self.segments[index].id;
+        self.segments[index] = Segment::of(id, &self.path(id))?;
         Ok(())
     }
 
@@ -422,24 +345,11 @@ impl Spool {
     }
 }
 
-impl Segment {
-    fn add(&mut self, held: &Held) {
-        self.count += 1;
-        self.newest = self.newest.max(Some(held.at));
-    }
-}
-
 impl Dropped {
     fn add(&mut self, count: u64, newest: Option<Millis>) {
         self.count += count;
         self.newest = self.newest.max(newest);
     }
-}
-
-fn ends_whole(mut file: &File) -> bool {
-    let mut last = [0];
-    let read = file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last));
-    read.is_ok() && last == *b"\n"
 }
 
 fn id_of(path: &Path) -> Option<u64> {
@@ -448,6 +358,8 @@ fn id_of(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn held(at: Millis, bytes: usize) -> Held {
@@ -575,8 +487,10 @@ mod tests {
     #[test]
     fn the_wire_form_has_the_stamps() {
         let mut wire = Vec::new();
-        held(7, 1).put(&mut wire);
-        Held { measured: RawValue::from_string("{}".to_owned()).unwrap(), ..held(8, 1) }.put(&mut wire);
+        held(7, 1).put(&mut wire).unwrap();
+        Held { measured: RawValue::from_string("{}".to_owned()).unwrap(), ..held(8, 1) }
+            .put(&mut wire)
+            .unwrap();
         let text = String::from_utf8(wire).unwrap();
         assert_eq!(text, r#"{"sampled_at":7,"covers_ms":1,"x":"x"}{"sampled_at":8,"covers_ms":1}"#);
     }

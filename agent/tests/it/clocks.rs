@@ -53,6 +53,15 @@ async fn a_clock_behind_costs_one_stray_sample() {
 }
 
 #[tokio::test]
+async fn a_host_without_a_battery_loses_nothing() {
+    let begun = rig_now();
+    let rig = off_by(-50 * 365 * 24 * HOUR).await;
+    settles(&rig, begun, 0).await;
+    rig.gate.assert_no_overlap();
+    assert!(!rig.dir.path().join("state/set-aside.jsonl").exists());
+}
+
+#[tokio::test]
 async fn a_clock_that_steps_while_nobody_answers_fools_nobody() {
     let begun = rig_now();
     let mut rig = Rig::enrolled().await;

@@ -197,6 +197,7 @@ impl Script {
                 Some(None) => return (400, json!({"code": "invalid_json"})),
                 Some(Some(code)) => code,
                 None if snapshot.sampled_at > now + 30_000 => "clock_ahead",
+                None if snapshot.sampled_at < now - 35 * 86_400_000 => "too_old",
                 None => continue,
             };
             refused.push(json!({"index": index, "code": code, "reason": "scripted"}));

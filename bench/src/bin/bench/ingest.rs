@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bench::{
     Journal, Load, Simulated, Suite, drive, enrol, oracle,
-    process::{cpu, free_address, memory},
+    process::{Memory, cpu, free_address, memory},
 };
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,6 +18,8 @@ use crate::{
     table::{Table, median, megabytes, thousands},
 };
 
+/// Pace of the servers when each has a connection; faster than in life, to be done sooner.
+const EACH_REPORTS_EVERY: Duration = Duration::from_secs(5);
 /// Batches of the raw reference.
 const BATCHES: [usize; 2] = [1_000, 4_000];
 
@@ -91,8 +94,10 @@ pub async fn run(settings: &Settings) -> Result<()> {
             contender.runs.push(fill_one(raw, *batch, &servers, settings).await?);
         }
     }
-    eprintln!("comparing {} attempts with what is stored", journal.entries.len());
     let driven = memory(&[suite.pid()])?;
+    eprintln!("a connection for each server");
+    let connected = connect_all(&suite.url, suite.pid(), &mut servers, &mut journal).await?;
+    eprintln!("comparing {} attempts with what is stored", journal.entries.len());
     let verdict = oracle(&journal, &suite.history_db()).await?;
     let bytes = bytes_in(&folder.path().join("suite"))?;
     suite.stop().await?;
@@ -105,9 +110,13 @@ pub async fn run(settings: &Settings) -> Result<()> {
         thousands(enrolling)
     );
     let mut table = Table::new(&["memory of rollcall, MB", "PSS", "RSS"]);
-    let after = format!("after {} snapshots", thousands(verdict.stored as f64));
-    let enrolled_name = format!("{} servers enrolled", thousands(settings.servers as f64));
-    for (name, memory) in [("started".to_owned(), before), (enrolled_name, enrolled), (after, driven)] {
+    let count = thousands(settings.servers as f64);
+    for (name, memory) in [
+        ("started".to_owned(), before),
+        (format!("{count} servers enrolled"), enrolled),
+        (format!("after the runs, over {} connections", thousands(settings.connections as f64)), driven),
+        (format!("{count} servers, a connection each, reporting"), connected),
+    ] {
         table.row([name, megabytes(memory.pss), megabytes(memory.rss)]);
     }
     table.print("Memory");
@@ -147,6 +156,32 @@ async fn drive_one(
     };
     eprintln!("  {url}: {}/s, {} entries", thousands(outcome.rate), journal.entries.len());
     Ok((outcome, journal))
+}
+
+/// Memory while every server has a connection of its own, as agents do, and reports a few times.
+async fn connect_all(
+    url: &str,
+    pid: u32,
+    servers: &mut Vec<Simulated>,
+    journal: &mut Journal,
+) -> Result<Memory> {
+    let count = servers.len();
+    let load = Load {
+        connections: count,
+        rate: Some(count as f64 / EACH_REPORTS_EVERY.as_secs_f64()),
+        lasting: EACH_REPORTS_EVERY * 3,
+        requests: u64::MAX,
+    };
+    let look = async {
+        sleep(load.lasting.mul_f64(0.9)).await;
+        memory(&[pid])
+    };
+    let stop = CancellationToken::new();
+    let (sent, memory) = tokio::join!(drive(url, servers, &load, &stop), look);
+    let sent = sent?;
+    ensure!(sent.acknowledged() == sent.entries.len(), "some reports were not taken: see the log");
+    journal.extend(sent);
+    memory
 }
 
 async fn fill_one(

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[derive(Parser)]
 #[command(version, about = "Measures the suite, each figure beside its reference in the same run")]
@@ -42,6 +43,7 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    raise_open_files();
     if let Command::Bare { listen } = arguments.command {
         return reference::bare(listen).await;
     }
@@ -49,6 +51,14 @@ async fn main() -> Result<()> {
     tokio::select! {
         done = run(arguments.command) => done,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+    }
+}
+
+/// A fleet has a connection for each server, and what this process starts inherits the limit.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        eprintln!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
 

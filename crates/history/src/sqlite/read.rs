@@ -1,6 +1,6 @@
 //! Reads. Each call sees one state of the file, however many statements it takes.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, ops::RangeInclusive};
 
 use fleet::{
     Millis, ServerId,
@@ -142,29 +142,55 @@ async fn covered_of_day(
     day: i64,
     wanted: &[Asked],
 ) -> Result<Vec<(i64, Millis)>, HistoryError> {
-    let midnight = day * DAY;
-    let mut asked = Vec::new();
-    for (index, number, Piece { from, to }) in wanted {
-        // Sampled after the piece begins, and not so late that nothing could reach back into it.
-        let first = from.saturating_add(1).max(midnight);
-        let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
-        if first <= last && from < to {
-            let index = i64::try_from(*index).unwrap_or(i64::MAX);
-            let (first, last) = (layout::slot(first), layout::slot(last));
-            asked.push([
-                index,
-                *number,
-                first,
-                last,
-                from.saturating_sub(midnight),
-                to.saturating_sub(midnight),
-            ]);
-        }
+    let (mut within, mut at_edges) = (Vec::new(), Vec::new());
+    for (index, number, piece) in wanted {
+        let Some((slots, inner)) = slots_of(day, *piece) else { continue };
+        let index = i64::try_from(*index).unwrap_or(i64::MAX);
+        let (from, to) = (piece.from.saturating_sub(day * DAY), piece.to.saturating_sub(day * DAY));
+        let ask = |list: &mut Vec<[i64; 6]>, first, last| {
+            if first <= last {
+                list.push([index, *number, first, last, from, to]);
+            }
+        };
+        ask(&mut at_edges, *slots.start(), *inner.start() - 1);
+        ask(&mut within, *inner.start(), *inner.end());
+        ask(&mut at_edges, *inner.end() + 1, *slots.end());
     }
+    let at = format!("(slots.slot * {SLOT} + (kept.key & {TIME_MASK}))");
+    let overlap = format!("MAX(0, MIN({at}, asked.stop) - MAX({at} - kept.covers, asked.start))");
+    let mut sums = sums_of_day(connection, day, "kept.covers", &within).await?;
+    sums.extend(sums_of_day(connection, day, &overlap, &at_edges).await?);
+    Ok(sums)
+}
+
+/// The slots of `day` whose snapshots may reach into the piece, and those of them whose snapshots lie wholly in it
+/// (an empty range in the right place if there are none). `None` when nothing can reach into it.
+fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>, RangeInclusive<i64>)> {
+    let midnight = day * DAY;
+    // Sampled after the piece begins, and not so late that nothing could reach back into it.
+    let first = from.saturating_add(1).max(midnight);
+    let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
+    if first > last || from >= to {
+        return None;
+    }
+    let (first, last) = (layout::slot(first), layout::slot(last));
+    let begins = from.saturating_add(LONGEST_COVERS + SLOT - 1).max(midnight).saturating_sub(midnight) / SLOT;
+    let ends = to.saturating_add(1).clamp(midnight, midnight + DAY) - midnight;
+    let inner_first = begins.clamp(first, last + 1);
+    let inner_last = (ends / SLOT - 1).clamp(inner_first - 1, last);
+    Some((first..=last, inner_first..=inner_last))
+}
+
+/// Sums over `[position, number, first slot, last slot, start, stop]`, times counted from midnight.
+async fn sums_of_day(
+    connection: &mut SqliteConnection,
+    day: i64,
+    summand: &str,
+    asked: &[[i64; 6]],
+) -> Result<Vec<(i64, Millis)>, HistoryError> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let at = format!("(slots.slot * {SLOT} + (kept.key & {TIME_MASK}))");
     let rows = layout::rows_of("asked.number", day);
     let statement = format!(
         "WITH asked AS MATERIALIZED (
@@ -173,8 +199,7 @@ async fn covered_of_day(
              FROM json_each($1)
          )
          SELECT position, COALESCE((
-             SELECT SUM(MAX(0, MIN({at}, asked.stop) - MAX({at} - kept.covers, asked.start)))
-             FROM {rows} WHERE slots.slot BETWEEN asked.first AND asked.last
+             SELECT SUM({summand}) FROM {rows} WHERE slots.slot BETWEEN asked.first AND asked.last
          ), 0) FROM asked"
     );
     let asked = list(asked.iter().map(|asked| asked.as_slice()));
@@ -240,4 +265,35 @@ fn list<'a>(rows: impl Iterator<Item = &'a [i64]>) -> String {
     }
     json.push(']');
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inner_slots_are_those_that_no_edge_can_cut() {
+        let day = 20_000;
+        for from in (-2..50).map(|hours| day * DAY + hours * 1_800_007) {
+            for length in [1, 299_999, 7_500_000, 9_000_000, 50_000_000, DAY, 3 * DAY] {
+                let piece = Piece { from, to: from + length };
+                let Some((slots, inner)) = slots_of(day, piece) else { continue };
+                for slot in 0..288 {
+                    let (begins, ends) = (day * DAY + slot * SLOT, day * DAY + slot * SLOT + SLOT - 1);
+                    let reached = ends > piece.from && begins < piece.to + LONGEST_COVERS;
+                    let whole = begins - LONGEST_COVERS >= piece.from && ends <= piece.to;
+                    assert!(slots.contains(&slot) || !reached, "{piece:?} {slot}");
+                    assert_eq!(inner.contains(&slot), whole, "{piece:?} {slot}");
+                }
+                assert!(*inner.start() >= *slots.start() && *inner.end() <= *slots.end());
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        for (from, to) in [(i64::MIN, i64::MAX), (i64::MIN, 0), (0, i64::MAX), (i64::MAX, i64::MIN)] {
+            let _ = slots_of(20_000, Piece { from, to });
+        }
+    }
 }

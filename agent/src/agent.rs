@@ -26,7 +26,7 @@ const BETWEEN_PACKS: Duration = Duration::from_millis(100);
 /// With less time than this before the next sample, back-fill waits.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// Most snapshots and bytes of a pack, before gzip: far below what a gate takes, as it is held in memory.
-const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 256 * 1024);
+const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 128 * 1024);
 /// What every sample's JSON begins with.
 const NO_STAMPS: &str = "{\"sampled_at\":0,\"covers_ms\":0";
 
@@ -273,7 +273,8 @@ impl Agent {
     /// clock; how far the wall clock went bounds it in any case, as `highest` does.
     fn since(&self, reading: Reading) -> Option<Millis> {
         if let Some(previous) = self.previous {
-            return Some(millis(previous.elapsed()));
+            // Rounded up, as the stamps are to the millisecond: no gaps of one between neighbours.
+            return Some(millis(previous.elapsed()) + 1);
         }
         let last = self.store.state.last.as_ref()?;
         (last.boot == self.clocks.boot()).then(|| reading.up - last.up)

@@ -34,6 +34,8 @@ pub(crate) struct Taken(Vec<(Millis, Millis)>);
 pub(crate) struct Restamp<'a> {
     /// The gate's clock, and which boot this is.
     pub anchor: &'a Anchor,
+    /// The gate's clock at present.
+    pub now: Millis,
     /// Greatest `sampled_at` taken by gates before the answer that taught us better.
     pub highest: Option<Millis>,
     /// What that answer took, and what gates may have taken without saying so, stamped by the wrong clock.
@@ -58,7 +60,7 @@ impl Restamp<'_> {
 
     fn beside_taken(&self, at: Millis, covers: Millis) -> Millis {
         // Nothing from the future was ever taken.
-        let possible = self.taken.0.iter().filter(|(_, to)| *to <= self.anchor.gate + OFF);
+        let possible = self.taken.0.iter().filter(|(_, to)| *to <= self.now + OFF);
         possible.fold(covers, |covers, (from, to)| match () {
             () if *to < at => covers.min(at - to),
             () if *from < at => 0,
@@ -108,6 +110,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Millis = 1_000_000;
+
     fn held(boot: &str, up: Millis, since: Millis, at: Millis, covers: Millis) -> Held {
         Held {
             boot: boot.to_owned(),
@@ -146,7 +150,8 @@ mod tests {
         let mut taken = Taken::default();
         taken.add(&held("b", 300_000, 30_000, 940_000, 30_000));
         let highest = Some(500_000);
-        let mut restamp = Restamp { anchor: &anchor, highest, taken: &taken, interval: Interval::DEFAULT };
+        let mut restamp =
+            Restamp { anchor: &anchor, now: NOW, highest, taken: &taken, interval: Interval::DEFAULT };
         let mut total = 0;
         for up in [210_000, 240_000, 270_000] {
             let mut sample = held("b", up, 30_000, up + 640_000, 30_000);
@@ -162,7 +167,7 @@ mod tests {
         let anchor = Anchor { boot: "b".to_owned(), gate: 1_000_000, up: 300_000 };
         let taken = Taken::default();
         let mut restamp =
-            Restamp { anchor: &anchor, highest: None, taken: &taken, interval: Interval::DEFAULT };
+            Restamp { anchor: &anchor, now: NOW, highest: None, taken: &taken, interval: Interval::DEFAULT };
         let mut sample = held("a", 270_000, 30_000, 9_000_000, 30_000);
         assert!(!restamp.apply(&mut sample, true));
     }
@@ -177,7 +182,7 @@ mod tests {
         Restart(bool),
         /// A gate refuses the newest, which then no longer counts.
         Refuse,
-        /// A gate takes the newest and shows its clock; all that is held is re-stamped.
+        /// A gate takes the newest, or refuses it as from the future, and shows its clock; what is held is re-stamped.
         Learn,
         /// A gate takes all that is held.
         Accept,
@@ -202,6 +207,8 @@ mod tests {
     struct Model {
         wall: Millis,
         up: Millis,
+        /// The clock of the gates, which is right.
+        gate: Millis,
         boot: u32,
         previous: Option<Millis>,
         accepted: Vec<Held>,
@@ -232,19 +239,24 @@ mod tests {
                         .retain(|swallowed| refused.as_ref().is_none_or(|held| held.at != swallowed.at));
                 }
                 Event::Swallow => {
-                    if let Some(newest) = self.held.last() {
+                    if let Some(newest) = self.held.last().filter(|newest| newest.at <= self.gate + OFF) {
                         self.doubtful.add(newest);
                         self.swallowed.push(newest.clone());
                     }
                 }
                 Event::Learn => self.learn(),
-                Event::Accept => self.accepted.append(&mut self.held),
+                Event::Accept => {
+                    // What is ahead is set aside.
+                    self.held.retain(|held| held.at <= self.gate + OFF);
+                    self.accepted.append(&mut self.held);
+                }
             }
         }
 
         fn sample(&mut self, passed: Millis) {
             self.wall += passed;
             self.up += passed;
+            self.gate += passed;
             let highest = self.taken_highest().max(self.held.iter().map(|held| held.at).max());
             let since = self.previous.map(|previous| self.up - previous);
             let covers = covers(since, self.wall, highest, Interval::DEFAULT);
@@ -255,25 +267,31 @@ mod tests {
 
         fn learn(&mut self) {
             let highest = self.taken_highest();
-            let Some(newest) = self.held.pop() else { return };
-            // No gate takes what is far ahead of it.
-            let gate = newest.at.max(50_000_000 + self.up);
-            let anchor = Anchor { boot: self.boot.to_string(), gate, up: self.up };
+            let Some(mut newest) = self.held.pop() else { return };
+            let anchor = Anchor { boot: self.boot.to_string(), gate: self.gate, up: self.up };
+            let accepted = newest.at <= self.gate + OFF;
             let mut taken = self.doubtful.clone();
-            taken.add(&newest);
-            let mut restamp =
-                Restamp { anchor: &anchor, highest, taken: &taken, interval: Interval::DEFAULT };
+            if accepted {
+                taken.add(&newest);
+            }
+            let (now, interval) = (self.gate, Interval::DEFAULT);
+            let mut restamp = Restamp { anchor: &anchor, now, highest, taken: &taken, interval };
             for held in &mut self.held {
                 restamp.apply(held, false);
             }
-            self.accepted.push(newest);
+            if accepted {
+                self.accepted.push(newest);
+            } else if newest.boot == anchor.boot {
+                restamp.apply(&mut newest, true);
+                self.held.push(newest);
+            }
         }
     }
 
     proptest! {
         #[test]
         fn intervals_of_one_server_never_overlap(events in prop::collection::vec(event(), 1..80)) {
-            let mut model = Model { wall: 50_000_000, ..Model::default() };
+            let mut model = Model { wall: 50_000_000, gate: 50_000_000, ..Model::default() };
             for event in &events {
                 model.step(event);
             }

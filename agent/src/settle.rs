@@ -119,6 +119,7 @@ impl Agent {
         {
             learnt.off = true;
         }
+        self.store.state.anchor = self.clocks.anchor().cloned();
         if let Some(credential) = bulletin.and_then(|bulletin| bulletin.credential.as_ref()) {
             tracing::info!("the suite replaced this server's credential");
             self.store.state.credential = Some(crate::Secret::new(credential));
@@ -197,7 +198,8 @@ impl Agent {
             let mut taken = self.store.state.doubtful.clone();
             taken.extend(&learnt.taken);
             let interval = self.settings.interval;
-            let mut restamp = Restamp { anchor: &anchor, highest, taken: &taken, interval };
+            let now = anchor.at(self.clocks.read().up);
+            let mut restamp = Restamp { anchor: &anchor, now, highest, taken: &taken, interval };
             match self.spool.revise(start, |held| restamp.apply(held, false)) {
                 Ok(end) => start = end,
                 Err(error) => tracing::warn!(%error, "cannot mend the stamps of what is held"),
@@ -209,7 +211,6 @@ impl Agent {
         }
         let state = &mut self.store.state;
         state.highest = state.highest.max(learnt.newest);
-        state.anchor = self.clocks.anchor().cloned();
         if let Some((boot, up, at)) = newest
             && state.last.as_ref().is_none_or(|last| last.boot != boot || last.up < up)
         {

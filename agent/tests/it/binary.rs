@@ -66,7 +66,8 @@ async fn killed_at_any_moment_it_loses_and_doubles_nothing() {
     terminate(child).await;
     rig.gate.assert_no_overlap();
     assert_eq!(rig.gate.script().asked.len(), 1, "it enrolled once");
-    assert!(journaled.len() >= 14);
+    // Each of the ten runs that were not answered with 202 left at least one behind.
+    assert!(journaled.len() >= 10, "{} journaled", journaled.len());
     let first = *rig.gate.script().taken.first_key_value().unwrap().0;
     let covered: i64 = rig.gate.script().taken.values().map(|snapshot| snapshot.covers_ms).sum();
     assert!(covered <= rig.gate.newest().unwrap().sampled_at - first);

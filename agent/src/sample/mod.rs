@@ -129,7 +129,7 @@ impl Sampler {
                     device: Some(device),
                     filesystem: Some(disk.file_system().to_string_lossy().into_owned()),
                     total: Some(disk.total_space()),
-                    used: Some(disk.total_space().saturating_sub(disk.available_space())),
+                    used: Some(used(disk)),
                     read,
                     written,
                 }
@@ -220,6 +220,21 @@ fn is_real(disk: &sysinfo::Disk) -> bool {
         || matches!(kind.as_ref(), "zfs" | "btrfs" | "bcachefs")
         || disk.mount_point() == std::path::Path::new("/");
     owns && disk.total_space() > 0
+}
+
+/// Bytes that files take, as df(1) counts them: what is kept back for root is neither used nor available.
+#[cfg(unix)]
+fn used(disk: &sysinfo::Disk) -> u64 {
+    match rustix::fs::statvfs(disk.mount_point()) {
+        Ok(of) => of.f_blocks.saturating_sub(of.f_bfree).saturating_mul(of.f_frsize),
+        Err(_) => disk.total_space().saturating_sub(disk.available_space()),
+    }
+}
+
+/// Bytes that cannot be written any more.
+#[cfg(not(unix))]
+fn used(disk: &sysinfo::Disk) -> u64 {
+    disk.total_space().saturating_sub(disk.available_space())
 }
 
 /// Whatever this host told its time of start to be: the stamp less the time since the boot.

@@ -2,10 +2,21 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::Health;
+
+/// Allows this process as many open files as it may have at all: the usual soft limit of 1,024 is there for programs that
+/// use select(2), and a server has a file for each connection.
+pub fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays low");
+    }
+}
 
 /// The two stages of stopping. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -90,7 +90,8 @@ pub async fn run(
         clock.clone(),
     );
 
-    let server = serve(listener, &gate, &management, &health)?;
+    let keep_alive = if settings.proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
+    let server = serve(listener, keep_alive, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
         Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
         None => None,
@@ -170,6 +171,7 @@ fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {
 
 fn serve(
     listener: TcpListener,
+    keep_alive: Duration,
     gate: &Gate,
     management: &Management,
     health: &Health,
@@ -184,7 +186,7 @@ fn serve(
             .default_service(web::to(problem::not_found_route))
     });
     let server = server
-        .keep_alive(http::KEEP_ALIVE)
+        .keep_alive(keep_alive)
         .client_request_timeout(http::CLIENT_TIMEOUT)
         .shutdown_timeout(10)
         .disable_signals()

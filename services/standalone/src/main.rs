@@ -1,7 +1,11 @@
 use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Context;
-use chassis::{Clock, http, lifecycle::Shutdown, telemetry};
+use chassis::{
+    Clock, http,
+    lifecycle::{self, Shutdown},
+    telemetry,
+};
 use clap::Parser;
 use standalone::{
     data::DataDir,
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = Settings::check(arguments)?;
     telemetry::start(arguments.log_format, arguments.log_level);
+    lifecycle::allow_open_files();
     drop(rustls::crypto::ring::default_provider().install_default());
     let data = DataDir::take(&arguments.data)?;
     let listen = arguments.listen;

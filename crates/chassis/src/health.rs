@@ -5,7 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{
+    HttpResponse, Route, guard,
+    http::{
+        StatusCode,
+        header::{ALLOW, HeaderValue},
+    },
+    web,
+};
 
 use crate::{Problem, telemetry};
 
@@ -56,10 +63,20 @@ impl Health {
 
 /// Mounts the three routes; the application's data must hold the [`Health`].
 pub fn routes(config: &mut web::ServiceConfig) {
+    let resource = |path| web::resource(path).default_service(web::to(wrong_method));
     config
-        .route("/health/live", web::get().to(live))
-        .route("/health/ready", web::get().to(ready))
-        .route("/metrics", web::get().to(metrics));
+        .service(resource("/health/live").route(read().to(live)))
+        .service(resource("/health/ready").route(read().to(ready)))
+        .service(resource("/metrics").route(read().to(metrics)));
+}
+
+/// Probes ask by either.
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+async fn wrong_method() -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("GET, HEAD")))
 }
 
 async fn live() -> HttpResponse {
@@ -82,6 +99,18 @@ async fn metrics() -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[actix_web::test]
+    async fn probes_ask_by_get_or_head_and_nothing_else() {
+        let health = web::Data::new(Health::new(&[]));
+        let app = actix_web::App::new().app_data(health).configure(routes);
+        let app = actix_web::test::init_service(app).await;
+        for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405)] {
+            let method = method.parse().unwrap();
+            let request = actix_web::test::TestRequest::with_uri("/health/ready").method(method).to_request();
+            assert_eq!(actix_web::test::call_service(&app, request).await.status(), status);
+        }
+    }
 
     #[test]
     fn ready_once_every_part_was_reached_and_until_it_stops() {

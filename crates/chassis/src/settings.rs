@@ -1,7 +1,7 @@
 //! Settings are flags with environment variables of the same meaning; secrets are never flags, since every user of a
 //! host may read another's command line.
 
-use std::{fmt, fs, path::Path};
+use std::{env::VarError, fmt, fs, path::Path};
 
 /// A text that never prints.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,7 +49,14 @@ impl Mistakes {
     /// The secret `name`: from the environment variable of that name or from the file that `<name>_FILE` names
     /// (without the line's end). Both at once, an unreadable or an empty one is a mistake.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
-        let plain = std::env::var(name).ok().filter(|text| !text.is_empty());
+        let plain = match std::env::var(name) {
+            Ok(text) => Some(text).filter(|text| !text.is_empty()),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(_)) => {
+                self.add(format!("{name}: is not UTF-8"));
+                None
+            }
+        };
         let file = std::env::var_os(format!("{name}_FILE")).filter(|path| !path.is_empty());
         match (plain, file) {
             (Some(_), Some(_)) => {

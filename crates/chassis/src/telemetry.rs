@@ -27,8 +27,12 @@ pub enum LogFormat {
 
 /// Starts the log and the metrics of this process. Only a `main` calls it.
 pub fn start(format: LogFormat, level: LevelFilter) {
-    // The HTTP server tells how many threads it starts; what it listens on is told by whoever starts it.
-    let wanted = Targets::new().with_default(level).with_target("actix_server", level.min(LevelFilter::WARN));
+    let wanted = Targets::new()
+        .with_default(level)
+        // How many threads it starts; what it listens on is told by whoever starts it.
+        .with_target("actix_server", level.min(LevelFilter::WARN))
+        // An error a line for each malformed request: whoever can connect could flood the log.
+        .with_target("actix_http", LevelFilter::OFF);
     let log = tracing_subscriber::registry().with(wanted);
     let lines = fmt::layer().with_target(false);
     match format {

@@ -75,6 +75,13 @@ impl Message {
         }
     }
 
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let Self::Snapshots(records) = self else { return size_of::<Self>() };
+        size_of::<Self>()
+            + records.iter().map(|record| size_of::<Record>() + record.snapshot.weight()).sum::<usize>()
+    }
+
     /// The greatest gate time in it; `None` for an empty one.
     pub fn newest(&self) -> Option<Millis> {
         match self {

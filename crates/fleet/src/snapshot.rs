@@ -125,6 +125,25 @@ impl Snapshot {
         self.0.sampled_at - self.0.covers_ms
     }
 
+    /// About how many bytes of memory it takes beside itself: its lists and texts.
+    pub fn weight(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let v1::Snapshot { host, cpu, disks, networks, temperatures, .. } = &self.0;
+        let host = host.as_ref().map_or(0, |host| {
+            let v1::Host { hostname, os, kernel, arch, cpu_model, boot_at: _, agent_version } = host;
+            [hostname, os, kernel, arch, cpu_model, agent_version].into_iter().map(text).sum()
+        });
+        let cores = cpu.as_ref().map_or(0, |cpu| size_of_val(&cpu.cores[..]));
+        let disk_texts: usize =
+            disks.iter().map(|disk| text(&disk.mount) + text(&disk.device) + text(&disk.filesystem)).sum();
+        let names = networks
+            .iter()
+            .map(|network| &network.name)
+            .chain(temperatures.iter().map(|sensor| &sensor.name));
+        let lists = size_of_val(&disks[..]) + size_of_val(&networks[..]) + size_of_val(&temperatures[..]);
+        host + cores + lists + disk_texts + names.map(text).sum::<usize>()
+    }
+
     /// Everything else, in the shape in which it came.
     pub fn as_wire(&self) -> &v1::Snapshot {
         &self.0
@@ -258,6 +277,15 @@ mod tests {
             let fault = check(json.clone()).unwrap_err();
             assert!(fault.contains(part), "{json}: {fault}");
         }
+    }
+
+    #[test]
+    fn its_weight_counts_lists_and_texts() {
+        let light = check(serde_json::json!({"sampled_at": 1, "covers_ms": 0})).unwrap();
+        assert_eq!(light.weight(), 0);
+        let disks = vec![serde_json::json!({"mount": "m".repeat(100)}); 64];
+        let heavy = check(serde_json::json!({"sampled_at": 1, "covers_ms": 0, "disks": disks})).unwrap();
+        assert!(heavy.weight() >= 64 * (100 + size_of::<v1::Disk>()));
     }
 
     #[test]

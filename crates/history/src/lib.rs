@@ -118,6 +118,14 @@ impl History {
         }
     }
 
+    /// The midnight before which this store keeps nothing, however many days it is told to keep now: what was forgotten
+    /// once is gone. Before the first [`expire`](Self::expire) it is 0.
+    pub fn oldest_retained(&self) -> Millis {
+        match self {
+            Self::Sqlite(store) => store.oldest_retained(),
+        }
+    }
+
     /// Whether the store answers.
     pub async fn ping(&self) -> Result<(), HistoryError> {
         match self {

@@ -15,19 +15,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Outcome<M> = Result<(), Vec<Refused<M>>>;
 
-/// A bounded queue within this process: `capacity` messages wait at the most, beyond that publishing is
-/// [`Unavailable`](crate::PublishError::Unavailable).
-pub fn in_process<M>(capacity: usize) -> (crate::Publisher<M>, crate::Consumer<M>) {
+/// A bounded queue within this process: messages of `capacity` by `weigh` are unsettled at the most, beyond that publishing is
+/// [`Unavailable`](crate::PublishError::Unavailable). A message whose publisher stopped waiting still counts: it is still
+/// there.
+pub fn in_process<M>(capacity: usize, weigh: fn(&M) -> usize) -> (crate::Publisher<M>, crate::Consumer<M>) {
     let shared = Arc::new(Shared {
         line: Mutex::new(Line {
             returned: BTreeMap::new(),
             waiting: VecDeque::new(),
+            unsettled: 0,
             capacity,
             next: 0,
             abandoned: false,
             consumed: true,
         }),
         changed: Notify::new(),
+        weigh,
     });
     let publisher = Publisher(Arc::new(Open(Arc::clone(&shared))));
     (crate::Publisher::InProcess(publisher), crate::Consumer::InProcess(Consumer(shared)))
@@ -48,6 +51,7 @@ struct Open<M>(Arc<Shared<M>>);
 
 struct Shared<M> {
     line: Mutex<Line<M>>,
+    weigh: fn(&M) -> usize,
     /// Something waits, or the last publisher is gone. There is one consumer, so one permit is enough.
     changed: Notify,
 }
@@ -56,6 +60,8 @@ struct Line<M> {
     /// Came back unsettled. The one consumer receives in order, so all of these are older than all that wait.
     returned: BTreeMap<u64, Envelope<M>>,
     waiting: VecDeque<Envelope<M>>,
+    /// Weight of all that waits or is in the consumer's hands.
+    unsettled: usize,
     capacity: usize,
     /// Number of the next message.
     next: u64,
@@ -67,6 +73,7 @@ struct Line<M> {
 
 struct Envelope<M> {
     number: u64,
+    weight: usize,
     message: M,
     settled: oneshot::Sender<Outcome<M>>,
 }
@@ -125,6 +132,7 @@ impl<M> Held<M> {
     }
 
     pub fn settle(self, outcome: Outcome<M>) {
+        self.shared.lock().unsettled -= self.envelope.weight;
         // A publisher that stopped waiting does not hear it.
         drop(self.envelope.settled.send(outcome));
     }
@@ -152,16 +160,18 @@ impl<M> Drop for Open<M> {
 impl<M> Shared<M> {
     fn push(&self, message: M) -> Result<oneshot::Receiver<Outcome<M>>, &'static str> {
         let (settled, outcome) = oneshot::channel();
+        let weight = (self.weigh)(&message);
         let mut line = self.lock();
         if !line.consumed {
             return Err("nobody consumes any more");
         }
-        if line.returned.len() + line.waiting.len() >= line.capacity {
+        if line.unsettled + weight > line.capacity {
             return Err("full");
         }
+        line.unsettled += weight;
         let number = line.next;
         line.next += 1;
-        line.waiting.push_back(Envelope { number, message, settled });
+        line.waiting.push_back(Envelope { number, weight, message, settled });
         drop(line);
         self.changed.notify_one();
         Ok(outcome)

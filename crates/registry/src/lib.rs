@@ -50,7 +50,10 @@ pub use sqlite::Sqlite;
 pub enum RegistryError {
     /// The engine did not answer, or answered that it cannot. Try again later.
     #[error("the registry is unavailable: {0}")]
-    Unavailable(#[from] sqlx::Error),
+    Unavailable(sqlx::Error),
+    /// The file is no database, or a damaged one. Trying again does not help; restore a backup.
+    #[error("the registry is damaged, restore a backup: {0}")]
+    Damaged(sqlx::Error),
     /// The schema in the store is not one that this release can bring up to date. A person has to look.
     #[error(
         "the registry's schema does not fit this release: {0}; restore a backup, or start the release that wrote it"
@@ -66,6 +69,17 @@ pub enum RegistryError {
         /// Key of the row.
         row: String,
     },
+}
+
+impl From<sqlx::Error> for RegistryError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        // The low byte is the kind: SQLITE_CORRUPT and SQLITE_NOTADB.
+        match code.is_some_and(|code| matches!(code & 0xff, 11 | 26)) {
+            true => Self::Damaged(error),
+            false => Self::Unavailable(error),
+        }
+    }
 }
 
 /// Runs one expression on whichever engine this is; `$db` has `reader()`, `writer()`, `begin_read()` and

@@ -86,7 +86,8 @@ impl Registry {
         }
         let ids = json(&servers)?;
         let rows: Vec<Row> =
-            on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.reader()).await?);
+            // Not among the readers: lists that take long must not hold up the worker.
+            on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.writer()).await?);
         let mut standing = HashMap::with_capacity(rows.len());
         for (server, generation, silent_at, sampled_at, facts_at) in rows {
             let generation = count("servers", "generation", &server, generation)?;

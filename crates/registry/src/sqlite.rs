@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use sqlx::{
-    SqlitePool, SqliteTransaction,
+    Connection, SqliteConnection, SqlitePool, SqliteTransaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -43,7 +43,11 @@ impl Sqlite {
                 .max_lifetime(None)
         };
         // The writer is first: it turns the file to write-ahead mode.
-        let write = pool().max_connections(1).connect_with(options.clone()).await?;
+        let write = pool()
+            .max_connections(1)
+            .after_release(|connection, _| Box::pin(sound(connection)))
+            .connect_with(options.clone())
+            .await?;
         let read = pool().max_connections(READERS).connect_with(options.pragma("query_only", "on")).await?;
         Ok(Self { write, read })
     }
@@ -72,5 +76,33 @@ impl Sqlite {
         // The writer is last, so that it finds no reader and folds its log into the file.
         self.read.close().await;
         self.write.close().await;
+    }
+}
+
+/// A full disk or a failed write makes SQLite roll back by itself; the driver then believes for ever that it is inside
+/// that transaction. Such a connection is closed instead of used again.
+async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::id::UserId;
+
+    use crate::Registry;
+
+    #[tokio::test]
+    async fn a_full_disk_stops_nothing_for_longer_than_it_is_full() {
+        let dir = testkit::tempdir().unwrap();
+        let registry = Registry::open_sqlite(&dir.path().join("registry.db")).await.unwrap();
+        registry.migrate().await.unwrap();
+        let Registry::Sqlite(store) = &registry;
+        // SQLite answers as on a full disk.
+        sqlx::query("PRAGMA max_page_count = 1").execute(store.writer()).await.unwrap();
+        let (id, hash) = (UserId::new(1, [1; 10]), "h".repeat(100_000));
+        registry.make_first_admin(id, "admin", &hash, 1).await.unwrap_err();
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(store.writer()).await.unwrap();
+        assert!(registry.make_first_admin(id, "admin", &hash, 1).await.unwrap());
     }
 }

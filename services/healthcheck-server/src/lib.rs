@@ -87,6 +87,13 @@ impl Gate {
         );
     }
 
+    /// Reads the denylist, so that not even the first request is judged without it. Without an answer it is read later.
+    pub async fn read_denylist(&self) {
+        if let Ok(Some(denylist)) = self.0.cache.denylist().await {
+            self.0.replace_denylist(denylist);
+        }
+    }
+
     /// Publishes ticks and follows the denylist until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let work = async { tokio::join!(self.0.publish_ticks(), self.0.follow_denylist()) };
@@ -108,7 +115,7 @@ impl Inner {
             let tick = Tick { gate: self.settings.name.clone(), at, open_since: opening.open_since(at) };
             let published = self.publisher.publish(Message::Tick(tick)).await;
             if published.is_ok() {
-                opening.confirmed(at, self.clock.now());
+                opening.confirmed(self.clock.now());
                 self.metrics.open_since.set(opening.open_since(at) as f64);
             }
             if confirmed != published.is_ok() {

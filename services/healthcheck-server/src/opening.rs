@@ -21,9 +21,10 @@ impl Opening {
         self.unbroken(now).unwrap_or(now)
     }
 
-    /// A tick that was made at `made` is confirmed at `now`.
-    pub fn confirmed(&mut self, made: Millis, now: Millis) {
-        let open_since = self.unbroken(now).unwrap_or(made);
+    /// A tick is confirmed at `now`. What it began is open since then, not since it was made: the clock may have stepped
+    /// while it was under way.
+    pub fn confirmed(&mut self, now: Millis) {
+        let open_since = self.unbroken(now).unwrap_or(now);
         self.last = Some(Confirmed { at: now, open_since });
     }
 
@@ -43,29 +44,29 @@ mod tests {
         let mut opening = Opening::default();
         assert_eq!(opening.open_since(1_000), 1_000);
         assert_eq!(opening.open_since(6_000), 6_000, "the first was never confirmed");
-        opening.confirmed(6_000, 6_100);
+        opening.confirmed(6_100);
         for at in [11_000, 16_000, 21_000] {
-            assert_eq!(opening.open_since(at), 6_000);
-            opening.confirmed(at, at + 100);
+            assert_eq!(opening.open_since(at), 6_100);
+            opening.confirmed(at + 100);
         }
     }
 
     #[test]
     fn a_gap_over_fifteen_seconds_starts_anew_and_fifteen_do_not() {
         let mut opening = Opening::default();
-        opening.confirmed(0, 0);
+        opening.confirmed(0);
         assert_eq!(opening.open_since(15_000), 0);
         assert_eq!(opening.open_since(15_001), 15_001);
-        opening.confirmed(15_000, 15_000);
+        opening.confirmed(15_000);
         assert_eq!(opening.open_since(20_000), 0);
-        opening.confirmed(20_000, 30_001);
-        assert_eq!(opening.open_since(35_000), 20_000, "made in time, confirmed too late");
+        opening.confirmed(30_001);
+        assert_eq!(opening.open_since(35_000), 30_001, "made in time, confirmed too late");
     }
 
     #[test]
     fn a_stepping_clock_starts_anew() {
         let mut opening = Opening::default();
-        opening.confirmed(100_000, 100_000);
+        opening.confirmed(100_000);
         assert_eq!(opening.open_since(7_300_000), 7_300_000);
         assert_eq!(opening.open_since(99_999), 99_999);
     }

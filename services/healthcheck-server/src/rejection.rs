@@ -55,11 +55,14 @@ impl Rejection {
             Self::Json(detail) => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail),
             Self::Body(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail),
             Self::Snapshots(refused) => {
-                let detail = format!("{} snapshots are refused, so none was taken", refused.len());
+                let detail = format!("{} snapshots are at fault; send the others again", refused.len());
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
                     .with("refused", refused)
             }
-            Self::Unavailable(interval) => Problem::unavailable(seconds(COME_BACK.min(interval.millis()))),
+            // Never more than the interval.
+            Self::Unavailable(interval) => {
+                Problem::unavailable(COME_BACK.min(interval.millis()).unsigned_abs() / 1_000)
+            }
         };
         problem.with("now", now)
     }

@@ -25,10 +25,9 @@ pub async fn post(
     payload: web::Payload,
     gate: web::Data<Inner>,
 ) -> Result<HttpResponse, Problem> {
-    let now = gate.clock.now();
-    let taken = gate.take(&request, payload, now).await;
+    let taken = gate.take(&request, payload).await;
     taken.map(|accepted| HttpResponse::Accepted().json(accepted)).map_err(|rejection| {
-        let problem = rejection.problem(now);
+        let problem = rejection.problem(gate.clock.now());
         metrics::counter!("rollcall_gate_refused_requests_total", "code" => problem.code()).increment(1);
         problem
     })
@@ -40,27 +39,26 @@ pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Proble
 }
 
 impl Inner {
-    async fn take(
-        &self,
-        request: &HttpRequest,
-        payload: web::Payload,
-        now: Millis,
-    ) -> Result<Accepted, Rejection> {
+    async fn take(&self, request: &HttpRequest, payload: web::Payload) -> Result<Accepted, Rejection> {
         let credential = bearer(request)
             .and_then(|text| self.settings.keyring.verify(text))
             .filter(|credential| !self.denied(credential))
             .ok_or(Rejection::Unauthorized)?;
-        self.rates.knock(credential.server, now).map_err(Rejection::RateLimited)?;
+        self.rates.knock(credential.server, self.clock.now()).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).await?;
+        // The body may have taken its time: what is received before it is complete is not received.
+        let now = self.clock.now();
         let oldest = retention::oldest_retained(now, self.settings.history_days);
         let report = report::parse(body.as_ref(), Window { now, oldest })?;
         drop(body);
         let accepted = report.snapshots.len();
         self.publish(&credential, report, now).await?;
         self.metrics.accepted.increment(accepted as u64);
-        let replaced = || self.settings.keyring.issue(credential.server, credential.generation);
-        let bulletin = Bulletin { now, credential: credential.outdated.then(replaced) };
-        Ok(Accepted { accepted, bulletin })
+        let replaced = credential.outdated.then(|| {
+            metrics::counter!("rollcall_gate_previous_key_total").increment(1);
+            self.settings.keyring.issue(credential.server, credential.generation)
+        });
+        Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced } })
     }
 
     async fn publish(
@@ -78,7 +76,10 @@ impl Inner {
         let published = self.publisher.publish(Message::Snapshots(records)).await;
         match published {
             Err(PublishError::Unavailable(_)) => Err(Rejection::Unavailable(interval)),
-            Err(PublishError::Refused(refused)) => Err(Rejection::Snapshots(refusals(&sampled, &refused))),
+            Err(PublishError::Refused(refused)) => {
+                let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
+                Err(Rejection::Snapshots(refusals(&sampled, &refused, oldest)))
+            }
             Ok(()) => {
                 self.metrics.confirm.record(begun.elapsed());
                 Ok(())
@@ -92,15 +93,16 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
-/// Which of the snapshots, told by when they were sampled, a store refused.
-fn refusals(sampled: &[Millis], refused: &[Refused<Message>]) -> Vec<Refusal> {
+/// Which of the snapshots, told by when they were sampled, a store refused. Midnight may have passed since they were
+/// checked, so that one is `too_old` by now.
+fn refusals(sampled: &[Millis], refused: &[Refused<Message>], oldest: Millis) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for Refused { message, reason } in refused {
         let Message::Snapshots(records) = message else { continue };
         for (index, at) in sampled.iter().enumerate() {
             if records.iter().any(|record| record.snapshot.sampled_at() == *at) {
-                let code = "invalid_snapshot".to_owned();
-                refusals.push(Refusal { index, code, reason: reason.clone() });
+                let code = if *at < oldest { "too_old" } else { "invalid_snapshot" };
+                refusals.push(Refusal { index, code: code.to_owned(), reason: reason.clone() });
             }
         }
     }

@@ -121,7 +121,7 @@ mod tests {
     }
 
     async fn published(messages: &[Message]) -> (Vec<Published>, Consumer<Message>) {
-        let (publisher, consumer) = queue::in_process(100);
+        let (publisher, consumer) = queue::in_process(100, |_| 1);
         let mut tasks = Vec::new();
         for message in messages {
             let (publisher, message): (Publisher<Message>, _) = (publisher.clone(), message.clone());

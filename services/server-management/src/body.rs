@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         Box::pin(async move {
             let Ok(bytes) = timeout(BODY_TIMEOUT, bytes).await else {
                 let detail = "the body did not arrive in time";
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into());
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).into());
             };
             Ok(Self(parse(&bytes.map_err(|error| unread(&error))?)?))
         })

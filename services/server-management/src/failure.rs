@@ -29,7 +29,7 @@ pub(crate) const CODES: [(&str, u16, &str); 14] = [
     ("insufficient_scope", 403, "The role lacks what `scope` names."),
     ("not_found", 404, "There is no such resource."),
     ("method_not_allowed", 405, "The resource does not know the method; `Allow` lists those that it knows."),
-    ("timeout", 408, "The body did not arrive in time."),
+    ("request_timeout", 408, "The body did not arrive in time."),
     ("name_taken", 409, "Another server has this name."),
     ("too_large", 413, "The body is larger than 64 KiB."),
     ("invalid_body", 422, "The body is JSON, but not what is asked for; `detail` says why."),

@@ -28,7 +28,7 @@ use cache::Cache;
 use chassis::Clock;
 use fleet::Keyring;
 use history::History;
-use registry::Registry;
+use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
 pub use auth::token::{ShortTokenKey, TokenKey};
@@ -67,6 +67,14 @@ impl Management {
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         dashboard::mount(config);
         routes::mount(&self.app, config);
+    }
+
+    /// Brings the denylist to the cache, before gates serve.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn publish_denylist(&self) -> Result<(), RegistryError> {
+        self.app.publish_denylist().await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;

@@ -77,6 +77,8 @@ async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Re
     let pauses = app.registry.pauses(&ids).await?;
     let extents = app.history.extents(&ids).await?;
     let oldest_retained = retention::oldest_retained(app.clock.now(), app.settings.history_days);
+    // Less may be kept than the setting says: it may have been raised lately.
+    let oldest_retained = oldest_retained.max(app.history.oldest_retained());
     let mut asked: Vec<(ServerId, Vec<Piece>)> = Vec::with_capacity(servers.len());
     for (server, extent) in servers.iter().zip(extents) {
         let expected = Expected {

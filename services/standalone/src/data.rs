@@ -1,9 +1,9 @@
 //! The data folder: one process at a time, and files that only its owner reads.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,9 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot make {shown}"))?;
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            tracing::warn!("others may look into {shown}: chmod 700 it");
+        }
         let mut lock =
             private(OpenOptions::new().create(true).truncate(false).read(true), &path.join("lock"))
                 .with_context(|| format!("cannot write to {shown}"))?;
@@ -56,6 +59,8 @@ impl DataDir {
     pub fn key(&self, name: &str) -> anyhow::Result<Secret> {
         let path = self.join(name);
         if path.exists() {
+            fs::set_permissions(&path, Permissions::from_mode(0o600))
+                .with_context(|| format!("cannot keep {} to its owner", path.display()))?;
             return read_secret(&path).map_err(anyhow::Error::msg);
         }
         let key: String = chassis::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -67,7 +72,12 @@ impl DataDir {
     pub fn write_secret(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let (path, part) = (self.join(name), self.join(&format!("{name}.part")));
         let write = || -> io::Result<()> {
-            let mut file = private(OpenOptions::new().create(true).truncate(true), &part)?;
+            // What a crash left may have any mode.
+            fs::remove_file(&part).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+            let mut file = private(OpenOptions::new().create_new(true), &part)?;
             writeln!(file, "{text}")?;
             file.sync_all()?;
             fs::rename(&part, &path)?;
@@ -84,8 +94,6 @@ fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -105,6 +113,10 @@ mod tests {
         let key = data.key("agent-key").unwrap();
         assert_eq!(key.expose().len(), 64);
         assert_eq!(data.key("agent-key").unwrap(), key);
-        assert_eq!(fs::metadata(data.join("agent-key")).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = || fs::metadata(data.join("agent-key")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(data.join("agent-key"), Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(data.key("agent-key").unwrap(), key);
+        assert_eq!(mode(), 0o600);
     }
 }

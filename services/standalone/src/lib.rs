@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer, dev::Server, web};
 use anyhow::Context;
 use cache::Cache;
 use chassis::{Clock, Health, health, http, lifecycle::Shutdown, problem, telemetry};
-use fleet::{AgentKey, Keyring};
+use fleet::{AgentKey, Keyring, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
 use history::History;
@@ -25,11 +25,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{data::DataDir, settings::Settings};
 
-/// Requests that may wait for the stores; beyond that the gate answers 503. A checkpoint of the history stalls for some
-/// tenths of a second, so this is about a third of a second at the highest rate.
-const QUEUE_CAPACITY: usize = 16_384;
+/// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. A checkpoint of the history stalls
+/// for some tenths of a second: at 33,333 small snapshots a second these are a second and a half.
+const QUEUE_CAPACITY: usize = 64 * 1024 * 1024;
 
-/// How long what is in hand may take after the listener closed.
+/// How long what is in hand may take once it stops serving.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// One row in the registry, whichever process writes it: what an earlier process left there must not outlive it, or a
@@ -60,7 +60,7 @@ pub async fn run(
     server_management::first_admin(&stores.registry, settings.admin_password.clone(), &password, &clock)
         .await?;
 
-    let (publisher, consumer) = in_process(QUEUE_CAPACITY);
+    let (publisher, consumer) = in_process(QUEUE_CAPACITY, Message::weight);
     let keyring = keyring(&data, &settings)?;
     let gate = GateSettings {
         keyring: keyring.clone(),
@@ -90,6 +90,11 @@ pub async fn run(
         clock.clone(),
     );
 
+    management.publish_denylist().await?;
+    gate.read_denylist().await;
+    if settings.proxies == 0 && !listen.ip().is_loopback() {
+        tracing::warn!("open to other hosts without TLS: put a proxy in front, and set TRUSTED_PROXIES=1");
+    }
     let keep_alive = if settings.proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
     let server = serve(listener, keep_alive, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
@@ -127,16 +132,22 @@ impl Parts {
             publishers.spawn(own_agent::run(settings, soft.child_token()));
         }
         publishers.close();
-        let worker = tokio::spawn(self.worker.run(shutdown.hard.child_token()));
+        let mut worker = tokio::spawn(self.worker.run(shutdown.hard.child_token()));
         let listener = self.server.handle();
         let mut served = tokio::spawn(self.server);
         let died = tokio::select! {
             () = soft.cancelled() => None,
             ended = &mut served => Some(anyhow::anyhow!("the HTTP server ended: {ended:?}")),
+            ended = &mut worker => return Err(anyhow::anyhow!("the worker ended: {ended:?}")),
         };
         soft.cancel();
-        listener.stop(true).await;
-        publishers.wait().await;
+        let drained = async {
+            listener.stop(true).await;
+            publishers.wait().await;
+        };
+        if shutdown.hard.run_until_cancelled(drained).await.is_none() {
+            listener.stop(false).await;
+        }
         // The queue closed with its last publisher: the worker settles what waits, and ends.
         worker.await.context("the worker died")?;
         died.map_or(Ok(()), Err)
@@ -157,7 +168,7 @@ async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::R
 fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
     let current = match &settings.agent_key {
         Some(key) => key.clone(),
-        None => AgentKey::new(data.key("agent-key")?.expose().as_bytes())?,
+        None => AgentKey::new(data.key("agent-key")?.expose().as_bytes()).context("the file agent-key")?,
     };
     Ok(Keyring::new(current, settings.agent_key_previous.clone()))
 }
@@ -165,7 +176,7 @@ fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
 fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {
     match &settings.token_key {
         Some(key) => Ok(key.clone()),
-        None => Ok(TokenKey::new(&data.key("token-key")?)?),
+        None => TokenKey::new(&data.key("token-key")?).context("the file token-key"),
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Arguments {
     #[arg(long, env = "ROLLCALL_DATA", default_value = "data")]
     pub data: PathBuf,
     /// Address and port to listen on
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", global = true)]
     pub listen: SocketAddr,
     /// Do not monitor this host itself
     #[arg(long)]

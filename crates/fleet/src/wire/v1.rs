@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Millis;
+use crate::{Millis, wire::bounded};
 
 /// The body of `POST /healthcheck/v1/snapshots`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,7 @@ pub struct Report {
     /// How often this server reports.
     pub interval_ms: Millis,
     /// 1 to 240 of them.
+    #[serde(deserialize_with = "bounded::snapshots")]
     pub snapshots: Vec<Snapshot>,
 }
 
@@ -36,13 +37,13 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// Mounted file systems, at most 64.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "bounded::disks", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
     /// Network interfaces, at most 64.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "bounded::networks", skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Network>,
     /// Sensors, at most 128.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "bounded::temperatures", skip_serializing_if = "Vec::is_empty")]
     pub temperatures: Vec<Temperature>,
     /// What the agent has to say about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +95,7 @@ pub struct Cpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f32>,
     /// Use of each core, at most 1,024.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "bounded::cores", skip_serializing_if = "Vec::is_empty")]
     pub cores: Vec<f32>,
 }
 

@@ -8,6 +8,8 @@ mod read;
 
 use std::{
     collections::HashMap,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
@@ -17,7 +19,7 @@ use fleet::{Millis, retention};
 use known::Known;
 use layout::{HOUR, SLOT};
 use sqlx::{
-    AssertSqlSafe, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -53,7 +55,12 @@ struct Writing {
 impl Sqlite {
     /// See [`crate::History::open_sqlite`].
     pub async fn open(path: &Path, days: u16) -> Result<Self, HistoryError> {
-        let writer = pool(1).connect_with(options(path).pragma("cache_size", "-8000")).await?;
+        // Made here because SQLite would make it readable by everyone; its log takes the file's own mode.
+        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
+        let writer = pool(1)
+            .after_release(|connection, _| Box::pin(sound(connection)))
+            .connect_with(options(path).pragma("cache_size", "-8000"))
+            .await?;
         let mut connection = writer.acquire().await?;
         migrate(&mut connection).await?;
         let known = RwLock::new(Known::load(&mut connection).await?);
@@ -106,6 +113,11 @@ impl Sqlite {
         known.servers.retain(|_, server| server.ends.newest + SLOT > oldest);
         writing.settled = true;
         Ok(())
+    }
+
+    /// See [`crate::History::oldest_retained`].
+    pub fn oldest_retained(&self) -> Millis {
+        self.known().oldest
     }
 
     /// See [`crate::History::ping`].
@@ -185,6 +197,13 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
+/// A full disk or a failed write makes SQLite roll back by itself; the driver then believes for ever that it is inside
+/// that transaction. Such a connection is closed instead of used again.
+async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// Makes a new file, refuses a strange one.
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
@@ -211,4 +230,39 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
 /// Whether this hour's bodies are kept.
 fn kept_hour(hour: i64, oldest: Millis) -> bool {
     hour * HOUR >= oldest
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{Interval, Record, ServerId, Snapshot, wire::v1};
+
+    use super::*;
+
+    fn record(at: Millis) -> Record {
+        let hostname = Some(format!("{at:0256}"));
+        let host = Some(v1::Host { hostname, ..v1::Host::default() });
+        let snapshot = v1::Snapshot { sampled_at: at, covers_ms: 0, host, ..v1::Snapshot::default() };
+        Record {
+            server: ServerId::new(1, [1; 10]),
+            generation: 1,
+            received_at: at,
+            interval: Interval::DEFAULT,
+            snapshot: Snapshot::check(snapshot, Interval::DEFAULT).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stops_nothing_for_longer_than_it_is_full() {
+        let dir = testkit::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("history.db"), 35).await.unwrap();
+        let at = 1_790_000_000_000;
+        store.append(&[record(at)]).await.unwrap();
+        // SQLite answers as on a full disk.
+        sqlx::query("PRAGMA max_page_count = 1").execute(&store.0.writer).await.unwrap();
+        let many: Vec<Record> = (0..5_000).map(|n| record(at + n)).collect();
+        assert!(matches!(store.append(&many).await, Err(HistoryError::Unavailable(_))));
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.0.writer).await.unwrap();
+        assert_eq!(store.append(&many).await.unwrap(), []);
+        assert_eq!(store.expire(at).await.map_err(|error| error.to_string()), Ok(()));
+    }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
+mod weight;
 
 /// Stamps each case for each variant; `$open` makes a queue in which four messages may wait.
 macro_rules! contract {
@@ -18,7 +19,7 @@ macro_rules! contract {
     };
 }
 
-contract! { in_process, queue::in_process(4);
+contract! { in_process, queue::in_process(4, |_| 1);
     publish_returns_after_ack
     unacked_delivery_returns
     what_returns_keeps_its_order_and_its_changes

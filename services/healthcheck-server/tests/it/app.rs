@@ -63,7 +63,7 @@ pub fn credential(number: u8) -> String {
 
 pub async fn spawn(consume: Consume) -> App {
     let capacity = if consume == Consume::Full { 0 } else { 1_000 };
-    let (publisher, consumer) = queue::in_process(capacity);
+    let (publisher, consumer) = queue::in_process(capacity, |_| 1);
     let (cache, clock) = (Cache::in_process(), Clock::fixed(NOW));
     let settings = GateSettings { keyring: ring(), history_days: 35, name: "gate".to_owned() };
     let gate = Gate::new(settings, publisher, cache.clone(), clock.clone());

@@ -19,7 +19,7 @@ async fn ticks_come_every_five_seconds_and_a_gap_starts_a_new_opening() {
     use fleet::Message;
     use healthcheck_server::{Gate, GateSettings};
 
-    let (publisher, mut consumer) = queue::in_process(100);
+    let (publisher, mut consumer) = queue::in_process(100, |_| 1);
     let clock = Clock::fixed(NOW);
     let settings = GateSettings { keyring: app::ring(), history_days: 35, name: "gate".to_owned() };
     let gate = Gate::new(settings, publisher, Cache::in_process(), clock.clone());

@@ -36,7 +36,7 @@ pub async fn spawn() -> App {
     registry.migrate().await.unwrap();
     let history = History::open_sqlite(&folder.path().join("history.db"), 35).await.unwrap();
     let (cache, stop) = (Cache::in_process(), CancellationToken::new());
-    let (publisher, consumer) = queue::in_process(1_000);
+    let (publisher, consumer) = queue::in_process(1_000, |_| 1);
     let worker = Worker::new(
         "worker".to_owned(),
         consumer,

@@ -1,0 +1,55 @@
+//! Lists that stop being read at their bound: three bytes of JSON can ask for a hundred of memory.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
+
+use super::v1::{Disk, Network, Snapshot, Temperature};
+use crate::snapshot::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES};
+
+macro_rules! lists {
+    ($($name:ident: $item:ty, $most:expr;)*) => {$(
+        pub fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<$item>, D::Error> {
+            deserializer.deserialize_seq(List { name: stringify!($name), most: $most, item: PhantomData })
+        }
+    )*};
+}
+
+lists! {
+    cores: f32, MAX_CORES;
+    disks: Disk, MAX_DISKS;
+    snapshots: Snapshot, MAX_SNAPSHOTS;
+    networks: Network, MAX_NETWORKS;
+    temperatures: Temperature, MAX_TEMPERATURES;
+}
+
+struct List<T> {
+    name: &'static str,
+    most: usize,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {} {}", self.most, self.name)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if list.len() == self.most {
+                return Err(A::Error::custom(format_args!(
+                    "{} has more than {} entries",
+                    self.name, self.most
+                )));
+            }
+            list.push(item);
+        }
+        Ok(list)
+    }
+}

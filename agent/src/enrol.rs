@@ -12,7 +12,7 @@ use crate::{
     gate::ask,
     settings::{Secret, Settings, Token},
     state::Store,
-    verdict::Answer,
+    verdict::{Answer, problem, said},
 };
 
 const ENROLMENTS: &str = "/server-management/v1/enrolments";
@@ -116,17 +116,12 @@ async fn exchange(
             (store.state.enrolment_key, store.state.failure) = (None, None);
             Ok(())
         }
-        None => {
-            let problem = serde_json::from_slice(&text).unwrap_or_default();
-            Err((next(&Answer { problem, ..answer }), answer.retry_after))
-        }
+        None => Err((next(&Answer { problem: problem(&text), ..answer }), answer.retry_after)),
     }
 }
 
 fn next(answer: &Answer) -> Next {
-    let (status, problem) = (answer.status, &answer.problem);
-    let said = format!("{} {}", problem.code, problem.detail.as_deref().unwrap_or_default());
-    let said = said.trim();
+    let (status, said) = (answer.status, said(&answer.problem));
     match status {
         401 | 403 => Next::Mend(format!(
             "the token is unknown, used up or expired ({status} {said}): make one in the suite and put it in place"
@@ -179,7 +174,7 @@ mod tests {
             };
             assert!(why.contains(advice), "{status}: {why}");
         }
-        for status in [200, 302, 404, 429, 500, 503] {
+        for status in [200, 302, 404, 408, 425, 429, 500, 503] {
             assert!(matches!(next(&Answer { status, ..Answer::default() }), Next::Soon(_)), "{status}");
         }
     }

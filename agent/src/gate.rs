@@ -6,10 +6,7 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use fleet::{
-    snapshot::Interval,
-    wire::v1::{Accepted, GateProblem},
-};
+use fleet::{snapshot::Interval, wire::v1::Accepted};
 use reqwest::{Client, RequestBuilder, header, redirect};
 
 use crate::{
@@ -17,7 +14,7 @@ use crate::{
     backoff::LONGEST,
     held::Held,
     settings::Secret,
-    verdict::{Answer, elsewhere},
+    verdict::{Answer, elsewhere, problem},
 };
 
 const SNAPSHOTS: &str = "/healthcheck/v1/snapshots";
@@ -154,7 +151,7 @@ impl Gates {
         if (200..300).contains(&answer.status) {
             return Ok(Answer { accepted: serde_json::from_slice::<Accepted>(&text).ok(), ..answer });
         }
-        Ok(Answer { problem: serde_json::from_slice::<GateProblem>(&text).unwrap_or_default(), ..answer })
+        Ok(Answer { problem: problem(&text), ..answer })
     }
 }
 

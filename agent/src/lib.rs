@@ -14,6 +14,7 @@ mod aside;
 mod backoff;
 mod clock;
 mod covers;
+mod credential;
 mod enrol;
 mod files;
 mod gate;

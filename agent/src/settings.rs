@@ -131,17 +131,15 @@ fn given(text: Option<&str>) -> Option<&str> {
 }
 
 fn urls(text: Option<&str>, wrong: &mut Vec<String>) -> Vec<String> {
-    let Some(text) = given(text) else {
+    let parts = text.unwrap_or_default().split(',').filter_map(|part| given(Some(part)));
+    let urls: Vec<String> = parts.map(|part| url("ROLLCALL_URL", part, wrong)).collect();
+    if urls.is_empty() {
         wrong.push(
             "ROLLCALL_URL is missing: set it to the suite's address, e.g. https://rollcall.example.org"
                 .into(),
         );
-        return Vec::new();
-    };
-    text.split(',')
-        .filter_map(|part| given(Some(part)))
-        .map(|part| url("ROLLCALL_URL", part, wrong))
-        .collect()
+    }
+    urls
 }
 
 fn url(setting: &str, text: &str, wrong: &mut Vec<String>) -> String {
@@ -223,12 +221,11 @@ mod tests {
         let args =
             Args { url: some("http://a"), interval: some(""), token_file: some(" "), ..Args::default() };
         assert_eq!(Settings::read(&args, some("")).unwrap().token, Token::Absent);
-        assert!(
-            Settings::read(&Args::default(), None)
-                .unwrap_err()
-                .to_string()
-                .contains("ROLLCALL_URL is missing")
-        );
+        for url in [None, some(""), some(","), some(" , ,")] {
+            let args = Args { url, interval: some("0"), ..Args::default() };
+            let told = Settings::read(&args, None).unwrap_err().to_string();
+            assert!(told.contains("ROLLCALL_URL is missing") && told.contains("ROLLCALL_INTERVAL"), "{told}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Agent {
                 halve(group, &mut groups);
                 continue;
             }
-            let Some(credential) = self.store.state.credential.clone() else { return End::Done };
+            let Some(credential) = self.store.state.bearer().cloned() else { return End::Done };
             let answer = match self.gates.send(body, &credential, timeout).await {
                 Ok(answer) => answer,
                 Err(none) => {
@@ -69,7 +69,10 @@ impl Agent {
                     break;
                 }
             };
-            self.learn(&answer, &mut learnt);
+            if self.learn(&answer, &mut learnt) {
+                groups.push(group);
+                continue;
+            }
             match judge(&answer, group.len()) {
                 Verdict::Accepted => self.accepted(&group, &mut items, &mut learnt),
                 Verdict::Keep { why, wait } => {
@@ -112,7 +115,10 @@ impl Agent {
         }
     }
 
-    fn learn(&mut self, answer: &Answer, learnt: &mut Learnt) {
+    /// `true`: send the same again, with the other credential.
+    fn learn(&mut self, answer: &Answer, learnt: &mut Learnt) -> bool {
+        // Before the bulletin, which is not about the credential that was sent.
+        let again = self.store.state.answered(answer);
         let bulletin = answer.accepted.as_ref().map(|accepted| &accepted.bulletin);
         if let Some(now) = bulletin.map(|bulletin| bulletin.now).or(answer.problem.now)
             && self.clocks.learn(now, answer.round_trip)
@@ -121,9 +127,9 @@ impl Agent {
         }
         self.store.state.anchor = self.clocks.anchor().cloned();
         if let Some(credential) = bulletin.and_then(|bulletin| bulletin.credential.as_ref()) {
-            tracing::info!("the suite replaced this server's credential");
-            self.store.state.credential = Some(crate::Secret::new(credential));
+            self.store.state.offer(credential);
         }
+        again
     }
 
     fn accepted(&mut self, group: &[usize], items: &mut [Item], learnt: &mut Learnt) {

@@ -22,7 +22,13 @@ pub(crate) struct State {
     /// Stored before it is sent, so that a lost reply burns no token. Gone once there is a credential.
     pub enrolment_key: Option<Secret>,
     pub server_id: Option<String>,
+    /// The one that gates are known to take.
     pub credential: Option<Secret>,
+    /// The one of a bulletin, until something was taken with it.
+    pub offered: Option<Secret>,
+    /// The offered one was refused last: the other is sent.
+    #[serde(skip)]
+    pub back: bool,
     /// Greatest `sampled_at` that a gate took, or may have taken before the spool's bounds cost it.
     pub highest: Option<Millis>,
     /// What gates may have taken without our hearing of it, while anything is held.

@@ -6,6 +6,10 @@ use fleet::wire::v1::{Accepted, GateProblem};
 
 use crate::aside::Condemned;
 
+/// Most of a code and of an explanation that is kept, in bytes.
+const MAX_CODE_BYTES: usize = 64;
+const MAX_DETAIL_BYTES: usize = 400;
+
 /// What came back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -61,6 +65,26 @@ pub(crate) fn judge(answer: &Answer, sent: usize) -> Verdict {
     }
 }
 
+/// Understands the body of an answer that is no 2xx. Its texts go to the log, the state and a person's terminal, and whoever
+/// answers may be anyone: they come out short and without control characters.
+pub(crate) fn problem(body: &[u8]) -> GateProblem {
+    let mut problem: GateProblem = serde_json::from_slice(body).unwrap_or_default();
+    clean(&mut problem.code, MAX_CODE_BYTES);
+    problem.detail.iter_mut().for_each(|detail| clean(detail, MAX_DETAIL_BYTES));
+    for refusal in &mut problem.refused {
+        clean(&mut refusal.code, MAX_CODE_BYTES);
+        clean(&mut refusal.reason, MAX_DETAIL_BYTES);
+    }
+    problem
+}
+
+fn clean(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
+    if text.contains(char::is_control) {
+        *text = text.replace(char::is_control, " ");
+    }
+}
+
 /// Whether another gate may do better.
 pub(crate) fn elsewhere(answer: &Answer) -> bool {
     let no_gate = answer.accepted.is_none() && answer.problem.now.is_none();
@@ -86,9 +110,12 @@ fn condemned(answer: &Answer) -> Condemned {
     Condemned { status: answer.status, code: problem.code.clone(), reason }
 }
 
+/// What the suite says is wrong.
+pub(crate) fn said(problem: &GateProblem) -> String {
+    [&problem.code, problem.detail.as_deref().unwrap_or_default()].join(" ").trim().to_owned()
+}
+
 fn why(answer: &Answer) -> String {
-    let GateProblem { code, detail, .. } = &answer.problem;
-    let said = [code.as_str(), detail.as_deref().unwrap_or_default()].join(" ");
     let advice = match answer.status {
         401 => {
             "; this server was revoked or deleted, or the suite's key was replaced: to enrol anew, stop the agent, \
@@ -97,9 +124,7 @@ fn why(answer: &Answer) -> String {
         300..=399 | 404 | 405 => "; is ROLLCALL_URL right?",
         _ => "",
     };
-    let mut why = format!("answered {} {}{advice}", answer.status, said.trim());
-    why.truncate(why.floor_char_boundary(500));
-    why
+    format!("answered {} {}{advice}", answer.status, said(&answer.problem))
 }
 
 #[cfg(test)]
@@ -179,6 +204,24 @@ mod tests {
             [(2, "invalid_snapshot"), (3, "too_old")]
         );
         assert_eq!(judge(&gate(422, &[(9, "too_old")]), 4), Verdict::Halve);
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_short_and_harms_no_terminal() {
+        let nasty = format!("\r\n\u{1b}[2J\u{7}\u{9b}31m{}", "é".repeat(30_000));
+        let refused = serde_json::json!([{"index": 0, "code": nasty, "reason": nasty}]);
+        let body = serde_json::json!({"code": nasty, "detail": nasty, "now": 1, "refused": refused});
+        let problem = problem(body.to_string().as_bytes());
+        let [refusal] = &problem.refused[..] else { panic!("not one refusal") };
+        let detail = problem.detail.as_ref().unwrap();
+        for (text, most) in [(&problem.code, 64), (detail, 400), (&refusal.code, 64), (&refusal.reason, 400)]
+        {
+            assert!(text.len() <= most && text.ends_with('é'), "{text:?}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+        let why = why(&Answer { status: 401, problem: problem.clone(), ..Answer::default() });
+        assert!(why.ends_with("another name"), "the advice is kept: {why}");
+        assert_eq!(super::problem(b"<html>"), GateProblem::default());
     }
 
     #[test]

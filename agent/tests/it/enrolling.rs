@@ -65,6 +65,25 @@ async fn a_lost_reply_burns_no_token_and_a_mended_file_is_read() {
 }
 
 #[tokio::test]
+async fn whatever_a_refusal_says_healthcheck_prints_one_short_clean_line() {
+    let mut rig = Rig::new().await;
+    {
+        let mut script = rig.gate.script();
+        script.enrolments = vec![401];
+        script.detail = format!("\u{1b}[2Jgone\r\nall is well{}", "x".repeat(60_000));
+    }
+    rig.start();
+    let state = rig.dir.path().join("state");
+    eventually("the reason is known", async || {
+        healthcheck(&state).unwrap_err().to_string().contains("all is well")
+    })
+    .await;
+    let told = healthcheck(&state).unwrap_err().to_string();
+    assert!(told.len() < 1_000 && !told.contains(char::is_control), "{told:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_token_it_says_so_and_opens_no_socket() {
     let rig = Rig::new().await;
     let missing = PathBuf::from("/nowhere/token");

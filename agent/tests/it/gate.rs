@@ -44,6 +44,12 @@ pub struct Script {
     pub credential: String,
     /// Goes out with the next bulletin, and is the one in force from then on.
     pub replacement: Option<String>,
+    /// Goes out with every bulletin, and nobody takes it.
+    pub forged: Option<String>,
+    /// How often a request came with what is not in force.
+    pub unauthorized: u32,
+    /// What a scripted refusal of an enrolment says.
+    pub detail: String,
     /// Statuses of the next enrolments; 0 closes the connection after it was done.
     pub enrolments: Vec<u16>,
     pub asked: Vec<Value>,
@@ -81,6 +87,9 @@ impl Gate {
             poison: BTreeMap::new(),
             credential: "credential".to_owned(),
             replacement: None,
+            forged: None,
+            unauthorized: 0,
+            detail: String::new(),
             enrolments: Vec::new(),
             asked: Vec::new(),
             taken: BTreeMap::new(),
@@ -178,12 +187,13 @@ impl Script {
         match if self.enrolments.is_empty() { 201 } else { self.enrolments.remove(0) } {
             0 => None,
             201 => Some((201, json!({"server_id": SERVER, "credential": self.credential}))),
-            status => Some((status, json!({"code": "scripted"}))),
+            status => Some((status, json!({"code": "scripted", "detail": self.detail}))),
         }
     }
 
     fn judge(&mut self, request: &Request, report: Report) -> (u16, Value) {
         if request.credential != format!("Bearer {}", self.credential) {
+            self.unauthorized += 1;
             return (401, json!({"code": "unauthorized"}));
         }
         if report.snapshots.len() > self.max_snapshots {
@@ -210,7 +220,7 @@ impl Script {
             *self.came.entry(snapshot.sampled_at).or_default() += 1;
             self.taken.entry(snapshot.sampled_at).or_insert(snapshot);
         }
-        let mut bulletin = json!({"now": now});
+        let mut bulletin = json!({"now": now, "credential": self.forged});
         if let Some(credential) = self.replacement.take() {
             bulletin["credential"] = credential.clone().into();
             self.credential = credential;

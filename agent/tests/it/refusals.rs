@@ -3,7 +3,10 @@ use std::fs;
 use serde_json::Value;
 use testkit::eventually;
 
-use crate::{gate::Mode, rig::Rig};
+use crate::{
+    gate::{Mode, SERVER},
+    rig::Rig,
+};
 
 fn aside(rig: &Rig) -> Vec<(i64, String)> {
     let text = fs::read_to_string(rig.dir.path().join("state/set-aside.jsonl")).unwrap_or_default();
@@ -43,13 +46,42 @@ async fn what_is_refused_is_set_aside_once_and_its_neighbours_arrive() {
     rig.gate.assert_no_overlap();
 }
 
+/// What looks like a credential of the rig's agent.
+fn shaped(mac: char) -> String {
+    format!("0123abcd.{SERVER}.7.{}", String::from(mac).repeat(43))
+}
+
+#[tokio::test]
+async fn a_gate_that_lies_locks_nobody_out() {
+    let mut rig = Rig::enrolled().await;
+    // The first is not even tried.
+    rig.gate.script().forged = Some("forged".to_owned());
+    let before = rig.gate.taken();
+    eventually("it goes on", async || rig.gate.taken() >= before + 3).await;
+    assert_eq!(rig.gate.script().unauthorized, 0);
+    rig.gate.script().forged = Some(shaped('f'));
+    eventually("the forged one is refused", async || rig.gate.script().unauthorized >= 2).await;
+    rig.gate.script().forged = None;
+    let before = rig.gate.taken();
+    eventually("it goes on with its own", async || rig.gate.taken() > before + 1).await;
+    let refused = rig.gate.script().unauthorized;
+    rig.stop().await;
+    rig.start();
+    let before = rig.gate.taken();
+    eventually("it outlives a restart", async || rig.gate.taken() > before + 1).await;
+    assert_eq!(rig.gate.script().unauthorized, refused, "the forged one is forgotten");
+    rig.gate.assert_no_overlap();
+}
+
 #[tokio::test]
 async fn a_new_credential_is_used_from_then_on() {
     let mut rig = Rig::enrolled().await;
-    rig.gate.script().replacement = Some("replaced".to_owned());
+    let replaced = shaped('r');
+    rig.gate.script().replacement = Some(replaced.clone());
     let before = rig.gate.taken();
     eventually("the new one serves", async || rig.gate.taken() >= before + 3).await;
-    assert_eq!(rig.gate.script().credential, "replaced");
+    assert_eq!(rig.gate.script().credential, replaced);
+    assert_eq!(rig.gate.script().unauthorized, 0);
     rig.stop().await;
     rig.start();
     let before = rig.gate.taken();

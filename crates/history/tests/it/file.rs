@@ -46,6 +46,9 @@ async fn what_was_stored_survives_reopening() {
     assert_eq!((points[0].count, points[0].cpu.unwrap().max), (2, 7.0));
     let rejected = store.append(&[record(server(1), MIDNIGHT - 1, 0)]).await.unwrap();
     assert_eq!(rejected.len(), 1, "the horizon survives too");
+    assert_eq!(store.oldest_retained(), MIDNIGHT);
+    store.expire(MIDNIGHT + 30 * DAY).await.unwrap();
+    assert_eq!(store.oldest_retained(), MIDNIGHT, "what was forgotten once is gone");
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ function serverRow({ id, name, status, last_seen_at: seen, latest }, upFor) {
 }
 
 async function showServer({ id, query }, signal) {
-    const range = ranges[query.range] ? query.range : '1h';
+    const range = Object.hasOwn(ranges, query.range) ? query.range : '1h';
     for (const name of Object.keys(ranges)) {
         at(`range-${name}`).href = `#/servers/${id}?range=${name}`;
         mark(at(`range-${name}`), name === range);
@@ -250,8 +250,9 @@ async function submitEnrol({ uses, expires }) {
     const { token, expires_at: until } = await post('/enrolment-tokens', { uses: Number(uses), expires_in: Number(expires) });
     say('problem', '');
     at('made-note').textContent = text.madeNote(instant(until ?? now() + expires * second));
-    at('commands').textContent = `(umask 077; printf '%s' '${token}' > rollcall-token)\n`
-        + `ROLLCALL_URL=${location.origin} ROLLCALL_TOKEN_FILE=rollcall-token rollcall-agent\n`;
+    // By itself, to be pasted into a file: a command line is read by others, and kept by the shell.
+    at('token').textContent = token;
+    at('start').textContent = `ROLLCALL_URL=${location.origin} ROLLCALL_TOKEN_FILE=rollcall-token rollcall-agent`;
     at('local').hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
     at('made').hidden = false;
     at('made-title').focus();

@@ -3,10 +3,12 @@
 use actix_web::{
     HttpResponse,
     http::header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
     },
     web,
 };
+use chassis::Problem;
 
 /// What the page may do: run our own files and talk to us. Nothing inline, nothing foreign, in no one's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' \
@@ -37,13 +39,30 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
                 .insert_header((CACHE_CONTROL, "no-cache"))
                 .body(content)
         };
-        config.route(path, web::get().to(answer));
+        let file = web::resource(path).route(web::get().to(answer)).route(web::head().to(answer));
+        config.service(file.default_service(web::to(refuse)));
     }
+}
+
+async fn refuse() -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("GET, HEAD")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_puts_a_token_into_no_command() {
+        let script = include_str!("../../../web/app.js");
+        assert!(script.contains("at('token').textContent = token;"));
+        assert!(!script.contains("${token}"));
+    }
+
+    #[test]
+    fn the_page_knows_no_range_but_its_own() {
+        assert!(!include_str!("../../../web/app.js").contains("ranges[query.range] ?"));
+    }
 
     #[test]
     fn every_file_that_the_page_asks_for_is_served() {

@@ -13,7 +13,10 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::{client, throttle},
+    auth::{
+        client,
+        throttle::{self, Limit},
+    },
     body::{Body, Id, bounded, label},
     failure::{Failure, invalid_body, unauthorized},
     query::{Listed, Paging, Parsed},
@@ -28,6 +31,9 @@ const DEFAULT_EXPIRES_IN: i64 = 3_600;
 /// Lengths in bytes.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=256;
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Bad tokens of one address within 15 minutes.
+const MOST_BAD: usize = 10;
 
 /// An enrolment token to make.
 #[derive(Deserialize, ToSchema)]
@@ -163,7 +169,8 @@ pub(crate) async fn revoke_token(app: Data<App>, id: Id<EnrolmentTokenId>) -> Re
 
 /// Exchange an enrolment token for a server's own credential.
 ///
-/// Needs no log-in: the token is the permission. After 10 bad tokens from an address within 15 minutes it is 429.
+/// Needs no log-in: the token is the permission. After 10 bad ones from an address within 15 minutes a further bad
+/// one is 429; a good one is never throttled, since nobody guesses it.
 #[utoipa::path(
     post, path = "/enrolments", tag = "enrolment", request_body = NewServer,
     responses((status = 201, description = "The server and its credential", body = Issued)), security(())
@@ -178,8 +185,6 @@ pub(crate) async fn enrol(
     bounded("enrolment_key", &enrolment_key, KEY_BYTES)?;
     let name = label("name", name)?;
     let address = address.map(|address| label("address", address)).transpose()?;
-    let keys = [format!("enrol:address:{}", client::address(&request))];
-    throttle::check(&app, &keys).await?;
     let now = app.clock.now();
     let enrol = Enrol {
         token_hash: digest(&token),
@@ -195,7 +200,10 @@ pub(crate) async fn enrol(
             Ok(HttpResponse::Created().json(Issued { server_id: id, credential }))
         }
         Enrolled::BadToken => {
-            throttle::fail(&app, &keys).await;
+            let key = format!("enrol:address:{}", client::address(&request));
+            let limits = [Limit { key, most: MOST_BAD, what: "bad enrolment tokens from this address" }];
+            throttle::check(&app, &limits).await?;
+            throttle::fail(&app, &limits).await;
             let detail = "the enrolment token is unknown, expired, revoked or used up; ask for a new one";
             Err(unauthorized(detail).into())
         }

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{HeaderValue, WWW_AUTHENTICATE},
+        header::{ACCEPT_ENCODING, HeaderValue, WWW_AUTHENTICATE},
     },
 };
 use chassis::Problem;
@@ -17,8 +17,11 @@ use registry::RegistryError;
 /// When to come back after a 503, in seconds.
 const RETRY_AFTER: u64 = 5;
 
+/// How much of a name that a client made up is told back, in characters.
+const MOST_TOLD: usize = 64;
+
 /// The stable codes: code, status, meaning. The OpenAPI shows them with the schema `Problem`.
-pub(crate) const CODES: [(&str, u16, &str); 14] = [
+pub(crate) const CODES: [(&str, u16, &str); 15] = [
     ("invalid_json", 400, "The body is not JSON."),
     (
         "invalid_parameter",
@@ -32,8 +35,9 @@ pub(crate) const CODES: [(&str, u16, &str); 14] = [
     ("request_timeout", 408, "The body did not arrive in time."),
     ("name_taken", 409, "Another server has this name."),
     ("too_large", 413, "The body is larger than 64 KiB."),
+    ("unsupported_encoding", 415, "The body is compressed; send it as it is."),
     ("invalid_body", 422, "The body is JSON, but not what is asked for; `detail` says why."),
-    ("rate_limited", 429, "Too many failures; come back after `Retry-After` seconds."),
+    ("rate_limited", 429, "Too many failures; `detail` says of what. Come back after `Retry-After` seconds."),
     ("internal", 500, "A bug or a damaged store; the log says which."),
     ("unavailable", 503, "A store does not answer; come back after `Retry-After` seconds."),
     ("not_ready", 503, "The process is starting or stopping."),
@@ -49,9 +53,23 @@ pub(crate) fn invalid_parameter(parameter: &str, reason: impl fmt::Display) -> P
     Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).with("parameter", parameter)
 }
 
+/// 400: `parameter`, whose name the client may have made up, cannot be taken. The name is told once, and cut.
+pub(crate) fn foreign_parameter(parameter: &str, reason: impl fmt::Display) -> Problem {
+    let name: String = parameter.chars().take(MOST_TOLD).collect();
+    let detail = format!("a parameter {reason}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).with("parameter", name)
+}
+
 /// 422: the body is not what is asked for.
 pub(crate) fn invalid_body(reason: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", reason)
+}
+
+/// 415: the body is compressed, and could become any size.
+pub(crate) fn unsupported_encoding() -> Problem {
+    let detail = "send the body as it is, without Content-Encoding";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 /// 401: what should prove who asks does not; `detail` says what to do.
@@ -68,11 +86,11 @@ pub(crate) fn insufficient_scope(scope: Scope) -> Problem {
         .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
 }
 
-/// 429: too many failures; the oldest that counts is forgotten in `wait`.
-pub(crate) fn rate_limited(wait: Millis) -> Problem {
+/// 429: too many of `what`; the oldest that counts is forgotten in `wait`.
+pub(crate) fn rate_limited(what: &str, wait: Millis) -> Problem {
     let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000).max(1);
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many failures; wait")
-        .retry_after(seconds)
+    let detail = format!("too many {what}; come back in {seconds} s");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
 }
 
 impl From<Problem> for Failure {
@@ -88,7 +106,7 @@ impl From<RegistryError> for Failure {
                 tracing::warn!(?error, "a request failed for want of the registry");
                 Self(Problem::unavailable(RETRY_AFTER))
             }
-            RegistryError::Schema(_) | RegistryError::Corrupt { .. } => {
+            RegistryError::Schema(_) | RegistryError::Damaged(_) | RegistryError::Corrupt { .. } => {
                 tracing::error!(%error, "a request failed");
                 Self(Problem::internal())
             }

@@ -18,7 +18,7 @@ use crate::auth::password::{self, HashError};
 /// What the first user is called.
 const USERNAME: &str = "admin";
 
-/// Lengths of a password in bytes.
+/// Lengths of a password in bytes; no longer than what a log-in takes.
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1_024;
 
 /// How [`first_admin`] found things.
@@ -32,12 +32,17 @@ pub enum FirstAdmin {
     Generated,
 }
 
+/// The text cannot be a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin password must have 8 to 1024 bytes and no NUL; set another one")]
+pub struct BadAdminPassword;
+
 /// Why there is nobody who could log in.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstAdminError {
     /// The given password cannot be one.
-    #[error("the admin password must have 8 to 1024 bytes")]
-    BadPassword,
+    #[error(transparent)]
+    BadPassword(#[from] BadAdminPassword),
     /// The generated password cannot be left where it is looked for.
     #[error("cannot write the admin password to {}: {source}", path.display())]
     File {
@@ -52,6 +57,19 @@ pub enum FirstAdminError {
     /// The registry did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+/// `password` if it can be one: [`first_admin`] takes it, and one can log in with it.
+///
+/// # Errors
+/// When it has not 8 to 1024 bytes, or holds NUL.
+pub fn admin_password(password: Secret) -> Result<Secret, BadAdminPassword> {
+    let text = password.expose();
+    if PASSWORD_BYTES.contains(&text.len()) && !text.contains('\0') {
+        Ok(password)
+    } else {
+        Err(BadAdminPassword)
+    }
 }
 
 /// Makes the user `admin` if there is no user at all. Without a `password` one is generated, and stands in
@@ -70,9 +88,7 @@ pub async fn first_admin(
         Some(password) => (password, FirstAdmin::Given),
         None => (generated(password_file).await?, FirstAdmin::Generated),
     };
-    if !PASSWORD_BYTES.contains(&password.expose().len()) {
-        return Err(FirstAdminError::BadPassword);
-    }
+    let password = admin_password(password)?;
     let hash = password::hash(password.expose().to_owned(), random()).await?;
     let now = clock.now();
     let made = registry.make_first_admin(UserId::new(now, random()), USERNAME, &hash, now).await?;

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::token::{ShortTokenKey, TokenKey};
 pub use enrolment::make_enrolment_token;
-pub use first_admin::{FirstAdmin, FirstAdminError, first_admin};
+pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
 
 use crate::app::App;
 

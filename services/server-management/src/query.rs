@@ -1,5 +1,5 @@
 //! The parsers of query parameters. What is unknown, given twice or out of bounds is refused by its name; what is given
-//! empty counts as not given.
+//! empty counts as not given. A handler that asks for no [`Parsed`] takes no parameters at all.
 
 use std::{
     fmt::Display,
@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
 use chassis::Problem;
 use chrono::DateTime;
 use fleet::{Millis, Status, series::MAX_POINTS, snapshot::MAX_TIME};
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    failure::{Failure, invalid_parameter},
+    failure::{Failure, foreign_parameter, invalid_parameter},
 };
 
 /// Longest value of a text parameter.
@@ -32,6 +32,9 @@ const DAY: Millis = 24 * HOUR;
 
 /// The query of a request, as what the handler asks for.
 pub(crate) struct Parsed<T>(pub(crate) T);
+
+/// Marks a request whose query was parsed.
+struct Read;
 
 /// What a query can be parsed to.
 pub(crate) trait FromParameters: Sized {
@@ -82,15 +85,21 @@ impl<T: FromParameters> FromRequest for Parsed<T> {
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        request.extensions_mut().insert(Read);
         let now = request.app_data::<web::Data<App>>().map_or(0, |app| app.clock.now());
         ready(parse(request.query_string(), now).map(Self).map_err(Failure::from))
     }
 }
 
+/// 400 if there are parameters and none of the handler's arguments has parsed them.
+pub(crate) fn refuse_unread(request: &HttpRequest) -> Result<(), Problem> {
+    if request.extensions().contains::<Read>() { Ok(()) } else { parse(request.query_string(), 0) }
+}
+
 fn parse<T: FromParameters>(query: &str, now: Millis) -> Result<T, Problem> {
     let mut parameters = Parameters::of(query)?;
     let parsed = T::take(&mut parameters, now)?;
-    parameters.0.first().map_or(Ok(parsed), |(name, _)| Err(invalid_parameter(name, "is not known here")))
+    parameters.0.first().map_or(Ok(parsed), |(name, _)| Err(foreign_parameter(name, "is not known here")))
 }
 
 impl<T> Listed<T> {
@@ -106,7 +115,7 @@ impl Parameters {
             .into_inner();
         for (name, value) in &pairs {
             if value.contains('\0') || value.len() > MAX_TEXT_BYTES {
-                return Err(invalid_parameter(
+                return Err(foreign_parameter(
                     name,
                     format!("must have at most {MAX_TEXT_BYTES} bytes and no NUL"),
                 ));
@@ -115,10 +124,9 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
-    /// All values of `name` but the empty ones.
+    /// All values of `name`.
     fn all(&mut self, name: &str) -> Vec<String> {
-        let values: Vec<_> = self.0.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
-        values.into_iter().filter(|value| !value.is_empty()).collect()
+        self.0.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect()
     }
 
     fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
@@ -126,7 +134,7 @@ impl Parameters {
         if values.len() > 1 {
             return Err(invalid_parameter(name, "is given twice"));
         }
-        Ok(values.pop())
+        Ok(values.pop().filter(|value| !value.is_empty()))
     }
 
     /// The parameter `name` by `parser`, which says for people what is right.
@@ -154,6 +162,12 @@ impl Parameters {
     }
 }
 
+impl FromParameters for () {
+    fn take(_: &mut Parameters, _: Millis) -> Result<Self, Problem> {
+        Ok(())
+    }
+}
+
 impl FromParameters for Paging {
     fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
         let page = parameters.number("page", u32::MAX)?.unwrap_or(1);
@@ -164,7 +178,8 @@ impl FromParameters for Paging {
 
 impl FromParameters for Listing {
     fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
-        let labels = parameters.all("label");
+        let mut labels = parameters.all("label");
+        labels.retain(|label| !label.is_empty());
         if labels.len() > MAX_LABELS {
             return Err(invalid_parameter("label", format!("is given more than {MAX_LABELS} times")));
         }

@@ -18,7 +18,8 @@ use crate::{
     auth::{
         client,
         guard::Session,
-        password, throttle,
+        password,
+        throttle::{self, Limit},
         token::{ACCESS_LIFE, AccessToken},
     },
     body::{Body, bounded},
@@ -31,6 +32,14 @@ const REFRESH_LIFE: Millis = 30 * 86_400_000;
 /// Longest user name and password, in bytes.
 const MAX_USERNAME: usize = 256;
 const MAX_PASSWORD: usize = 1_024;
+
+/// Failures within 15 minutes: of an account from one address, of an address over all accounts, and of an account from
+/// everywhere. The last is high, since whoever reaches it shuts the account's owner out.
+const MOST_OF_BOTH: usize = 10;
+const MOST_OF_ADDRESS: usize = 30;
+const MOST_OF_ACCOUNT: usize = 100;
+// The cache counts no further: a higher limit would never be reached.
+const _: () = assert!(MOST_OF_ACCOUNT <= cache::MOST_COUNTED);
 
 /// Who logs in.
 #[derive(Deserialize, ToSchema)]
@@ -67,8 +76,8 @@ pub(crate) struct Minted {
 
 /// Log in.
 ///
-/// The answer is the same for an unknown user and a wrong password. After 10 failures of an account or an address
-/// within 15 minutes it is 429.
+/// The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
+/// address, 30 from one address or 100 of one account are answered; then it is 429.
 #[utoipa::path(
     post, path = "/sessions", tag = "sessions", request_body = LogIn,
     responses((status = 200, description = "A session has begun", body = Tokens)), security(())
@@ -84,13 +93,11 @@ pub(crate) async fn log_in(
     // Failures are read and counted within one turn: attempts sent all at once do not slip through.
     let turn = app.turn_to_hash().await?;
     let user = app.registry.user_by_name(&username).await?;
-    // By id, since one account answers to many spellings of its name.
-    let account = user.as_ref().map_or_else(|| username.to_lowercase(), |user| user.id.to_string());
-    let keys = [format!("log-in:account:{account}"), format!("log-in:address:{}", client::address(&request))];
-    throttle::check(&app, &keys).await?;
+    let limits = limits(&fold(&username), &client::address(&request));
+    throttle::check(&app, &limits).await?;
     let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
     let Some(user) = user.filter(|user| right && !user.disabled) else {
-        throttle::fail(&app, &keys).await;
+        throttle::fail(&app, &limits).await;
         return Err(unauthorized("unknown user or wrong password").into());
     };
     drop(turn);
@@ -136,6 +143,25 @@ pub(crate) async fn refresh(app: Data<App>, body: Body<RefreshToken>) -> Result<
 pub(crate) async fn log_out(app: Data<App>, session: Session) -> Result<HttpResponse, Failure> {
     app.registry.end_session(session.0, app.clock.now()).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+fn limits(account: &str, address: &str) -> [Limit; 3] {
+    let limit = |key, most, what| Limit { key, most, what };
+    [
+        limit(
+            format!("log-in:both:{address} {account}"),
+            MOST_OF_BOTH,
+            "failed log-ins to this account from this address",
+        ),
+        limit(format!("log-in:address:{address}"), MOST_OF_ADDRESS, "failed log-ins from this address"),
+        limit(format!("log-in:account:{account}"), MOST_OF_ACCOUNT, "failed log-ins to this account"),
+    ]
+}
+
+/// One form for all spellings that the registry takes for one name, whether or not there is such a user: throttling
+/// must not tell which.
+fn fold(username: &str) -> String {
+    username.trim().chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 fn tokens(app: &App, access: AccessToken, refresh: Minted) -> Result<Json<Tokens>, Failure> {

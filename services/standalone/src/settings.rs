@@ -77,11 +77,16 @@ impl Settings {
             agent_key: agent_key(&mut mistakes, "AGENT_KEY"),
             agent_key_previous: agent_key(&mut mistakes, "AGENT_KEY_PREVIOUS"),
             token_key: token_key(&mut mistakes),
-            admin_password: mistakes.secret("ADMIN_PASSWORD"),
+            admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;
         Ok(settings)
     }
+}
+
+fn admin_password(mistakes: &mut Mistakes) -> Option<Secret> {
+    let secret = mistakes.secret("ADMIN_PASSWORD")?;
+    mistakes.take("ADMIN_PASSWORD", server_management::admin_password(secret))
 }
 
 fn agent_key(mistakes: &mut Mistakes, name: &str) -> Option<AgentKey> {

@@ -16,6 +16,7 @@ use fleet::{Scope, id::SessionId};
 use crate::{
     app::App,
     failure::{Failure, insufficient_scope},
+    query,
 };
 
 /// Who may use an endpoint.
@@ -94,7 +95,9 @@ async fn admit<Args: FromRequest>(
     payload: &mut Payload,
 ) -> Result<Args, actix_web::Error> {
     authorise(access, request).await?;
-    Args::from_request(request, payload).await.map_err(Into::into)
+    let args = Args::from_request(request, payload).await.map_err(Into::into)?;
+    query::refuse_unread(request).map_err(Failure::from)?;
+    Ok(args)
 }
 
 /// Reads the user of the session anew, so that a disabled user, a lost scope or an ended session counts at once.

@@ -8,28 +8,35 @@ use crate::{app::App, failure::rate_limited};
 /// Failures count for this long.
 const WINDOW: Millis = 15 * 60_000;
 
-/// After this many of them no further attempt is looked at.
-const MOST: usize = 10;
+/// How many failures there may be of one kind.
+pub(crate) struct Limit {
+    /// What failures are counted by.
+    pub(crate) key: String,
+    /// After this many of them no further attempt is looked at.
+    pub(crate) most: usize,
+    /// What there were too many of, for people.
+    pub(crate) what: &'static str,
+}
 
-/// 429 if one of `keys` has failed too often. Without the cache nobody is throttled; the cost of a hash, and how few
-/// are computed at once, bound what is tried meanwhile.
-pub(crate) async fn check(app: &App, keys: &[String]) -> Result<(), Problem> {
+/// 429 if one of `limits` is reached. Without the cache nobody is throttled; the cost of a hash, and how few are
+/// computed at once, bound what is tried meanwhile.
+pub(crate) async fn check(app: &App, limits: &[Limit]) -> Result<(), Problem> {
     let now = app.clock.now();
-    for key in keys {
-        let failures = app.cache.failures(key, now, WINDOW).await;
+    for limit in limits {
+        let failures = app.cache.failures(&limit.key, now, WINDOW).await;
         if let Some((count, oldest)) = app.cache_trouble.watch(failures)
-            && count >= MOST
+            && count >= limit.most
         {
-            return Err(rate_limited(oldest.unwrap_or(now) + WINDOW - now));
+            return Err(rate_limited(limit.what, oldest.unwrap_or(now) + WINDOW - now));
         }
     }
     Ok(())
 }
 
-/// Counts a failure of each of `keys`.
-pub(crate) async fn fail(app: &App, keys: &[String]) {
+/// Counts a failure by each of `limits`.
+pub(crate) async fn fail(app: &App, limits: &[Limit]) {
     let now = app.clock.now();
-    for key in keys {
-        app.cache_trouble.watch(app.cache.fail(key, now, WINDOW).await);
+    for limit in limits {
+        app.cache_trouble.watch(app.cache.fail(&limit.key, now, WINDOW).await);
     }
 }

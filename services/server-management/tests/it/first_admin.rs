@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use chassis::{Clock, Secret};
 use registry::Registry;
-use server_management::{FirstAdmin, FirstAdminError, first_admin};
+use server_management::{FirstAdmin, FirstAdminError, admin_password, first_admin};
 use testkit::tempdir;
 
 use crate::suite::NOW;
@@ -60,6 +60,16 @@ async fn without_a_place_for_the_password_there_is_no_user() {
     assert!(matches!(&error, FirstAdminError::File { .. }), "{error}");
     let short = Some(Secret::new("short"));
     let error = first_admin(&registry, short, &nowhere, &Clock::fixed(NOW)).await.unwrap_err();
-    assert!(matches!(error, FirstAdminError::BadPassword), "{error}");
+    assert!(matches!(error, FirstAdminError::BadPassword(_)), "{error}");
     assert!(!registry.has_users().await.unwrap());
+}
+
+#[test]
+fn a_password_that_nobody_could_log_in_with_is_found_beforehand() {
+    for bad in [String::new(), "1234567".to_owned(), "x".repeat(1_025), "with\0a NUL".to_owned()] {
+        assert!(admin_password(Secret::new(bad.clone())).is_err(), "{} bytes", bad.len());
+    }
+    for good in ["12345678".to_owned(), "x".repeat(1_024)] {
+        assert_eq!(admin_password(Secret::new(good.clone())).unwrap().expose(), good);
+    }
 }

@@ -16,6 +16,8 @@ async fn hostile_parameters_are_refused_by_name() {
         ("/servers?Status=up".to_owned(), "Status"),
         ("/servers?status=sideways".to_owned(), "status"),
         ("/servers?status=up&status=down".to_owned(), "status"),
+        ("/servers?status=&status=up".to_owned(), "status"),
+        ("/servers?page=&page=".to_owned(), "page"),
         ("/servers?page=0".to_owned(), "page"),
         ("/servers?page=-1".to_owned(), "page"),
         ("/servers?page=1.5".to_owned(), "page"),
@@ -57,6 +59,72 @@ async fn hostile_parameters_are_refused_by_name() {
 }
 
 #[actix_web::test]
+async fn a_route_without_parameters_refuses_any() {
+    let suite = Suite::spawn().await;
+    let document = suite.read("/openapi.json").await;
+    // Every field that a body may need; others are ignored.
+    let body = json!({"username": "a", "password": "b", "refresh_token": "c", "token": "d", "name": "e",
+        "enrolment_key": "0123456789abcdef"});
+    let mut refused = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array();
+            if parameters.is_some_and(|parameters| parameters.iter().any(|one| one["in"] == "query")) {
+                continue;
+            }
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "0190a5c2-7b5e-7c3d-8e4f-0123456789ab");
+            let request = suite.call(method.clone(), &format!("{path}?page=1")).bearer_auth(&suite.token);
+            let answer = suite.send(request.json(&body)).await;
+            let told = (answer.status, &answer.body["code"], &answer.body["parameter"]);
+            assert_eq!(told, (400, &json!("invalid_parameter"), &json!("page")), "{method} {path}");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 10, "{refused}");
+    assert_eq!(suite.read("/enrolment-tokens").await["total"], 0);
+}
+
+#[actix_web::test]
+async fn a_name_that_a_client_made_up_is_told_once_and_cut() {
+    let suite = Suite::spawn().await;
+    let name = "é".repeat(3_000);
+    for path in [format!("/servers?{name}=1"), format!("/servers?{name}=%00"), format!("/status?{name}")] {
+        let answer = suite.get(&path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_parameter")));
+        assert_eq!(answer.body["parameter"], "é".repeat(64));
+        assert_eq!(answer.body.to_string().matches('é').count(), 64);
+    }
+}
+
+#[actix_web::test]
+async fn a_compressed_body_is_refused() {
+    let suite = Suite::spawn().await;
+    let call = || suite.call(Method::POST, "/enrolment-tokens").bearer_auth(&suite.token).body("{}");
+    let answer = suite.send(call().header("content-encoding", "gzip")).await;
+    assert_eq!((answer.status, &answer.body["code"]), (415, &json!("unsupported_encoding")));
+    assert_eq!(answer.headers["accept-encoding"], "identity");
+    assert_eq!(suite.send(call().header("content-encoding", "identity")).await.status, 201);
+}
+
+#[actix_web::test]
+async fn the_page_answers_get_and_head_and_refuses_what_changes() {
+    let suite = Suite::spawn().await;
+    for path in ["/", "/app.js", "/style.css"] {
+        let page = suite.page(Method::GET, path).send().await.unwrap();
+        let head = suite.page(Method::HEAD, path).send().await.unwrap();
+        assert_eq!((page.status().as_u16(), head.status().as_u16()), (200, 200), "{path}");
+        assert_eq!(head.headers()["content-length"], page.headers()["content-length"], "{path}");
+        assert_eq!(head.headers()["content-type"], page.headers()["content-type"], "{path}");
+        for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
+            let answer = suite.send(suite.page(method, path)).await;
+            assert_eq!((answer.status, &answer.body["code"]), (405, &json!("method_not_allowed")), "{path}");
+            assert_eq!(answer.headers["allow"], "GET, HEAD", "{path}");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn odd_parameters_that_are_in_bounds_are_answered() {
     let suite = Suite::spawn().await;
     let server = suite.enrol("web-1").await;
@@ -67,6 +135,7 @@ async fn odd_parameters_that_are_in_bounds_are_answered() {
         "/servers?q=%FF%FE".to_owned(),
         "/servers?name=%F0%9F%92%A9&label=a:".to_owned(),
         "/servers?&&q=x&".to_owned(),
+        "/servers?label=&label=a:b&label=a:b".to_owned(),
         "/enrolment-tokens?page=4294967295&page_size=500".to_owned(),
         format!("/servers/{server}/uptime?from=0&to=253402300799999"),
         format!("/servers/{server}/snapshots?from=0&to=253402300799999&points=1000"),
@@ -94,6 +163,8 @@ async fn hostile_bodies_are_refused_and_change_nothing() {
         ("/sessions", "[".repeat(60_000), 400),
         ("/sessions", "null".to_owned(), 422),
         ("/sessions", r#"{"username":"admin"}"#.to_owned(), 422),
+        ("/sessions", json!(["admin", crate::suite::PASSWORD]).to_string(), 422),
+        ("/enrolment-tokens", "[1, 60]".to_owned(), 422),
         ("/sessions", r#"{"username":"admin","password":5}"#.to_owned(), 422),
         ("/sessions", r#"{"username":"admin","password":["a"]}"#.to_owned(), 422),
         ("/sessions", json!({"username": "admin", "password": "x".repeat(1_025)}).to_string(), 422),
@@ -110,6 +181,7 @@ async fn hostile_bodies_are_refused_and_change_nothing() {
         ("/enrolment-tokens", r#"{"expires_in":9223372036854775807}"#.to_owned(), 422),
         ("/enrolments", enrol(|body| body["name"] = json!("  ")), 422),
         ("/enrolments", enrol(|body| body["name"] = json!("a\0b")), 422),
+        ("/enrolments", enrol(|body| body["name"] = json!("\u{200b}\u{2060}")), 422),
         ("/enrolments", enrol(|body| body["name"] = json!("x".repeat(257))), 422),
         ("/enrolments", enrol(|body| body["address"] = json!("x".repeat(257))), 422),
         ("/enrolments", enrol(|body| body["enrolment_key"] = json!("fifteen-bytes-x")), 422),

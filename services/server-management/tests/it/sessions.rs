@@ -9,6 +9,12 @@ async fn attempt(suite: &Suite, username: &str, password: &str) -> crate::suite:
     suite.send(suite.call(Method::POST, "/sessions").json(&body)).await
 }
 
+async fn attempt_from(suite: &Suite, address: &str, username: &str, password: &str) -> crate::suite::Answer {
+    let body = json!({"username": username, "password": password});
+    let request = suite.call(Method::POST, "/sessions").header("x-forwarded-for", address);
+    suite.send(request.json(&body)).await
+}
+
 async fn refresh(suite: &Suite, token: &Value) -> crate::suite::Answer {
     suite.send(suite.call(Method::POST, "/sessions/refresh").json(&json!({"refresh_token": token}))).await
 }
@@ -32,14 +38,16 @@ async fn unknown_user_and_wrong_password_are_one_answer() {
 }
 
 #[actix_web::test]
-async fn ten_failures_close_an_account_for_a_quarter_of_an_hour() {
+async fn ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour() {
     let suite = Suite::spawn().await;
-    for spelling in ["admin", "ADMIN", " admin"].into_iter().cycle().take(10) {
-        assert_eq!(attempt(&suite, spelling, "wrong").await.status, 401);
+    for _ in 0..10 {
+        assert_eq!(attempt(&suite, "admin", "wrong").await.status, 401);
         suite.clock.advance(SECOND);
     }
-    let throttled = attempt(&suite, "Admin", PASSWORD).await;
+    let throttled = attempt(&suite, "admin", PASSWORD).await;
     assert_eq!((throttled.status, &throttled.body["code"]), (429, &json!("rate_limited")));
+    let detail = "too many failed log-ins to this account from this address; come back in 890 s";
+    assert_eq!(throttled.body["detail"], detail);
     let wait: i64 = throttled.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert_eq!(wait, 15 * 60 - 10);
     suite.clock.advance(wait * SECOND);
@@ -47,12 +55,43 @@ async fn ten_failures_close_an_account_for_a_quarter_of_an_hour() {
 }
 
 #[actix_web::test]
+async fn failures_from_elsewhere_do_not_shut_the_owner_out_until_there_are_very_many() {
+    let suite = Suite::spawn().await;
+    for stranger in 0..10 {
+        let stranger = format!("198.51.100.{stranger}");
+        for _ in 0..10 {
+            assert_eq!(attempt_from(&suite, &stranger, "admin", "wrong").await.status, 401);
+        }
+        assert_eq!(attempt_from(&suite, &stranger, "admin", PASSWORD).await.status, 429);
+        let owner = attempt_from(&suite, "192.0.2.1", "admin", PASSWORD).await;
+        assert_eq!(owner.status, if stranger.ends_with('9') { 429 } else { 200 }, "{stranger}: {owner:?}");
+    }
+}
+
+#[actix_web::test]
+async fn throttling_does_not_tell_known_users_from_unknown_ones() {
+    let suite = Suite::spawn().await;
+    let answers = ["admin", "nobody"].map(async |name| {
+        let folded = [name.to_owned(), name.to_uppercase(), format!(" {}\u{a0}", name.to_uppercase())];
+        for spelling in folded.iter().cycle().take(10) {
+            assert_eq!(attempt(&suite, spelling, "wrong").await.status, 401, "{spelling}");
+        }
+        let mixed: String = name[..1].to_uppercase() + &name[1..];
+        attempt(&suite, &mixed, "wrong").await
+    });
+    let [known, unknown] = <[_; 2]>::try_from(join_all(answers).await).unwrap();
+    assert_eq!((known.status, unknown.status), (429, 429));
+    assert_eq!(known.body, unknown.body);
+}
+
+#[actix_web::test]
 async fn failures_of_many_accounts_close_their_address() {
     let suite = Suite::spawn().await;
-    for account in 0..10 {
+    for account in 0..30 {
         assert_eq!(attempt(&suite, &format!("user{account}"), "wrong").await.status, 401);
     }
     assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 429);
+    assert_eq!(attempt_from(&suite, "192.0.2.1", "admin", PASSWORD).await.status, 200);
 }
 
 #[actix_web::test]

@@ -51,9 +51,10 @@ pub fn keyring() -> Keyring {
     Keyring::new(AgentKey::new(&[7; 32]).unwrap(), None)
 }
 
+/// Behind one proxy, so that a request can say from where it comes.
 fn settings() -> Settings {
     let token_key = TokenKey::new(&Secret::new("t".repeat(32))).unwrap();
-    Settings { keyring: keyring(), token_key, history_days: HISTORY_DAYS, proxies: 0 }
+    Settings { keyring: keyring(), token_key, history_days: HISTORY_DAYS, proxies: 1 }
 }
 
 fn serve(management: &Management) -> SocketAddr {
@@ -127,6 +128,11 @@ impl Suite {
     /// A request of which nothing is settled yet but the URL.
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://{}/server-management/v1{path}", self.address))
+    }
+
+    /// A request outside the interface.
+    pub fn page(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address))
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -118,11 +118,16 @@ async fn healthcheck_tells_whether_it_is_ready() {
 fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
     let dir = tempdir().unwrap();
     let mut command = rollcall(dir.path(), free_address());
-    let output =
-        command.env("AGENT_KEY", "short-agent-key").env("TOKEN_KEY", "short-token-key").output().unwrap();
+    command
+        .env("AGENT_KEY", "short-agent-key")
+        .env("TOKEN_KEY", "short-token-key")
+        .env("ADMIN_PASSWORD", "short");
+    let output = command.output().unwrap();
     assert!(!output.status.success());
     let said = said(&output);
-    assert!(said.contains("AGENT_KEY: ") && said.contains("TOKEN_KEY: "), "{said}");
+    for setting in ["AGENT_KEY: ", "TOKEN_KEY: ", "ADMIN_PASSWORD: "] {
+        assert!(said.contains(setting), "{said}");
+    }
     assert!(!said.contains("short-agent-key") && !said.contains("short-token-key"), "{said}");
 }
 

@@ -74,6 +74,7 @@ ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM enrolment_tokens";
 const REVOKE: &str = "UPDATE enrolment_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
 
+const KNOWN: &str = "SELECT 1 FROM enrolment_tokens WHERE hash = $1";
 const CLAIM: &str = "UPDATE enrolment_tokens SET used = used + 1
 WHERE hash = $1 AND used < uses AND expires_at > $2 AND revoked_at IS NULL RETURNING id";
 const BEFORE: &str = "SELECT e.server_id, e.generation, s.generation FROM enrolment_tokens t
@@ -147,6 +148,10 @@ impl Registry {
     pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Enrolled, RegistryError> {
         let (token, key) = (text::hex(&enrol.token_hash), text::hex(&enrol.key_hash));
         on!(self, db => {
+            // Who guesses must not hold up those who write.
+            if sqlx::query(KNOWN).bind(&token).fetch_optional(db.reader()).await?.is_none() {
+                return Ok(Enrolled::BadToken);
+            }
             let mut tx = db.begin_write().await?;
             // The claim is first: it holds the token's row, so that whoever enrols with it at the same time waits.
             let claimed: Option<(String,)> =

@@ -35,6 +35,7 @@ pub use roll::{Counts, Roll};
 pub use server::Server;
 pub use session::Refresh;
 pub use sighting::{Marks, Sighting, Standing};
+pub use text::fold_name;
 
 /// The registry. Clones share its connections.
 #[derive(Clone)]

@@ -9,8 +9,8 @@ pub(crate) fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
-/// The form in which a name is unique: folded, without the blanks around it.
-pub(crate) fn fold_name(name: &str) -> String {
+/// The form in which a name, of a server or a user, is unique: folded, without the blanks around it.
+pub fn fold_name(name: &str) -> String {
     fold(name.trim())
 }
 

@@ -8,7 +8,7 @@ use actix_web::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chassis::{Problem, random};
 use fleet::{Millis, id::SessionId};
-use registry::Refresh;
+use registry::{Refresh, fold_name};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -93,7 +93,8 @@ pub(crate) async fn log_in(
     // Failures are read and counted within one turn: attempts sent all at once do not slip through.
     let turn = app.turn_to_hash().await?;
     let user = app.registry.user_by_name(&username).await?;
-    let limits = limits(&fold(&username), &client::address(&request));
+    // One form for all spellings of a name, whether or not there is such a user: throttling must not tell which.
+    let limits = limits(&fold_name(&username), &client::address(&request));
     throttle::check(&app, &limits).await?;
     let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
     let Some(user) = user.filter(|user| right && !user.disabled) else {
@@ -156,12 +157,6 @@ fn limits(account: &str, address: &str) -> [Limit; 3] {
         limit(format!("log-in:address:{address}"), MOST_OF_ADDRESS, "failed log-ins from this address"),
         limit(format!("log-in:account:{account}"), MOST_OF_ACCOUNT, "failed log-ins to this account"),
     ]
-}
-
-/// One form for all spellings that the registry takes for one name, whether or not there is such a user: throttling
-/// must not tell which.
-fn fold(username: &str) -> String {
-    username.trim().chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 fn tokens(app: &App, access: AccessToken, refresh: Minted) -> Result<Json<Tokens>, Failure> {

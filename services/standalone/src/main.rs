@@ -8,6 +8,7 @@ use chassis::{
 };
 use clap::Parser;
 use standalone::{
+    allocator,
     data::DataDir,
     settings::{Arguments, Command, Settings},
 };
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
+    allocator::give_back();
     let settings = Settings::check(arguments)?;
     telemetry::start(arguments.log_format, arguments.log_level);
     lifecycle::allow_open_files();

@@ -7,7 +7,7 @@ DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 
-.PHONY: help up agent test lint fmt bench prerequisites
+.PHONY: help up agent test services services-down lint fmt bench prerequisites
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -21,8 +21,15 @@ agent: prerequisites ## Build the agent as it is shipped: one small static binar
 	    cargo build --profile agent --locked --package rollcall-agent --target $(STATIC_TARGET)
 	@ls -l target/$(STATIC_TARGET)/agent/rollcall-agent
 
-test: prerequisites ## Run every test
-	cargo test --workspace --locked
+test: prerequisites services ## Run every test, on the real servers too
+	eval "$$(dev/services env)"; cargo test --workspace --locked
+
+services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead
+	@dev/services start
+	@dev/services status
+
+services-down: ## End them, and drop their data
+	@dev/services stop
 
 lint: prerequisites ## Check the formatting and the lints
 	cargo fmt --all --check

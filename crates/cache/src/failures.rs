@@ -77,7 +77,8 @@ impl Failed {
     }
 }
 
-fn young(at: Millis, now: Millis, window: Millis) -> bool {
+/// Whether a failure at `at` still counts.
+pub fn young(at: Millis, now: Millis, window: Millis) -> bool {
     now.saturating_sub(at) < window
 }
 

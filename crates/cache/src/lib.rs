@@ -2,12 +2,16 @@
 //! nothing but speed.
 #![warn(missing_docs)]
 
+mod connection;
 mod failures;
 mod in_process;
+mod in_redis;
 mod roll;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
+    str::FromStr,
     sync::Arc,
 };
 
@@ -19,6 +23,30 @@ pub use failures::MOST_COUNTED;
 #[derive(Debug, thiserror::Error)]
 #[error("the cache is unavailable: {0}")]
 pub struct Unavailable(String);
+
+/// A text that is not the address of a Redis. It is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[error("not a Redis URL: expected redis://[[user]:password@]host[:port][/database], or rediss:// for TLS")]
+pub struct BadUrl;
+
+/// Where a Redis is and who we are to it: `redis://` or, for TLS, `rediss://`. Never prints: it may hold a password.
+#[derive(Clone)]
+pub struct RedisUrl(redis::Client);
+
+impl FromStr for RedisUrl {
+    type Err = BadUrl;
+
+    fn from_str(url: &str) -> Result<Self, BadUrl> {
+        // It connects to nothing yet.
+        redis::Client::open(url).map(Self).map_err(|_| BadUrl)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl([redacted])")
+    }
+}
 
 /// What a worker saw of one server.
 #[derive(Debug, Clone)]
@@ -60,6 +88,8 @@ pub struct Denylist {
 pub enum Cache {
     /// In this process.
     InProcess(Arc<in_process::InProcess>),
+    /// In Redis, shared by all processes of a fleet.
+    Redis(Arc<in_redis::InRedis>),
 }
 
 impl Cache {
@@ -68,43 +98,68 @@ impl Cache {
         Self::InProcess(Arc::default())
     }
 
+    /// The one at `url` under keys that begin with `prefix`. Returns at once and connects in
+    /// the background of the current tokio runtime, for ever; until then, and whenever it is away, calls answer
+    /// [`Unavailable`]. No call takes longer than half a second. It too forgets what is silent for seven days.
+    pub fn redis(url: &RedisUrl, prefix: &str) -> Self {
+        Self::Redis(Arc::new(in_redis::InRedis::open(url, prefix)))
+    }
+
     /// Takes what a batch saw. Older values never win.
     pub async fn see(&self, seen: Vec<Seen>) -> Result<(), Unavailable> {
-        let Self::InProcess(cache) = self;
-        cache.see(seen);
-        Ok(())
+        match self {
+            Self::InProcess(cache) => {
+                cache.see(seen);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.see(&seen).await,
+        }
     }
 
     /// The servers whose `silent_at` is in `[from, to)`, with it.
     pub async fn silent(&self, from: Millis, to: Millis) -> Result<Vec<(ServerId, Millis)>, Unavailable> {
-        let Self::InProcess(cache) = self;
-        Ok(cache.silent(from, to))
+        match self {
+            Self::InProcess(cache) => Ok(cache.silent(from, to)),
+            Self::Redis(cache) => cache.silent(from, to).await,
+        }
     }
 
     /// The latest of these servers; one that is not known is left out.
     pub async fn latest(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Latest>, Unavailable> {
-        let Self::InProcess(cache) = self;
-        Ok(cache.latest(servers))
+        match self {
+            Self::InProcess(cache) => Ok(cache.latest(servers)),
+            Self::Redis(cache) => cache.latest(servers).await,
+        }
     }
 
     /// Puts the whole denylist; an older version never replaces a newer one.
     pub async fn put_denylist(&self, denylist: Denylist) -> Result<(), Unavailable> {
-        let Self::InProcess(cache) = self;
-        cache.put_denylist(denylist);
-        Ok(())
+        match self {
+            Self::InProcess(cache) => {
+                cache.put_denylist(denylist);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.put_denylist(&denylist).await,
+        }
     }
 
     /// The denylist, if there is one.
     pub async fn denylist(&self) -> Result<Option<Denylist>, Unavailable> {
-        let Self::InProcess(cache) = self;
-        Ok(cache.denylist())
+        match self {
+            Self::InProcess(cache) => Ok(cache.denylist()),
+            Self::Redis(cache) => cache.denylist().await,
+        }
     }
 
     /// Counts one failure of `key` at `now` and forgets those that are `window` old.
     pub async fn fail(&self, key: &str, now: Millis, window: Millis) -> Result<(), Unavailable> {
-        let Self::InProcess(cache) = self;
-        cache.fail(key, now, window);
-        Ok(())
+        match self {
+            Self::InProcess(cache) => {
+                cache.fail(key, now, window);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.fail(key, now, window).await,
+        }
     }
 
     /// How many failures of `key` are younger than `window`, [`MOST_COUNTED`] at the most, and when the oldest of
@@ -115,7 +170,17 @@ impl Cache {
         now: Millis,
         window: Millis,
     ) -> Result<(usize, Option<Millis>), Unavailable> {
-        let Self::InProcess(cache) = self;
-        Ok(cache.failures(key, now, window))
+        match self {
+            Self::InProcess(cache) => Ok(cache.failures(key, now, window)),
+            Self::Redis(cache) => cache.failures(key, now, window).await,
+        }
+    }
+
+    /// The clock of the cache's server, Unix ms, to hold a process's own against. `None` in process: there is one clock.
+    pub async fn clock(&self) -> Result<Option<Millis>, Unavailable> {
+        match self {
+            Self::InProcess(_) => Ok(None),
+            Self::Redis(cache) => cache.clock().await.map(Some),
+        }
     }
 }

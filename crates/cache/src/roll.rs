@@ -11,7 +11,7 @@ use crate::{Latest, Seen};
 
 /// A server that has been silent for this long, in gate time, is forgotten: a deleted one must not stay for ever, and
 /// whoever asks after the others has the registry's sighting.
-const KEEP: Millis = 7 * 86_400_000;
+pub const KEEP: Millis = 7 * 86_400_000;
 
 #[derive(Default)]
 pub struct Roll {

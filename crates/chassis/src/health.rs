@@ -38,9 +38,18 @@ impl Health {
 
     /// `part` was reached.
     pub fn reached(&self, part: &str) {
+        self.set(part, true);
+    }
+
+    /// `part` is no longer fit, so that not even an error of ours would be worth having. Not for a server that is lost.
+    pub fn unfit(&self, part: &str) {
+        self.set(part, false);
+    }
+
+    fn set(&self, part: &str, fit: bool) {
         for (name, reached) in &self.0.parts {
             if *name == part {
-                reached.store(true, Ordering::Relaxed);
+                reached.store(fit, Ordering::Relaxed);
             }
         }
     }
@@ -118,6 +127,10 @@ mod tests {
         health.reached("registry");
         assert!(!health.ready());
         assert_eq!(health.missing(), ["history"]);
+        health.reached("history");
+        assert!(health.ready());
+        health.unfit("history");
+        assert!(!health.ready());
         health.reached("history");
         assert!(health.ready());
         health.stop();

@@ -1,10 +1,18 @@
 //! The HTTP server's settings, and the client side of the `healthcheck` subcommand.
 
 use std::{
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
+
+use actix_web::{
+    App, HttpServer,
+    dev::Server,
+    web::{self, ServiceConfig},
+};
+
+use crate::{Health, health, problem};
 
 /// Behind a proxy: longer than the 90 s for which Traefik keeps idle connections to its servers. Closing first would turn
 /// into random 502, since it does not repeat a POST.
@@ -15,7 +23,35 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(120);
 pub const KEEP_ALIVE_DIRECT: Duration = Duration::from_millis(7_500);
 
 /// A client that has not sent its request's head by then is cut off.
-pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long requests that are under way may take when it stops.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It runs
+/// once it is awaited.
+pub fn serve(
+    listener: TcpListener,
+    keep_alive: Duration,
+    health: &Health,
+    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<Server> {
+    let health = web::Data::new(health.clone());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(health.clone())
+            .configure(health::routes)
+            .configure(|config| configure(config))
+            .default_service(web::to(problem::not_found_route))
+    });
+    let server = server
+        .keep_alive(keep_alive)
+        .client_request_timeout(CLIENT_TIMEOUT)
+        .shutdown_timeout(STOPPING.as_secs())
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
 
 /// Where a process on this host reaches what listens on `listen`.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
@@ -32,7 +68,7 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 pub fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     let address = reachable(listen);
     let timeout = Duration::from_secs(3);
-    let ask = || -> std::io::Result<String> {
+    let ask = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;

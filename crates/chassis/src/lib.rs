@@ -8,13 +8,16 @@ pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod problem;
+pub mod service;
 pub mod settings;
 pub mod telemetry;
+pub mod trouble;
 
 pub use clock::Clock;
 pub use health::Health;
 pub use problem::Problem;
 pub use settings::{Mistakes, Secret};
+pub use trouble::Trouble;
 
 /// Random bytes from the operating system, which aborts the process if it has none to give: nothing safe could go on.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]

@@ -1,7 +1,7 @@
 //! Settings are flags with environment variables of the same meaning; secrets are never flags, since every user of a
 //! host may read another's command line.
 
-use std::{env::VarError, fmt, fs, path::Path};
+use std::{env::VarError, fmt, fs, path::Path, str::FromStr};
 
 /// A text that never prints.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +35,12 @@ impl fmt::Display for Secret {
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<String>);
 
+impl From<Mistakes> for BadSettings {
+    fn from(Mistakes(mistakes): Mistakes) -> Self {
+        Self(mistakes)
+    }
+}
+
 impl Mistakes {
     /// Notes one.
     pub fn add(&mut self, mistake: impl Into<String>) {
@@ -67,6 +73,24 @@ impl Mistakes {
             (None, Some(path)) => self.take(&format!("{name}_FILE"), read_secret(Path::new(&path))),
             (None, None) => None,
         }
+    }
+
+    /// The secret `name` as a `T`; one that is none is a mistake, told without its text.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let secret = self.secret(name)?;
+        self.take(name, secret.expose().parse())
+    }
+
+    /// As [`parsed`](Self::parsed), and a mistake where there is none.
+    pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let known = self.0.len();
+        let value = self.parsed(name);
+        if value.is_none() && self.0.len() == known {
+            self.add(format!(
+                "{name}: is not set; set it, or {name}_FILE to the path of a file that holds it"
+            ));
+        }
+        value
     }
 
     /// `Err` with all of them, a line each, if there is one.

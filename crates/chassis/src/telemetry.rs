@@ -1,6 +1,6 @@
 //! Logs to stdout and metrics for `/metrics`.
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -15,6 +15,9 @@ static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Bounds of every histogram of seconds, from a fraction of a commit to a stalled store.
 const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// How often histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,7 +35,11 @@ pub fn start(format: LogFormat, level: LevelFilter) {
         // How many threads it starts; what it listens on is told by whoever starts it.
         .with_target("actix_server", level.min(LevelFilter::WARN))
         // An error a line for each malformed request: whoever can connect could flood the log.
-        .with_target("actix_http", LevelFilter::OFF);
+        .with_target("actix_http", LevelFilter::OFF)
+        // The broker's driver tells of each lost connection several times over, as errors; the queue tells of it once.
+        .with_target("lapin", LevelFilter::OFF)
+        .with_target("amq_protocol", LevelFilter::OFF)
+        .with_target("async_rs", LevelFilter::OFF);
     let log = tracing_subscriber::registry().with(wanted);
     let lines = fmt::layer().with_target(false);
     match format {
@@ -47,10 +54,13 @@ pub fn metrics() -> String {
     METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Keeps the histograms small; to be called every few seconds.
-pub fn upkeep() {
-    if let Some(Some(handle)) = METRICS.get() {
-        handle.run_upkeep();
+/// Keeps the histograms small, every few seconds, for as long as it is polled.
+pub async fn upkeep() {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        if let Some(Some(handle)) = METRICS.get() {
+            handle.run_upkeep();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! `kid` is the first 8 hex digits of SHA-256(key); `mac` the unpadded base64url of HMAC-SHA256(key) over the text
 //! before it, up to and without the last dot. A gate checks it without asking a store.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -66,6 +66,14 @@ impl AgentKey {
 
     fn made(&self, text: &str, mac: &[u8]) -> bool {
         self.mac.clone().chain_update(text).verify_slice(mac).is_ok()
+    }
+}
+
+impl FromStr for AgentKey {
+    type Err = ShortKey;
+
+    fn from_str(text: &str) -> Result<Self, ShortKey> {
+        Self::new(text.as_bytes())
     }
 }
 

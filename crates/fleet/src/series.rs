@@ -9,6 +9,9 @@ pub const MAX_POINTS: u32 = 1_000;
 
 macro_rules! series {
     ($($(#[$doc:meta])* $name:ident: $figure:expr;)*) => {
+        /// How many figures there are.
+        pub const COUNT: usize = [$(stringify!($name)),*].len();
+
         /// What a chart can show of one snapshot; `None` where the host did not tell.
         #[derive(Debug, Clone, Copy, Default, PartialEq)]
         pub struct Figures {
@@ -20,6 +23,14 @@ macro_rules! series {
             pub fn of(snapshot: &Snapshot) -> Self {
                 Self { $($name: ($figure)(snapshot),)* }
             }
+
+            /// Their names, as points spell them.
+            pub const NAMES: [&'static str; COUNT] = [$(stringify!($name)),*];
+
+            /// The figures in the order of [`Figures::NAMES`].
+            pub fn values(&self) -> [Option<f64>; COUNT] {
+                [$(self.$name),*]
+            }
         }
 
         /// One bucket of a range.
@@ -30,6 +41,14 @@ macro_rules! series {
             /// Snapshots in it.
             pub count: u64,
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<Extent>,)*
+        }
+
+        impl Point {
+            /// A bucket that a store reduced; `figures` in the order of [`Figures::NAMES`].
+            pub fn new(at: Millis, count: u64, figures: [Option<Extent>; COUNT]) -> Self {
+                let [$($name),*] = figures;
+                Self { at, count, $($name),* }
+            }
         }
 
         #[derive(Default)]
@@ -45,7 +64,7 @@ macro_rules! series {
             }
 
             fn point(&self, at: Millis) -> Point {
-                Point { at, count: self.count, $($name: self.$name.extent(),)* }
+                Point::new(at, self.count, [$(self.$name.extent()),*])
             }
         }
     };
@@ -115,15 +134,20 @@ impl Reduction {
 
     /// The points in order, empty ones left out.
     pub fn points(&self) -> Vec<Point> {
-        let n = self.buckets.len() as i128;
-        let start = |bucket: usize| {
-            // The first millisecond that `add` puts into this bucket.
-            let offset = (bucket as i128 * i128::from(self.to - self.from) + n - 1) / n;
-            self.from + Millis::try_from(offset).unwrap_or(0)
-        };
-        let filled = self.buckets.iter().enumerate().filter(|(_, sums)| sums.count > 0);
-        filled.map(|(bucket, sums)| sums.point(start(bucket))).collect()
+        let starts = starts(self.from, self.to, u32::try_from(self.buckets.len()).unwrap_or(MAX_POINTS));
+        let filled = self.buckets.iter().zip(starts).filter(|(sums, _)| sums.count > 0);
+        filled.map(|(sums, start)| sums.point(start)).collect()
     }
+}
+
+/// The first millisecond of each of the equal buckets of a [`Reduction`]; two are equal where a bucket holds none.
+pub fn starts(from: Millis, to: Millis, points: u32) -> Vec<Millis> {
+    let points = i128::from(points.clamp(1, MAX_POINTS));
+    let start = |bucket| {
+        let offset = (bucket * (i128::from(to) - i128::from(from)) + points - 1) / points;
+        from.saturating_add(Millis::try_from(offset).unwrap_or(0))
+    };
+    (0..points).map(start).collect()
 }
 
 #[derive(Default)]

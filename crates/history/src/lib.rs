@@ -4,19 +4,26 @@
 //! whole UTC days of `sampled_at`.
 #![warn(missing_docs)]
 
+mod elastic;
 mod sqlite;
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
 use fleet::{Millis, Record, ServerId, series::Point, uptime::Piece};
 
+pub use elastic::{BadUrl, Elastic, ElasticUrl};
 pub use sqlite::Sqlite;
+
+/// No snapshot covers more: twice the longest interval.
+const LONGEST_COVERS: Millis = 2 * 3_600_000;
 
 /// The store. Clones share it.
 #[derive(Clone)]
 pub enum History {
     /// A file of its own.
     Sqlite(Sqlite),
+    /// Indices in a cluster.
+    Elasticsearch(Elastic),
 }
 
 /// What the caller can do about it.
@@ -24,8 +31,9 @@ pub enum History {
 pub enum HistoryError {
     /// Try again later.
     #[error("history is unavailable")]
-    Unavailable(#[source] sqlx::Error),
-    /// The file is not one that this release can use; the text says what to do.
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The file, the indices, or what was said of where they are, is nothing that this release can use; the text says
+    /// what to do.
     #[error("{0}")]
     Schema(String),
     /// The file as a whole is damaged, or is something else.
@@ -57,7 +65,8 @@ pub struct Rejected {
 /// The ends of a server's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Start of the oldest snapshot ever stored: the least `sampled_at − covers`.
+    /// Start of the oldest snapshot: the least `sampled_at − covers`. A file remembers it beyond the days that are
+    /// kept, as long as it knows the server; Elasticsearch tells that of the oldest snapshot that is kept.
     pub oldest_start: Millis,
     /// Newest `sampled_at`.
     pub newest: Millis,
@@ -74,11 +83,22 @@ impl History {
         Ok(Self::Sqlite(Sqlite::open(path, days).await?))
     }
 
-    /// Stores all of them, in one transaction that is durable when this returns. Of two with one identity the first
-    /// wins, for ever. Answers those that it will never take (their day is past retention); the others are stored.
+    /// History in daily indices `<prefix>-snapshots-YYYY.MM.DD`. Does not wait for the server: until it answers, every
+    /// call fails with `Unavailable`, and each later call tries again.
+    ///
+    /// # Errors
+    /// `Schema` for what is no prefix.
+    pub fn open_elasticsearch(url: &ElasticUrl, prefix: &str, days: u16) -> Result<Self, HistoryError> {
+        Ok(Self::Elasticsearch(Elastic::open(url, prefix, days)?))
+    }
+
+    /// Stores all of them; durable when this returns. Of two with one identity the first wins, for ever. Answers
+    /// those that it will never take (their day is past retention, or the mapping refuses them); the others are stored.
+    /// After an error some of them may be stored: repeat it as a whole.
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.append(records).await,
+            Self::Elasticsearch(store) => store.append(records).await,
         }
     }
 
@@ -86,6 +106,7 @@ impl History {
     pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.extents(servers).await,
+            Self::Elasticsearch(store) => store.extents(servers).await,
         }
     }
 
@@ -94,6 +115,7 @@ impl History {
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.covered(asked).await,
+            Self::Elasticsearch(store) => store.covered(asked).await,
         }
     }
 
@@ -107,6 +129,7 @@ impl History {
     ) -> Result<Vec<Point>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.points(server, from, to, points).await,
+            Self::Elasticsearch(store) => store.points(server, from, to, points).await,
         }
     }
 
@@ -115,6 +138,7 @@ impl History {
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.expire(now).await,
+            Self::Elasticsearch(store) => store.expire(now).await,
         }
     }
 
@@ -123,6 +147,7 @@ impl History {
     pub fn oldest_retained(&self) -> Millis {
         match self {
             Self::Sqlite(store) => store.oldest_retained(),
+            Self::Elasticsearch(store) => store.oldest_retained(),
         }
     }
 
@@ -130,6 +155,7 @@ impl History {
     pub async fn ping(&self) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.ping().await,
+            Self::Elasticsearch(store) => store.ping().await,
         }
     }
 
@@ -137,6 +163,7 @@ impl History {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
+            Self::Elasticsearch(store) => store.close().await,
         }
     }
 }

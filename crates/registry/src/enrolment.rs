@@ -104,7 +104,7 @@ impl Registry {
                 .bind(revoked_at)
                 .bind(created_at)
                 .execute(db.writer())
-                .await?
+                .await?;
         });
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Registry {
     /// then a person has said no. A name that exists is refused, whoever asks; only who holds a good token learns that.
     pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Enrolled, RegistryError> {
         let (token, key) = (text::hex(&enrol.token_hash), text::hex(&enrol.key_hash));
-        on!(self, db => {
+        Ok(on!(self, db => {
             // Who guesses must not hold up those who write.
             if sqlx::query(KNOWN).bind(&token).fetch_optional(db.reader()).await?.is_none() {
                 return Ok(Enrolled::BadToken);
@@ -159,7 +159,8 @@ impl Registry {
             let before: Option<(String, i64, Option<i64>)> =
                 sqlx::query_as(BEFORE).bind(&token).bind(&key).fetch_optional(&mut *tx).await?;
             if let Some((server, generation, in_force)) = before {
-                // Not committed: a repetition uses nothing up.
+                // A repetition uses nothing up. Said at once, because others wait for the token's row.
+                tx.rollback().await?;
                 return again(&server, generation, in_force);
             }
             let Some((token,)) = claimed else { return Ok(Enrolled::BadToken) };
@@ -174,7 +175,10 @@ impl Registry {
                 .bind(enrol.now)
                 .fetch_optional(&mut *tx)
                 .await?;
-            let Some((server,)) = added else { return Ok(Enrolled::NameTaken) };
+            let Some((server,)) = added else {
+                tx.rollback().await?;
+                return Ok(Enrolled::NameTaken);
+            };
             sqlx::query(RECORD)
                 .bind(token)
                 .bind(key)
@@ -184,8 +188,8 @@ impl Registry {
                 .execute(&mut *tx)
                 .await?;
             tx.commit().await?;
-            again(&server, FIRST_GENERATION, Some(FIRST_GENERATION))
-        })
+            again(&server, FIRST_GENERATION, Some(FIRST_GENERATION))?
+        }))
     }
 }
 

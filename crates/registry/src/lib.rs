@@ -1,20 +1,25 @@
 //! The system of record: servers and what workers saw of them, enrolments, people and their sessions.
 //!
 //! [`Registry`] has one variant for each engine and the same methods on both. A statement is one constant text in the
-//! SQL that PostgreSQL and SQLite share, except where a batch goes in or out: `$1` placeholders, `ON CONFLICT … DO
+//! SQL that PostgreSQL and SQLite share, except where a batch goes in: `$1` placeholders, `ON CONFLICT … DO
 //! UPDATE … WHERE excluded…`, `RETURNING`, `NULLS LAST` on columns that may be null, times as `BIGINT` Unix ms, ids as
 //! text, and text that is compared regardless of case folded in Rust.
+//!
+//! Writers may be many on PostgreSQL: each transaction first takes, by a guarded `UPDATE … RETURNING`, the row that it is
+//! about, and a batch writes at most one row a key, in the order of keys.
 //!
 //! Not found is `Ok(None)` or `Ok(false)`; an error says what the caller can do about it, see [`RegistryError`]. Time
 //! is an argument of every method that writes one.
 #![warn(missing_docs)]
 
+mod advice;
 mod enrolment;
 mod list;
 mod migrate;
 mod pause;
 mod people;
 mod pipeline;
+mod postgres;
 mod revocation;
 mod roll;
 mod server;
@@ -24,9 +29,13 @@ mod sqlite;
 mod statement;
 mod text;
 
-use std::{path::Path, str::FromStr};
+use std::{future::Future, path::Path, str::FromStr, time::Duration};
 
 use serde::Serialize;
+use sqlx::{error::DatabaseError as _, sqlite::SqliteError};
+
+use advice::Advice;
+use statement::Dialect;
 
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
 pub use list::{Page, ServerFilter, Sort, SortKey};
@@ -42,15 +51,24 @@ pub use text::fold_name;
 pub enum Registry {
     /// A file of its own, in write-ahead mode. For one process.
     Sqlite(Sqlite),
+    /// A server, shared by any number of processes.
+    Postgres(Postgres),
 }
 
+pub use postgres::{BadUrl, Postgres, PostgresUrl};
 pub use sqlite::Sqlite;
+
+/// How often [`Registry::wait_for_schema`] looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const BEHIND: &str =
+    "the registry's schema is older than this release; the process that migrates it has to start first";
 
 /// What the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The engine did not answer, or answered that it cannot. Try again later.
-    #[error("the registry is unavailable: {0}")]
+    #[error("the registry is unavailable: {}", Advice(.0))]
     Unavailable(sqlx::Error),
     /// The file is no database, or a damaged one. Trying again does not help; restore a backup.
     #[error("the registry is damaged, restore a backup: {0}")]
@@ -74,7 +92,8 @@ pub enum RegistryError {
 
 impl From<sqlx::Error> for RegistryError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        let sqlite = error.as_database_error().and_then(|error| error.try_downcast_ref::<SqliteError>());
+        let code = sqlite.and_then(|error| error.code()?.parse::<u32>().ok());
         // The low byte is the kind: SQLITE_CORRUPT and SQLITE_NOTADB.
         match code.is_some_and(|code| matches!(code & 0xff, 11 | 26)) {
             true => Self::Damaged(error),
@@ -84,11 +103,19 @@ impl From<sqlx::Error> for RegistryError {
 }
 
 /// Runs one expression on whichever engine this is; `$db` has `reader()`, `writer()`, `begin_read()` and
-/// `begin_write()` on each.
+/// `begin_write()` on each. In it `?` and `return` end the expression, not the function around it.
 macro_rules! on {
     ($registry:expr, $db:ident => $body:expr) => {
         match $registry {
-            $crate::Registry::Sqlite($db) => $body,
+            $crate::Registry::Sqlite($db) => $crate::done(async { Ok($body) }).await?,
+            $crate::Registry::Postgres(postgres) => {
+                let mut session = postgres.session().await?;
+                let work = {
+                    let $db = &mut session;
+                    $crate::postgres::answer(async { Ok($body) }).await
+                };
+                session.settle(work)?
+            }
         }
     };
 }
@@ -103,16 +130,63 @@ impl Registry {
         Ok(Self::Sqlite(Sqlite::open(path).await?))
     }
 
+    /// The registry on the PostgreSQL server of this URL, such as
+    /// `postgres://user:password@host:5432/database?sslmode=verify-full`.
+    ///
+    /// Connects when it is first used and whenever it has to, so it opens while the server is away; every method is then
+    /// [`RegistryError::Unavailable`] within seconds, and works again once the server is back. A call that the server
+    /// does not answer is given up after 13 s at most; whether it had its effect is then not known.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open_postgres(url: &PostgresUrl) -> Self {
+        Self::Postgres(Postgres::open(url))
+    }
+
     /// Brings the schema up to this release's.
     ///
     /// A schema that is newer is left as it is: migrations expand first and contract a release later, so that after a
     /// rollback the release before still starts on it. [`RegistryError::Schema`] when a migration of this release is
-    /// not the one that the store has seen.
+    /// not the one that the store has seen. On PostgreSQL several processes may do so at once: one works, the others wait.
     pub async fn migrate(&self) -> Result<(), RegistryError> {
-        on!(self, db => migrate::run(db.writer()).await)
+        match self {
+            Self::Sqlite(db) => migrate::run(Dialect::Sqlite, db.writer()).await,
+            Self::Postgres(db) => db.migrate().await,
+        }
     }
 
-    /// Whether the registry answers and has its schema.
+    /// Whether the schema is this release's or a later one; false while whoever migrates has not done so.
+    pub async fn has_schema(&self) -> Result<bool, RegistryError> {
+        match self.schema_version().await {
+            Ok(version) => Ok(version >= Some(migrate::version())),
+            Err(RegistryError::Unavailable(error)) if migrate::is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn schema_version(&self) -> Result<Option<i64>, RegistryError> {
+        const APPLIED: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+        Ok(on!(self, db => sqlx::query_scalar(APPLIED).fetch_one(db.reader()).await?))
+    }
+
+    /// Waits until the registry answers and [has its schema](Self::has_schema). `tell` gets each reason to wait once.
+    pub async fn wait_for_schema(&self, mut tell: impl FnMut(&str)) {
+        let mut told = String::new();
+        loop {
+            let reason = match self.has_schema().await {
+                Ok(true) => return,
+                Ok(false) => BEHIND.to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if reason != told {
+                tell(&reason);
+                told = reason;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the registry answers and has a schema.
     pub async fn ping(&self) -> Result<(), RegistryError> {
         const PING: &str = "SELECT version FROM versions WHERE name = 'denylist'";
         let _version: i64 = on!(self, db => sqlx::query_scalar(PING).fetch_one(db.reader()).await?);
@@ -121,8 +195,23 @@ impl Registry {
 
     /// Waits for what is under way, then closes. Every later call is [`RegistryError::Unavailable`].
     pub async fn close(&self) {
-        on!(self, db => db.close().await);
+        match self {
+            Self::Sqlite(db) => db.close().await,
+            Self::Postgres(db) => db.close().await,
+        }
     }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}
+
+/// Lets `?` in an async block know its error.
+async fn done<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+    work.await
 }
 
 /// The id in a text column.

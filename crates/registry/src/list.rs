@@ -5,7 +5,7 @@ use fleet::{ServerId, Status};
 use crate::{
     RegistryError, Roll, json,
     roll::{Judge, spell},
-    statement::Statement,
+    statement::{Dialect, Statement},
     text,
 };
 
@@ -70,6 +70,7 @@ pub(crate) struct Listing<'a> {
     sort: Vec<Sort>,
     page: Page,
     judge: Judge,
+    dialect: Dialect,
 }
 
 impl Page {
@@ -100,6 +101,7 @@ impl<'a> Listing<'a> {
         sort: &[Sort],
         page: Page,
         roll: &Roll,
+        dialect: Dialect,
     ) -> Result<Self, RegistryError> {
         let mut keys: Vec<Sort> = Vec::new();
         for wanted in sort {
@@ -109,12 +111,12 @@ impl<'a> Listing<'a> {
             }
         }
         let judged = filter.status.is_some() || keys.iter().any(|sort| sort.key == SortKey::Status);
-        Ok(Self { filter, sort: keys, page, judge: roll.judge(|_| judged)? })
+        Ok(Self { filter, sort: keys, page, judge: roll.judge(|_| judged)?, dialect })
     }
 
     /// The ids of the page in order, each beside the total.
     pub(crate) fn ids(&self) -> Result<Statement, RegistryError> {
-        let mut statement = Statement::default();
+        let mut statement = Statement::new(self.dialect);
         self.push_hits(&mut statement)?;
         statement.push(" SELECT id, (SELECT COUNT(*) FROM hit) FROM hit ORDER BY ");
         for (sort, alias) in self.sort.iter().zip(ALIASES) {
@@ -127,7 +129,7 @@ impl<'a> Listing<'a> {
 
     /// The total alone, for a page past the end.
     pub(crate) fn total(&self) -> Result<Statement, RegistryError> {
-        let mut statement = Statement::default();
+        let mut statement = Statement::new(self.dialect);
         self.push_hits(&mut statement)?;
         statement.push(" SELECT COUNT(*) FROM hit");
         Ok(statement)
@@ -173,22 +175,32 @@ impl<'a> Listing<'a> {
             statement.push(" = ").bind(spell(*status));
         }
         if let Some(name) = name {
-            statement.push(" AND s.name_folded = ").bind(text::fold_name(name));
+            push_equal(statement, " AND s.name_folded = ", text::fold_name(name));
         }
         if let Some(address) = address {
-            statement.push(" AND s.address = ").bind(address.as_str());
+            push_equal(statement, " AND s.address = ", address.clone());
         }
         if let Some(q) = q {
             push_search(statement, q);
         }
         for (key, value) in labels {
-            statement.push(" AND s.id IN (SELECT server_id FROM labels WHERE key = ").bind(key.as_str());
-            statement.push(" AND value = ").bind(value.as_str()).push(")");
+            statement.push(" AND s.id IN (SELECT server_id FROM labels WHERE true");
+            push_equal(statement, " AND key = ", key.clone());
+            push_equal(statement, " AND value = ", value.clone());
+            statement.push(")");
         }
         if let Some(ids) = ids {
-            statement.push(" AND s.id IN (SELECT value FROM json_each(").bind(json(ids)?).push("))");
+            statement.push(" AND s.id").one_of(json(ids)?);
         }
         Ok(())
+    }
+}
+
+fn push_equal(statement: &mut Statement, column: &'static str, text: String) {
+    if text::is_storable(&text) {
+        statement.push(column).bind(text);
+    } else {
+        statement.push(" AND false");
     }
 }
 

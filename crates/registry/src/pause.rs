@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use fleet::{Millis, ServerId};
 
-use crate::{Registry, RegistryError, id, json, on};
+use crate::{
+    Registry, RegistryError, id, json, on,
+    statement::{Text, one_of},
+};
 
 const EXISTS: &str = "SELECT id FROM servers WHERE id = $1";
 const PAUSE: &str = "UPDATE servers SET paused_at = $2, version = version + 1, updated_at = $2
@@ -17,8 +20,11 @@ WHERE id = $1 AND paused_at IS NOT NULL RETURNING id";
 /// Never before it began, whatever the clock did meanwhile.
 const END: &str = "UPDATE pauses SET resumed_at = CASE WHEN $2 > paused_at THEN $2 ELSE paused_at END
 WHERE server_id = $1 AND resumed_at IS NULL";
-const PAUSES: &str = "SELECT server_id, paused_at, resumed_at FROM pauses
-WHERE server_id IN (SELECT value FROM json_each($1)) ORDER BY server_id, paused_at";
+const PAUSES: Text = one_of!(
+    "SELECT server_id, paused_at, resumed_at FROM pauses WHERE server_id",
+    "$1",
+    " ORDER BY server_id, paused_at"
+);
 
 impl Registry {
     /// From now on this server is not expected to report; one that is paused stays so. False: no such server.
@@ -39,7 +45,7 @@ impl Registry {
         record: &'static str,
     ) -> Result<bool, RegistryError> {
         let id = id.to_string();
-        on!(self, db => {
+        Ok(on!(self, db => {
             let mut tx = db.begin_write().await?;
             let changed: Option<(String,)> =
                 sqlx::query_as(change).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
@@ -49,8 +55,8 @@ impl Registry {
             }
             sqlx::query(record).bind(&id).bind(now).execute(&mut *tx).await?;
             tx.commit().await?;
-        });
-        Ok(true)
+            true
+        }))
     }
 
     /// When these servers were paused: half-open ranges `[paused, resumed)` in Unix ms, by their start; one that lasts
@@ -60,8 +66,7 @@ impl Registry {
         servers: &[ServerId],
     ) -> Result<HashMap<ServerId, Vec<(Millis, Millis)>>, RegistryError> {
         let ids = json(&servers)?;
-        let rows: Vec<(String, Millis, Option<Millis>)> =
-            on!(self, db => sqlx::query_as(PAUSES).bind(ids).fetch_all(db.reader()).await?);
+        let rows: Vec<(String, Millis, Option<Millis>)> = on!(self, db => sqlx::query_as(PAUSES.on(self.dialect())).bind(ids).fetch_all(db.reader()).await?);
         let mut pauses: HashMap<_, Vec<_>> = HashMap::new();
         for (server, paused_at, resumed_at) in rows {
             let range = (paused_at, resumed_at.unwrap_or(Millis::MAX));

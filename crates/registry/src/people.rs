@@ -33,10 +33,11 @@ pub(crate) struct UserRow {
 }
 
 const ANY: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT id FROM users LIMIT 1) AS one";
-/// The guard is for one writer, `ON CONFLICT` for two that see no user yet.
+/// Changes nothing, and holds the row of the role: whoever else makes a first user waits, and then sees this one.
+const HOLD_ROLE: &str = "UPDATE roles SET built_in = 1 WHERE id = 'admin'";
 const FIRST: &str = "INSERT INTO users
 (id, username, username_folded, password_hash, role_id, epoch, version, created_at, updated_at)
-SELECT $1, $2, $3, $4, 'admin', 1, 1, $5, $5 WHERE NOT EXISTS (SELECT id FROM users) ON CONFLICT DO NOTHING";
+SELECT $1, $2, $3, $4, 'admin', 1, 1, $5, $5 WHERE NOT EXISTS (SELECT id FROM users)";
 const BY_NAME: &str = "SELECT u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
 FROM users u LEFT JOIN role_scopes p ON p.role_id = u.role_id WHERE u.username_folded = $1";
 
@@ -50,15 +51,19 @@ impl Registry {
         now: Millis,
     ) -> Result<bool, RegistryError> {
         let made = on!(self, db => {
-            sqlx::query(FIRST)
+            let mut tx = db.begin_write().await?;
+            sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
+            let made = sqlx::query(FIRST)
                 .bind(id.to_string())
                 .bind(username.trim())
                 .bind(text::fold_name(username))
                 .bind(password_hash)
                 .bind(now)
-                .execute(db.writer())
+                .execute(&mut *tx)
                 .await?
-                .rows_affected()
+                .rows_affected();
+            tx.commit().await?;
+            made
         });
         Ok(made > 0)
     }
@@ -72,6 +77,9 @@ impl Registry {
     /// The user of this name, regardless of case; a disabled one too.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, RegistryError> {
         let name = text::fold_name(username);
+        if !text::is_storable(&name) {
+            return Ok(None);
+        }
         let rows = on!(self, db => sqlx::query_as(BY_NAME).bind(name).fetch_all(db.reader()).await?);
         one_user(rows)
     }

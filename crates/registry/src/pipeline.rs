@@ -4,28 +4,45 @@ use fleet::{Millis, liveness::Progress};
 
 use crate::{Registry, RegistryError, on};
 
+/// A worker that is silent for this long is gone: one that starts in its place has a name of its own.
+const GONE: Millis = 86_400_000;
+
 /// A worker that starts anew has settled nothing yet: what its namesake settled stays true, and the watermark with it.
-const PUT: &str = "
+const PUT: &str = "UPDATE workers SET
+newest_settled = COALESCE($2, newest_settled), oldest_in_hand = $3, open_since = $4, written_at = $5
+WHERE name = $1";
+const ADD: &str = "
 INSERT INTO workers (name, newest_settled, oldest_in_hand, open_since, written_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET
     newest_settled = COALESCE(excluded.newest_settled, workers.newest_settled),
     oldest_in_hand = excluded.oldest_in_hand, open_since = excluded.open_since, written_at = excluded.written_at";
 
+/// Never the row that settled the newest: without it the watermark would fall back.
+const FORGET: &str = "DELETE FROM workers
+WHERE written_at < $1 AND (newest_settled IS NULL OR newest_settled < (SELECT MAX(newest_settled) FROM workers))";
+
 const ALL: &str = "SELECT newest_settled, oldest_in_hand, open_since, written_at FROM workers ORDER BY name";
 
 impl Registry {
-    /// Writes the row of the worker of this name.
+    /// Writes the row of the worker of this name. With the first row of a name go those of workers that are gone for
+    /// more than a day, so that there are never many.
     pub async fn put_progress(&self, worker: &str, progress: &Progress) -> Result<(), RegistryError> {
         let Progress { newest_settled, oldest_in_hand, open_since, written_at } = *progress;
         on!(self, db => {
-            sqlx::query(PUT)
-                .bind(worker)
-                .bind(newest_settled)
-                .bind(oldest_in_hand)
-                .bind(open_since)
-                .bind(written_at)
-                .execute(db.writer())
-                .await?
+            for statement in [PUT, ADD] {
+                let done = sqlx::query(statement)
+                    .bind(worker)
+                    .bind(newest_settled)
+                    .bind(oldest_in_hand)
+                    .bind(open_since)
+                    .bind(written_at)
+                    .execute(db.writer())
+                    .await?;
+                if statement == PUT && done.rows_affected() > 0 {
+                    return Ok(());
+                }
+            }
+            sqlx::query(FORGET).bind(written_at - GONE).execute(db.writer()).await?;
         });
         Ok(())
     }

@@ -20,16 +20,17 @@ impl Registry {
     /// Answers the lowest generation that is accepted from now on; `None`: no such server.
     pub async fn revoke(&self, id: ServerId, now: Millis) -> Result<Option<u32>, RegistryError> {
         let id = id.to_string();
-        let generation = on!(self, db => {
+        let in_force: Option<i64> = on!(self, db => {
             let mut tx = db.begin_write().await?;
             let raised: Option<(i64,)> = sqlx::query_as(RAISE).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
             let Some((generation,)) = raised else { return Ok(None) };
             sqlx::query(DENY).bind(&id).bind(generation).bind(now).execute(&mut *tx).await?;
+            // Last, because its row is everybody's; held until the commit, so versions are in force in their order.
             sqlx::query(COUNT_UP).execute(&mut *tx).await?;
             tx.commit().await?;
-            generation
+            Some(generation)
         });
-        count("servers", "generation", &id, generation).map(Some)
+        in_force.map(|generation| count("servers", "generation", &id, generation)).transpose()
     }
 
     /// The denylist: its version, and by server the lowest generation that is accepted. A server that is not in it was

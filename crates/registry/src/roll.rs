@@ -7,7 +7,7 @@ use fleet::{
 
 use crate::{
     Registry, RegistryError, json, on,
-    statement::{Statement, rows_of},
+    statement::{Dialect, Statement, rows_of},
 };
 
 /// How the pipeline stands, and whom the cache knows to be silent: what states are judged by.
@@ -76,13 +76,22 @@ impl Roll {
 impl Judge {
     /// The table `roll` of those who are silent by the cache's word, out-of-date entries left out; the first of a `WITH`.
     pub(crate) fn push_roll(&self, statement: &mut Statement) {
-        match &self.silent {
-            None => statement.push("WITH roll (server_id) AS (SELECT '' WHERE false)"),
-            Some(silent) => statement
-                .push("WITH roll (server_id) AS MATERIALIZED (SELECT g.server_id FROM json_each(")
+        let Some(silent) = &self.silent else {
+            statement.push("WITH roll (server_id) AS (SELECT '' WHERE false)");
+            return;
+        };
+        statement.push("WITH roll (server_id) AS MATERIALIZED (SELECT g.server_id FROM ");
+        match statement.dialect() {
+            Dialect::Sqlite => statement
+                .push("json_each(")
                 .bind(silent.as_str())
                 .push(") AS entry JOIN sightings g ON g.server_id = json_extract(entry.value, '$[0]')")
                 .push(" WHERE json_extract(entry.value, '$[1]') >= g.silent_at)"),
+            Dialect::Postgres => statement
+                .push("jsonb_array_elements(CAST(")
+                .bind(silent.as_str())
+                .push(" AS JSONB)) AS entry (value) JOIN sightings g ON g.server_id = entry.value ->> 0")
+                .push(" WHERE CAST(entry.value ->> 1 AS BIGINT) >= g.silent_at)"),
         };
     }
 
@@ -107,7 +116,7 @@ impl Registry {
     /// How many servers are in each state.
     pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
         let judge = roll.judge(|_| true)?;
-        let mut statement = Statement::default();
+        let mut statement = Statement::new(self.dialect());
         judge.push_roll(&mut statement);
         statement.push(" SELECT ");
         judge.push_status(&mut statement);

@@ -8,7 +8,7 @@ use crate::{
     Page, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
     list::Listing,
     on, roll,
-    statement::{Statement, rows_of},
+    statement::{Dialect, Statement, Text, one_of, rows_of},
     text,
 };
 
@@ -51,8 +51,7 @@ struct Row {
     facts: Option<String>,
 }
 
-const LABELS: &str =
-    "SELECT server_id, key, value FROM labels WHERE server_id IN (SELECT value FROM json_each($1))";
+const LABELS: Text = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "$1", "");
 
 impl Registry {
     /// One page of the list and the total, both of one moment. Ties are broken by id, so that paging is complete.
@@ -63,7 +62,7 @@ impl Registry {
         page: Page,
         roll: &Roll,
     ) -> Result<(Vec<Server>, u64), RegistryError> {
-        let listing = Listing::new(filter, sort, page, roll)?;
+        let listing = Listing::new(filter, sort, page, roll, self.dialect())?;
         let (ids, total, rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
             let hits = rows_of!((String, i64), listing.ids()?).fetch_all(&mut *tx).await?;
@@ -75,8 +74,8 @@ impl Registry {
             for (hit, _) in hits {
                 ids.push(id("servers", "id", &hit)?);
             }
-            let rows = rows_of!(Row, details(&ids, roll)?).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS).bind(json(&ids)?).fetch_all(&mut *tx).await?;
+            let rows = rows_of!(Row, details(&ids, roll, self.dialect())?).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&ids)?).fetch_all(&mut *tx).await?;
             tx.commit().await?;
             (ids, total, rows, labels)
         });
@@ -90,8 +89,8 @@ impl Registry {
     pub async fn server(&self, id: ServerId, roll: &Roll) -> Result<Option<Server>, RegistryError> {
         let (rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
-            let rows = rows_of!(Row, details(&[id], roll)?).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS).bind(json(&[id])?).fetch_all(&mut *tx).await?;
+            let rows = rows_of!(Row, details(&[id], roll, self.dialect())?).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&[id])?).fetch_all(&mut *tx).await?;
             tx.commit().await?;
             (rows, labels)
         });
@@ -105,40 +104,44 @@ impl Registry {
         labels: &BTreeMap<String, String>,
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        const FIND: &str = "SELECT name, address FROM servers WHERE id = $1";
-        const CHANGE: &str =
-            "UPDATE servers SET search = $2, version = version + 1, updated_at = $3 WHERE id = $1";
+        // First, so that nobody renames it meanwhile.
+        const CHANGE: &str = "UPDATE servers SET version = version + 1, updated_at = $2 WHERE id = $1
+            RETURNING name, address";
+        const FIND_BY: &str = "UPDATE servers SET search = $2 WHERE id = $1";
         const CLEAR: &str = "DELETE FROM labels WHERE server_id = $1";
-        const ADD: &str =
-            "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)";
+        const ADD: Text = Text {
+            sqlite: "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)",
+            postgres: "INSERT INTO labels (server_id, key, value)
+                SELECT $1, key, value FROM jsonb_each_text(CAST($2 AS JSONB))",
+        };
         let id = id.to_string();
-        on!(self, db => {
+        Ok(on!(self, db => {
             let mut tx = db.begin_write().await?;
             let found: Option<(String, Option<String>)> =
-                sqlx::query_as(FIND).bind(&id).fetch_optional(&mut *tx).await?;
+                sqlx::query_as(CHANGE).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
             let Some((name, address)) = found else { return Ok(false) };
             let texts = [Some(name.as_str()), address.as_deref()].into_iter().flatten();
             let search = text::searchable(texts.chain(labels.values().map(String::as_str)));
-            sqlx::query(CHANGE).bind(&id).bind(search).bind(now).execute(&mut *tx).await?;
+            sqlx::query(FIND_BY).bind(&id).bind(search).execute(&mut *tx).await?;
             sqlx::query(CLEAR).bind(&id).execute(&mut *tx).await?;
-            sqlx::query(ADD).bind(&id).bind(json(labels)?).execute(&mut *tx).await?;
+            sqlx::query(ADD.on(self.dialect())).bind(&id).bind(json(labels)?).execute(&mut *tx).await?;
             tx.commit().await?;
-        });
-        Ok(true)
+            true
+        }))
     }
 }
 
 /// All there is to tell about these servers but their labels, in no order.
-fn details(ids: &[ServerId], roll: &Roll) -> Result<Statement, RegistryError> {
+fn details(ids: &[ServerId], roll: &Roll, dialect: Dialect) -> Result<Statement, RegistryError> {
     let wanted: HashSet<_> = ids.iter().collect();
     let judge = roll.judge(|id| wanted.contains(id))?;
-    let mut statement = Statement::default();
+    let mut statement = Statement::new(dialect);
     judge.push_roll(&mut statement);
     statement.push(" SELECT s.id, s.name, s.address, s.generation, ");
     judge.push_status(&mut statement);
     statement.push(" AS status, g.received_at, s.created_at, s.updated_at, f.facts FROM servers s");
     statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
-    statement.push(" WHERE s.id IN (SELECT value FROM json_each(").bind(json(&ids)?).push("))");
+    statement.push(" WHERE s.id").one_of(json(&ids)?);
     Ok(statement)
 }
 

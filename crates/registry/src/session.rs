@@ -44,7 +44,8 @@ const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
 const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
-const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1";
+/// First, for its row: whoever forgets expired sessions takes the session and then its tokens, so we do too.
+const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 
 impl Registry {
@@ -101,11 +102,16 @@ impl Registry {
         expires_at: Millis,
     ) -> Result<Refresh, RegistryError> {
         let (hash, next) = (text::hex(&hash), text::hex(&next));
-        let token = on!(self, db => {
+        Ok(on!(self, db => {
             let mut tx = db.begin_write().await?;
             let found: Option<TokenRow> = sqlx::query_as(FIND).bind(&hash).fetch_optional(&mut *tx).await?;
             let Some(token) = found else { return Ok(Refresh::Unknown) };
             if token.used_at.is_none() && token.expires_at <= now {
+                return Ok(Refresh::Unknown);
+            }
+            let prolonged: Option<(String,)> =
+                sqlx::query_as(PROLONG).bind(&token.session_id).bind(expires_at).fetch_optional(&mut *tx).await?;
+            if prolonged.is_none() {
                 return Ok(Refresh::Unknown);
             }
             let used: Option<(String,)> =
@@ -116,20 +122,20 @@ impl Registry {
                 return Ok(Refresh::Reused);
             }
             sqlx::query(ADD_TOKEN).bind(next).bind(&token.session_id).bind(expires_at).execute(&mut *tx).await?;
-            sqlx::query(PROLONG).bind(&token.session_id).bind(expires_at).execute(&mut *tx).await?;
             tx.commit().await?;
-            token
-        });
-        Ok(Refresh::Rotated {
-            user: id("sessions", "user_id", &token.user_id)?,
-            session: id("sessions", "id", &token.session_id)?,
-        })
+            Refresh::Rotated {
+                user: id("sessions", "user_id", &token.user_id)?,
+                session: id("sessions", "id", &token.session_id)?,
+            }
+        }))
     }
 
     /// Ends a session; one that has ended, or never was, is left as it is.
     pub async fn end_session(&self, session: SessionId, now: Millis) -> Result<(), RegistryError> {
         let session = session.to_string();
-        on!(self, db => sqlx::query(END).bind(session).bind(now).execute(db.writer()).await?);
+        on!(self, db => {
+            sqlx::query(END).bind(session).bind(now).execute(db.writer()).await?;
+        });
         Ok(())
     }
 }

@@ -4,7 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use fleet::{Interval, Millis, ServerId, wire::v1::Host};
 
-use crate::{Registry, RegistryError, count, id, json, on, text};
+use sqlx::{postgres::PgArguments, query::Query, sqlite::SqliteArguments};
+
+use crate::{
+    Registry, RegistryError, Sqlite, count, id, json, on,
+    postgres::Session,
+    statement::{Text, one_of},
+    text,
+};
 
 /// What a worker needs to know of a server before it stores its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,19 +50,10 @@ pub struct Sighting {
     pub facts: Option<(Millis, Host)>,
 }
 
-const STANDING: &str = "
-SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
-FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
-WHERE s.id IN (SELECT value FROM json_each($1))";
-
-/// Joined with `servers`, so that a server which was deleted meanwhile is left out and fails nothing. `WHERE true`
-/// because SQLite otherwise takes `ON` for a part of the join.
-const SIGHT: &str = "
-INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
-SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'),
-       json_extract(batch.value, '$[3]'), json_extract(batch.value, '$[4]')
-FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
-WHERE true
+/// The end of the statement that writes sightings.
+macro_rules! keep_greatest {
+    () => {
+        "
 ON CONFLICT (server_id) DO UPDATE SET
     received_at = CASE WHEN excluded.received_at > sightings.received_at
                        THEN excluded.received_at ELSE sightings.received_at END,
@@ -66,16 +64,70 @@ ON CONFLICT (server_id) DO UPDATE SET
     sampled_at = CASE WHEN excluded.sampled_at > sightings.sampled_at
                       THEN excluded.sampled_at ELSE sightings.sampled_at END
 WHERE excluded.received_at > sightings.received_at OR excluded.silent_at > sightings.silent_at
-   OR excluded.sampled_at > sightings.sampled_at";
+   OR excluded.sampled_at > sightings.sampled_at"
+    };
+}
 
-const TELL: &str = "
-INSERT INTO facts (server_id, facts_at, facts, search)
-SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
-FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
-WHERE true
+/// The end of the statement that writes facts.
+macro_rules! keep_newest {
+    () => {
+        "
 ON CONFLICT (server_id) DO UPDATE SET
     facts_at = excluded.facts_at, facts = excluded.facts, search = excluded.search
-WHERE excluded.facts_at > facts.facts_at";
+WHERE excluded.facts_at > facts.facts_at"
+    };
+}
+
+const STANDING: Text = one_of!(
+    "SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
+FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
+WHERE s.id",
+    "$1",
+    ""
+);
+
+/// A batch is joined with `servers`, so that a server which was deleted meanwhile is left out and fails nothing.
+/// `WHERE true` because SQLite otherwise takes `ON` for a part of the join; `ORDER BY` because PostgreSQL joins in any
+/// order, and writers that lock rows in one order never wait for each other in a ring.
+const SIGHT: Text = Text {
+    sqlite: concat!(
+        "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'),
+       json_extract(batch.value, '$[3]'), json_extract(batch.value, '$[4]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true",
+        keep_greatest!()
+    ),
+    postgres: concat!(
+        "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
+SELECT s.id, batch.received_at, batch.silent_at, batch.interval_ms, batch.sampled_at
+FROM UNNEST($1, $2, $3, $4, $5) AS batch (server_id, received_at, silent_at, interval_ms, sampled_at)
+JOIN servers s ON s.id = batch.server_id
+ORDER BY s.id",
+        keep_greatest!()
+    ),
+};
+
+const TELL: Text = Text {
+    sqlite: concat!(
+        "INSERT INTO facts (server_id, facts_at, facts, search)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true",
+        keep_newest!()
+    ),
+    postgres: concat!(
+        "INSERT INTO facts (server_id, facts_at, facts, search)
+SELECT s.id, batch.facts_at, batch.facts, batch.search
+FROM UNNEST($1, $2, $3, $4) AS batch (server_id, facts_at, facts, search)
+JOIN servers s ON s.id = batch.server_id
+ORDER BY s.id",
+        keep_newest!()
+    ),
+};
+
+/// What one server told of itself: when, what, and the text in which a search finds it.
+type Told = (ServerId, Millis, String, String);
 
 impl Registry {
     /// What is known of these servers, by one query; one that is unknown or deleted is left out.
@@ -85,9 +137,10 @@ impl Registry {
             return Ok(HashMap::new());
         }
         let ids = json(&servers)?;
-        let rows: Vec<Row> =
-            // Not among the readers: lists that take long must not hold up the worker.
-            on!(self, db => sqlx::query_as(STANDING).bind(ids).fetch_all(db.writer()).await?);
+        // Not among the readers: lists that take long must not hold up the worker.
+        let rows: Vec<Row> = on!(self, db => {
+            sqlx::query_as(STANDING.on(self.dialect())).bind(ids).fetch_all(db.writer()).await?
+        });
         let mut standing = HashMap::with_capacity(rows.len());
         for (server, generation, silent_at, sampled_at, facts_at) in rows {
             let generation = count("servers", "generation", &server, generation)?;
@@ -108,33 +161,67 @@ impl Registry {
             return Ok(());
         }
         let merged = merge(sightings);
-        let seen: Vec<_> = merged
-            .values()
-            .map(|one| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at))
-            .collect();
-        let seen = json(&seen)?;
-        let mut told = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         for one in merged.values() {
             if let Some((at, host)) = &one.facts {
                 told.push((one.server, *at, json(host)?, text::searchable(host.hostname.as_deref())));
             }
         }
-        if told.is_empty() {
-            on!(self, db => sqlx::query(SIGHT).bind(seen).execute(db.writer()).await?);
-            return Ok(());
-        }
-        let told = json(&told)?;
         on!(self, db => {
+            let see = db.see(&merged)?;
+            if told.is_empty() {
+                see.execute(db.writer()).await?;
+                return Ok(());
+            }
+            let tell = db.tell(&told)?;
             let mut tx = db.begin_write().await?;
-            sqlx::query(SIGHT).bind(seen).execute(&mut *tx).await?;
-            sqlx::query(TELL).bind(told).execute(&mut *tx).await?;
+            see.execute(&mut *tx).await?;
+            tell.execute(&mut *tx).await?;
             tx.commit().await?;
         });
         Ok(())
     }
 }
 
-/// At most one a server, in the order of ids: writers that lock rows in one order never wait for each other in a ring.
+impl Sqlite {
+    fn see(
+        &self,
+        merged: &BTreeMap<ServerId, Sighting>,
+    ) -> Result<Query<'static, sqlx::Sqlite, SqliteArguments>, RegistryError> {
+        let row = |one: &Sighting| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at);
+        let rows: Vec<_> = merged.values().map(row).collect();
+        Ok(sqlx::query(SIGHT.sqlite).bind(json(&rows)?))
+    }
+
+    fn tell(&self, told: &[Told]) -> Result<Query<'static, sqlx::Sqlite, SqliteArguments>, RegistryError> {
+        Ok(sqlx::query(TELL.sqlite).bind(json(&told)?))
+    }
+}
+
+impl Session {
+    fn see(
+        &self,
+        merged: &BTreeMap<ServerId, Sighting>,
+    ) -> Result<Query<'static, sqlx::Postgres, PgArguments>, RegistryError> {
+        let times = |of: fn(&Sighting) -> Millis| merged.values().map(of).collect::<Vec<_>>();
+        Ok(sqlx::query(SIGHT.postgres)
+            .bind(merged.keys().map(ServerId::to_string).collect::<Vec<_>>())
+            .bind(times(|one| one.received_at))
+            .bind(times(|one| one.silent_at))
+            .bind(times(|one| one.interval.millis()))
+            .bind(times(|one| one.sampled_at)))
+    }
+
+    fn tell(&self, told: &[Told]) -> Result<Query<'static, sqlx::Postgres, PgArguments>, RegistryError> {
+        Ok(sqlx::query(TELL.postgres)
+            .bind(told.iter().map(|(server, ..)| server.to_string()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(_, at, ..)| *at).collect::<Vec<_>>())
+            .bind(told.iter().map(|(_, _, facts, _)| facts.clone()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(.., search)| search.clone()).collect::<Vec<_>>()))
+    }
+}
+
+/// At most one a server, in the order of ids: the key, so that a page of the table is met once.
 fn merge(sightings: &[Sighting]) -> BTreeMap<ServerId, Sighting> {
     let mut merged: BTreeMap<ServerId, Sighting> = BTreeMap::new();
     for sighting in sightings {

@@ -97,7 +97,7 @@ mod tests {
         let dir = testkit::tempdir().unwrap();
         let registry = Registry::open_sqlite(&dir.path().join("registry.db")).await.unwrap();
         registry.migrate().await.unwrap();
-        let Registry::Sqlite(store) = &registry;
+        let Registry::Sqlite(store) = &registry else { panic!("another engine") };
         // SQLite answers as on a full disk.
         sqlx::query("PRAGMA max_page_count = 1").execute(store.writer()).await.unwrap();
         let (id, hash) = (UserId::new(1, [1; 10]), "h".repeat(100_000));

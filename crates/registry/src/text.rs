@@ -14,16 +14,21 @@ pub fn fold_name(name: &str) -> String {
     fold(name.trim())
 }
 
-/// The column that a search looks in: these texts, folded, one a line.
+/// The column that a search looks in: these texts, folded, one a line. NUL, which no search looks for, becomes U+FFFD.
 pub(crate) fn searchable<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let lines: Vec<_> = texts.into_iter().map(fold).collect();
-    lines.join("\n")
+    lines.join("\n").replace('\0', "\u{fffd}")
+}
+
+/// Whether a column may hold this text. PostgreSQL refuses NUL, so nothing is equal to a text with one in it.
+pub(crate) fn is_storable(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// The pattern for `LIKE … ESCAPE '\'` that finds a folded text which contains this one. `None`: nothing can match, and
 /// engines disagree about what to do with it.
 pub(crate) fn pattern(needle: &str) -> Option<String> {
-    if needle.len() > MAX_NEEDLE_BYTES || needle.contains('\0') {
+    if needle.len() > MAX_NEEDLE_BYTES || !is_storable(needle) {
         return None;
     }
     let mut pattern = String::from("%");
@@ -63,6 +68,11 @@ mod tests {
         assert_eq!(pattern(r"50%_\"), Some(r"%50\%\_\\%".to_owned()));
         assert_eq!(pattern("a\0"), None);
         assert_eq!(pattern(&"a".repeat(MAX_NEEDLE_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn what_a_search_looks_in_can_be_stored() {
+        assert_eq!(searchable(["A\0b", "C"]), "a\u{fffd}b\nc");
     }
 
     #[test]

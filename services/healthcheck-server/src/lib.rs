@@ -6,6 +6,8 @@ mod opening;
 mod rate;
 mod rejection;
 mod report;
+mod service;
+pub mod settings;
 mod take;
 
 use std::{
@@ -23,6 +25,8 @@ use queue::Publisher;
 use rate::Rates;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+
+pub use service::run;
 
 /// How often a gate looks whether a credential was revoked.
 const REFRESH: Duration = Duration::from_secs(2);

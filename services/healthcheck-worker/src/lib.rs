@@ -6,6 +6,8 @@ mod apply;
 mod batch;
 mod hand;
 mod heard;
+mod service;
+pub mod settings;
 
 use std::{
     collections::VecDeque,
@@ -28,6 +30,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
+
+pub use service::{StartError, run};
 
 /// Most messages taken from the queue at once.
 const MOST: usize = 10_000;

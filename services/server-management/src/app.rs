@@ -1,7 +1,7 @@
 //! What all handlers share.
 
 use cache::Cache;
-use chassis::{Clock, Problem};
+use chassis::{Clock, Problem, Trouble};
 use fleet::{Pipeline, liveness::SIGHTING_SLACK};
 use history::History;
 use registry::{Registry, RegistryError, Roll};
@@ -10,7 +10,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{Settings, trouble::Trouble};
+use crate::Settings;
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.
 const HASHING: usize = 2;

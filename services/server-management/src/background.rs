@@ -1,10 +1,11 @@
 //! What is done without being asked.
 
 use actix_web::web;
+use chassis::Trouble;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, trouble::Trouble};
+use crate::app::App;
 
 /// How often the denylist is rewritten: a cache that was emptied has it again by then.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);

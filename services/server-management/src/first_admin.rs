@@ -40,6 +40,9 @@ pub struct BadAdminPassword;
 /// Why there is nobody who could log in.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstAdminError {
+    /// There is no user yet, and no password for the first one.
+    #[error("there is no user yet: set ADMIN_PASSWORD, or ADMIN_PASSWORD_FILE, for the first one, `admin`")]
+    NoPassword,
     /// The given password cannot be one.
     #[error(transparent)]
     BadPassword(#[from] BadAdminPassword),
@@ -88,11 +91,28 @@ pub async fn first_admin(
         Some(password) => (password, FirstAdmin::Given),
         None => (generated(password_file).await?, FirstAdmin::Generated),
     };
+    let made = make(registry, password, clock).await?;
+    Ok(if made { how } else { FirstAdmin::NotNeeded })
+}
+
+/// As [`first_admin`] where there is no folder to leave a password in: several processes have none in common.
+pub(crate) async fn given_first_admin(
+    registry: &Registry,
+    password: Option<Secret>,
+    clock: &Clock,
+) -> Result<(), FirstAdminError> {
+    if !registry.has_users().await? {
+        make(registry, password.ok_or(FirstAdminError::NoPassword)?, clock).await?;
+    }
+    Ok(())
+}
+
+/// False when another process was quicker.
+async fn make(registry: &Registry, password: Secret, clock: &Clock) -> Result<bool, FirstAdminError> {
     let password = admin_password(password)?;
     let hash = password::hash(password.expose().to_owned(), random()).await?;
     let now = clock.now();
-    let made = registry.make_first_admin(UserId::new(now, random()), USERNAME, &hash, now).await?;
-    Ok(if made { how } else { FirstAdmin::NotNeeded })
+    Ok(registry.make_first_admin(UserId::new(now, random()), USERNAME, &hash, now).await?)
 }
 
 async fn generated(path: &Path) -> Result<Secret, FirstAdminError> {

@@ -17,10 +17,12 @@ mod openapi;
 mod query;
 mod routes;
 mod servers;
+mod service;
 mod sessions;
+#[expect(missing_docs, reason = "clap makes the help of them; the rest is named by its variables")]
+pub mod settings;
 mod snapshots;
 mod status;
-mod trouble;
 mod uptime;
 
 use actix_web::web;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::token::{ShortTokenKey, TokenKey};
 pub use enrolment::make_enrolment_token;
 pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
+pub use service::{StartError, run};
 
 use crate::app::App;
 

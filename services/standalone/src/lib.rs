@@ -7,14 +7,15 @@ mod own_agent;
 pub mod settings;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::Server, web};
+use actix_web::dev::Server;
 use anyhow::Context;
 use cache::Cache;
-use chassis::{Clock, Health, health, http, lifecycle::Shutdown, problem, telemetry};
+use chassis::{Clock, Health, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
@@ -22,7 +23,7 @@ use history::History;
 use queue::in_process;
 use registry::Registry;
 use server_management::{Management, TokenKey};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, settings::Settings};
 
@@ -96,8 +97,7 @@ pub async fn run(
     if settings.proxies == 0 && !listen.ip().is_loopback() {
         tracing::warn!("open to other hosts without TLS: put a proxy in front, and set TRUSTED_PROXIES=1");
     }
-    let keep_alive = if settings.proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
-    let server = serve(listener, keep_alive, &gate, &management, &health)?;
+    let server = serve(listener, settings.proxies, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
         Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
         None => None,
@@ -128,7 +128,7 @@ impl Parts {
         let publishers = TaskTracker::new();
         publishers.spawn(self.gate.run(soft.child_token()));
         publishers.spawn(self.management.run(soft.child_token()));
-        publishers.spawn(upkeep(soft.child_token()));
+        publishers.spawn(soft.child_token().run_until_cancelled_owned(telemetry::upkeep()));
         if let Some(settings) = self.own_agent {
             publishers.spawn(own_agent::run(settings, soft.child_token()));
         }
@@ -183,33 +183,17 @@ fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {
 
 fn serve(
     listener: TcpListener,
-    keep_alive: Duration,
+    proxies: u8,
     gate: &Gate,
     management: &Management,
     health: &Health,
-) -> anyhow::Result<Server> {
-    let (gate, management, health) = (gate.clone(), management.clone(), web::Data::new(health.clone()));
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(health.clone())
-            .configure(health::routes)
-            .configure(|config| gate.configure(config))
-            .configure(|config| management.configure(config))
-            .default_service(web::to(problem::not_found_route))
-    });
-    let server = server
-        .keep_alive(keep_alive)
-        .client_request_timeout(http::CLIENT_TIMEOUT)
-        .shutdown_timeout(10)
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
-}
-
-async fn upkeep(stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
-        telemetry::upkeep();
-    }
+) -> io::Result<Server> {
+    let keep_alive = if proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
+    let (gate, management) = (gate.clone(), management.clone());
+    http::serve(listener, keep_alive, health, move |config| {
+        gate.configure(config);
+        management.configure(config);
+    })
 }
 
 fn welcome(listen: SocketAddr, data: &DataDir) {

@@ -74,9 +74,9 @@ impl Settings {
             history_days: arguments.history_days,
             drain: Duration::from_secs(arguments.drain_seconds.into()),
             proxies: arguments.trusted_proxies,
-            agent_key: agent_key(&mut mistakes, "AGENT_KEY"),
-            agent_key_previous: agent_key(&mut mistakes, "AGENT_KEY_PREVIOUS"),
-            token_key: token_key(&mut mistakes),
+            agent_key: mistakes.parsed("AGENT_KEY"),
+            agent_key_previous: mistakes.parsed("AGENT_KEY_PREVIOUS"),
+            token_key: mistakes.parsed("TOKEN_KEY"),
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;
@@ -87,14 +87,4 @@ impl Settings {
 fn admin_password(mistakes: &mut Mistakes) -> Option<Secret> {
     let secret = mistakes.secret("ADMIN_PASSWORD")?;
     mistakes.take("ADMIN_PASSWORD", server_management::admin_password(secret))
-}
-
-fn agent_key(mistakes: &mut Mistakes, name: &str) -> Option<AgentKey> {
-    let secret = mistakes.secret(name)?;
-    mistakes.take(name, AgentKey::new(secret.expose().as_bytes()))
-}
-
-fn token_key(mistakes: &mut Mistakes) -> Option<TokenKey> {
-    let secret = mistakes.secret("TOKEN_KEY")?;
-    mistakes.take("TOKEN_KEY", TokenKey::new(&secret))
 }

@@ -1,10 +1,15 @@
 //! The contract of the cache: the same cases for every variant.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod contract;
+mod redis;
 
 /// Stamps each case for each variant; `$open` makes an empty cache.
 macro_rules! contract {
+    ($($case:ident)*) => {
+        contract! { in_process, cache::Cache::in_process(); $($case)* }
+        contract! { in_redis, crate::redis::fresh().await.cache(); $($case)* }
+    };
     ($variant:ident, $open:expr; $($case:ident)*) => {
         mod $variant {
             $(
@@ -17,14 +22,18 @@ macro_rules! contract {
     };
 }
 
-contract! { in_process, cache::Cache::in_process();
+contract! {
     what_was_seen_is_there
     older_never_wins
     back_fill_moves_silence_but_not_the_latest
     silent_is_a_half_open_range_in_order
     a_server_that_answers_again_is_not_silent
-    a_million_beats_of_a_thousand_servers_are_a_thousand_entries
+    a_hundred_thousand_beats_of_a_thousand_servers_are_a_thousand_entries
+    who_is_silent_for_a_week_is_no_longer_listed
+    nothing_seen_and_nobody_asked_after_are_fine
     an_older_denylist_never_wins
     failures_count_within_their_window
+    failures_of_one_moment_all_count
+    a_key_has_at_most_so_many_failures
     keys_fail_apart
 }

@@ -168,7 +168,7 @@ impl From<sqlx::Error> for HistoryError {
         if damaged || matches!(error, sqlx::Error::ColumnDecode { .. }) {
             Self::Damaged(error)
         } else {
-            Self::Unavailable(error)
+            Self::Unavailable(error.into())
         }
     }
 }

@@ -17,10 +17,7 @@ use super::{
     layout::{self, HOUR, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
     pack,
 };
-use crate::{Extent, HistoryError};
-
-/// No snapshot covers more.
-const LONGEST_COVERS: Millis = 2 * 3_600_000;
+use crate::{Extent, HistoryError, LONGEST_COVERS};
 
 /// Coverage asked of one server: position in the answer, number, piece.
 type Asked = (usize, i64, Piece);

@@ -1,6 +1,6 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use fleet::{Millis, Record, ServerId, retention::DAY, snapshot::MAX_TIME, uptime::Piece};
+use fleet::{Millis, Record, ServerId, retention::DAY, series::Figures, snapshot::MAX_TIME, uptime::Piece};
 use futures_util::future::join_all;
 use history::{Extent, History};
 use proptest::{
@@ -9,7 +9,7 @@ use proptest::{
 };
 use tokio::{runtime::Handle, task::block_in_place};
 
-use crate::make::{MIDNIGHT, record, server, with_cpu};
+use crate::make::{MIDNIGHT, full, record, server, with_cpu};
 
 crate::on_every_store! {
     append_twice_is_once
@@ -26,6 +26,10 @@ crate::on_every_store! {
     unknown_server_is_zero
     a_huge_range_looks_only_at_days_that_exist
     points_equal_a_brute_force_reduction
+    points_show_every_figure
+    pages_of_servers_are_answered_whole
+    extents_see_every_day
+    servers_asked_together_are_covered_as_if_alone
 }
 
 const EVER: Piece = Piece { from: 0, to: MAX_TIME };
@@ -152,17 +156,18 @@ async fn an_append_given_up_midway_harms_nothing(store: History) {
 }
 
 async fn expire_drops_whole_days(store: History) {
-    let batch: Vec<Record> =
-        (0..40).map(|day| record(server(1), MIDNIGHT + (day + 1) * DAY - 1, 500)).collect();
+    // Each in the last millisecond of its day.
+    let days = [0, 4, 5, 6, 20, 39];
+    let batch = days.map(|day| record(server(1), MIDNIGHT + (day + 1) * DAY - 1, 500));
     store.append(&batch).await.unwrap();
     store.append(&[record(server(2), MIDNIGHT, 500)]).await.unwrap();
     store.expire(MIDNIGHT + 40 * DAY).await.unwrap();
-    assert_eq!(count(&store, server(1)).await, 35);
-    assert_eq!(covered(&store, server(1), EVER).await, 35 * 500);
+    assert_eq!(count(&store, server(1)).await, 4);
+    assert_eq!(covered(&store, server(1), EVER).await, 4 * 500);
     store.expire(MIDNIGHT + 41 * DAY - 1).await.unwrap();
-    assert_eq!(count(&store, server(1)).await, 35);
+    assert_eq!(count(&store, server(1)).await, 4);
     store.expire(MIDNIGHT + 41 * DAY).await.unwrap();
-    assert_eq!(count(&store, server(1)).await, 34);
+    assert_eq!(count(&store, server(1)).await, 3);
     let newest = extent(&store, server(1)).await.map(|extent| extent.newest);
     assert_eq!(newest, Some(MIDNIGHT + 40 * DAY - 1));
     assert_eq!(extent(&store, server(2)).await, None);
@@ -288,4 +293,102 @@ async fn points_equal_a_brute_force_reduction(store: History) {
         Ok(())
     };
     runner.run(&asked, check).unwrap();
+}
+
+async fn points_show_every_figure(store: History) {
+    let record = full(server(1), MIDNIGHT + 5);
+    store.append(std::slice::from_ref(&record)).await.unwrap();
+    let points = store.points(server(1), MIDNIGHT, MIDNIGHT + 10, 2).await.unwrap();
+    assert_eq!(points.len(), 1);
+    assert_eq!((points[0].at, points[0].count), (MIDNIGHT + 5, 1));
+    let shown = serde_json::to_value(&points[0]).unwrap();
+    for (name, value) in Figures::NAMES.iter().zip(Figures::of(&record.snapshot).values()) {
+        let value = value.unwrap();
+        assert_eq!(shown[name], serde_json::json!({"avg": value, "max": value}), "{name}");
+    }
+}
+
+async fn pages_of_servers_are_answered_whole(store: History) {
+    const SERVERS: u64 = 2_500;
+    let at = |n: u64| MIDNIGHT + i64::try_from(n).unwrap() * 10_000;
+    let batch: Vec<Record> = (0..SERVERS).map(|n| record(server(n), at(n), 1_000)).collect();
+    store.append(&batch).await.unwrap();
+    let servers: Vec<ServerId> = (0..SERVERS).rev().map(server).collect();
+    let extents = store.extents(&servers).await.unwrap();
+    let expected = (0..SERVERS).rev().map(|n| Some(Extent { oldest_start: at(n) - 1_000, newest: at(n) }));
+    assert_eq!(extents, expected.collect::<Vec<_>>());
+    let whole: Vec<_> = servers.iter().map(|server| (*server, vec![EVER])).collect();
+    assert_eq!(store.covered(&whole).await.unwrap(), vec![1_000; whole.len()]);
+    // None of them alike.
+    let pieces =
+        |n| vec![Piece { from: at(n) - 300, to: at(n) - 100 }, Piece { from: at(n) - 50, to: MAX_TIME }];
+    let own: Vec<_> = (0..SERVERS).map(|n| (server(n), pieces(n))).collect();
+    assert_eq!(store.covered(&own).await.unwrap(), vec![250; own.len()]);
+}
+
+async fn extents_see_every_day(store: History) {
+    let noon = |day: i64| MIDNIGHT + day * DAY + DAY / 2;
+    // Days on which each is heard.
+    let heard: [&[i64]; 7] = [&[0, 1, 2, 3, 4, 5], &[0], &[5], &[0, 5], &[2, 3], &[1, 5], &[0, 3]];
+    let mut batch = Vec::new();
+    for (n, days) in (0..).zip(heard) {
+        batch.extend(days.iter().map(|day| record(server(n), noon(*day), 60_000)));
+    }
+    // What the second day holds reaches further back than the first.
+    batch.push(record(server(7), MIDNIGHT + DAY - 1, 0));
+    batch.push(record(server(7), MIDNIGHT + DAY + 10, 7_200_000));
+    batch.push(record(server(7), noon(5), 0));
+    store.append(&batch).await.unwrap();
+    let mut expected: Vec<Option<Extent>> = heard
+        .iter()
+        .map(|days| Some(Extent { oldest_start: noon(days[0]) - 60_000, newest: noon(days[days.len() - 1]) }))
+        .collect();
+    expected.push(Some(Extent { oldest_start: MIDNIGHT + DAY + 10 - 7_200_000, newest: noon(5) }));
+    expected.push(None);
+    let asked: Vec<ServerId> = (0..9).map(server).collect();
+    assert_eq!(store.extents(&asked).await.unwrap(), expected);
+    for (id, expected) in asked.iter().zip(expected) {
+        assert_eq!(extent(&store, *id).await, expected);
+    }
+    assert_eq!(store.extents(&[asked[1], asked[1]]).await.unwrap()[1].unwrap().newest, noon(0));
+}
+
+async fn servers_asked_together_are_covered_as_if_alone(store: History) {
+    // Four servers over four days, each with gaps, samples at midnight and across it.
+    let mut intervals: Vec<Vec<(Millis, Millis)>> = Vec::new();
+    for n in 0..4 {
+        let mut at = MIDNIGHT - 3_000_000 + n * 777;
+        let mut own = Vec::new();
+        for step in 0..90 {
+            at += 600_000 + (step * 7_919 + n * 104_729) % 6_000_000;
+            let covers = ((step * 15_485_863) % 7_200_000).min(at - own.last().map_or(0, |(_, end)| *end));
+            own.push((at - covers, at));
+        }
+        own.retain(|(from, to)| *from > MIDNIGHT || *to <= MIDNIGHT || n != 1);
+        intervals.push(own);
+    }
+    for (n, own) in (0..).zip(&intervals) {
+        let batch: Vec<Record> = own.iter().map(|(from, to)| record(server(n), *to, to - from)).collect();
+        store.append(&batch).await.unwrap();
+    }
+    let edges = [-3_000_000, -1, 0, 1, 43_200_000, DAY - 1, DAY, DAY + 1, 2 * DAY - 1, 2 * DAY, 3 * DAY - 1];
+    let edges = edges.iter().copied().chain((1..8).map(|n| n * 31_000_003));
+    let edges: Vec<Millis> = edges.map(|edge| MIDNIGHT + edge).collect();
+    for (turn, from) in edges.iter().enumerate() {
+        let mut asked = Vec::new();
+        let mut expected = Vec::new();
+        for (n, own) in intervals.iter().enumerate() {
+            // Some ends alike, some not; the same server twice; two pieces of one.
+            for to in [edges[(turn + 3) % edges.len()], edges[(turn + n) % edges.len()] + 5_000] {
+                let pieces =
+                    vec![Piece { from: *from, to }, Piece { from: to + 100, to: to + 100 + 90_000_000 }];
+                let sum =
+                    |piece: &Piece| own.iter().map(|(from, to)| piece.overlap(*from, *to)).sum::<Millis>();
+                expected.push(pieces.iter().filter(|piece| piece.from < piece.to).map(sum).sum::<Millis>());
+                asked.push((server(n as u64), pieces));
+            }
+        }
+        assert_eq!(store.covered(&asked).await.unwrap(), expected, "{turn}");
+        assert_eq!(store.covered(&asked[..1]).await.unwrap(), expected[..1], "{turn}");
+    }
 }

@@ -1,8 +1,10 @@
-//! The contract of the history port, and what only a file can get wrong.
+//! The contract of the history port, and what only a file, or only a cluster, can get wrong.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod contract;
 mod file;
+mod indices;
 mod make;
 mod uptime;
 
@@ -18,6 +20,15 @@ macro_rules! on_every_store {
                     let store = history::History::open_sqlite(&folder.path().join("history.db"), 35).await.unwrap();
                     super::$case(store.clone()).await;
                     store.close().await;
+                }
+            )*
+        }
+
+        mod elasticsearch {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    $crate::cluster::with(async |cluster| super::$case(cluster.open()).await).await;
                 }
             )*
         }

@@ -20,7 +20,36 @@ pub fn with_cpu(server: ServerId, sampled_at: Millis, cpu: f32) -> Record {
     with(server, v1::Snapshot { sampled_at, covers_ms: 1, cpu, ..v1::Snapshot::default() })
 }
 
-fn with(server: ServerId, snapshot: v1::Snapshot) -> Record {
+/// One that tells everything.
+pub fn full(server: ServerId, sampled_at: Millis) -> Record {
+    let disk = v1::Disk { mount: Some("/".into()), used: Some(3_000_000_001), ..v1::Disk::default() };
+    let disk = v1::Disk { read: Some(70), written: Some(90), total: Some(u64::from(u32::MAX)), ..disk };
+    let network = v1::Network { name: Some("eth0".into()), received: Some(1_500), sent: Some(2_500) };
+    let snapshot = v1::Snapshot {
+        sampled_at,
+        covers_ms: 1,
+        host: Some(v1::Host { hostname: Some("a \"host\"\n".into()), ..v1::Host::default() }),
+        cpu: Some(v1::Cpu {
+            total: Some(12.3),
+            iowait: Some(0.1),
+            cores: vec![1.5, 99.9],
+            ..v1::Cpu::default()
+        }),
+        load: Some([0.07, 2.0, 3.0]),
+        memory: Some(v1::Memory {
+            used: Some(8_589_934_593),
+            swap_used: Some(4_096),
+            ..v1::Memory::default()
+        }),
+        disks: vec![disk.clone(), disk],
+        networks: vec![network.clone(), network],
+        temperatures: vec![v1::Temperature { name: None, celsius: Some(-41.7) }],
+        agent: None,
+    };
+    with(server, snapshot)
+}
+
+pub fn with(server: ServerId, snapshot: v1::Snapshot) -> Record {
     let interval = Interval::try_from(3_600_000).unwrap();
     let snapshot = Snapshot::check(snapshot, interval).unwrap();
     Record { server, generation: 1, received_at: snapshot.sampled_at(), interval, snapshot }

@@ -32,6 +32,7 @@ pub async fn a_used_up_or_expired_token_still_answers_who_enrolled_with_it(store
 }
 
 pub async fn last_use_is_taken_once(store: Store) {
+    store.warm().await;
     store.token([1; 32], 3, NOW + 1_000).await;
     let mut tasks = Vec::new();
     for number in 0..12 {
@@ -54,6 +55,7 @@ pub async fn last_use_is_taken_once(store: Store) {
 }
 
 pub async fn one_key_at_once_is_one_server(store: Store) {
+    store.warm().await;
     let mut tasks = Vec::new();
     for offered in 0..8 {
         let registry = store.registry.clone();
@@ -180,4 +182,42 @@ pub async fn tokens_are_listed_newest_first(store: Store) {
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
     assert_eq!((tokens[0].revoked_at, tokens[0].uses), (Some(NOW + 7), u32::MAX));
     assert_eq!(tokens[1].revoked_at, None);
+}
+
+pub async fn a_denylist_is_whole_at_its_version(store: Store) {
+    store.warm().await;
+    let mut tasks = Vec::new();
+    for number in 0..24 {
+        let id = store.enrol(number, &format!("web-{number}")).await;
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move { registry.revoke(id, NOW).await.unwrap() }));
+    }
+    let mut read = 0;
+    while read < 24 {
+        let (version, denied) = store.registry.denylist().await.unwrap();
+        assert!(version >= read);
+        assert_eq!(i64::try_from(denied.len()).unwrap(), version);
+        read = version;
+    }
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Some(2));
+    }
+}
+
+pub async fn revoking_at_once_counts_every_time(store: Store) {
+    store.warm().await;
+    let id = store.enrol(1, "web").await;
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move { registry.revoke(id, NOW).await.unwrap().unwrap() }));
+    }
+    let mut generations = Vec::new();
+    for task in tasks {
+        generations.push(task.await.unwrap());
+    }
+    generations.sort_unstable();
+    assert_eq!(generations, (2..12).collect::<Vec<_>>());
+    let (version, denied) = store.registry.denylist().await.unwrap();
+    assert_eq!((version, denied.get(&id)), (10, Some(&11)));
 }

@@ -1,6 +1,10 @@
 //! Opening, migrating, closing.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+};
 
 use fleet::id::{SessionId, UserId};
 use registry::{Registry, RegistryError, Roll, Sighting};
@@ -51,16 +55,17 @@ pub async fn a_later_schema_is_tolerated(mut store: Store) {
     store
         .execute(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-             VALUES (9999, 'of a later release', true, x'00', 1)",
+             VALUES (9999, 'of a later release', true, 'x', 1)",
         )
         .await;
     store.restart().await;
+    assert!(store.registry.has_schema().await.unwrap());
     assert_eq!(store.server(id).await.name, "web");
     store.registry.enrol(&ask(2, "db")).await.unwrap();
 }
 
 pub async fn a_migration_that_was_edited_is_refused(store: Store) {
-    store.execute("UPDATE _sqlx_migrations SET checksum = x'00'").await;
+    store.execute("UPDATE _sqlx_migrations SET checksum = 'x'").await;
     let error = store.registry.migrate().await.unwrap_err();
     assert!(matches!(error, RegistryError::Schema(_)), "{error}");
 }
@@ -74,16 +79,43 @@ pub async fn a_closed_registry_is_unavailable(store: Store) {
 }
 
 pub async fn an_empty_store_is_unavailable_until_it_is_migrated(store: Store) {
-    let registry = Registry::open_sqlite(&store.file().with_extension("empty")).await.unwrap();
+    let registry = store.empty().await;
     assert!(matches!(registry.ping().await, Err(RegistryError::Unavailable(_))));
     registry.migrate().await.unwrap();
     registry.ping().await.unwrap();
 }
 
-pub async fn the_file_is_its_owners_alone(store: Store) {
-    store.enrol(1, "web").await;
+pub async fn whoever_needs_the_schema_waits_for_it(store: Store) {
+    let registry = store.empty().await;
+    assert!(!registry.has_schema().await.unwrap());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (waiting, tells) = (registry.clone(), told.clone());
+    let waiting = tokio::spawn(async move {
+        waiting.wait_for_schema(|reason| tells.lock().unwrap().push(reason.to_owned())).await;
+    });
+    testkit::eventually("it says why it waits", async || !told.lock().unwrap().is_empty()).await;
+    registry.migrate().await.unwrap();
+    waiting.await.unwrap();
+    assert!(registry.has_schema().await.unwrap());
+    assert_eq!(told.lock().unwrap().len(), 1, "{told:?}");
+}
+
+pub async fn an_older_schema_is_not_enough(store: Store) {
+    assert!(store.registry.has_schema().await.unwrap());
+    store.execute("UPDATE _sqlx_migrations SET version = -version").await;
+    assert!(!store.registry.has_schema().await.unwrap());
+    store.execute("DELETE FROM _sqlx_migrations").await;
+    assert!(!store.registry.has_schema().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_file_is_its_owners_alone() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    let registry = Registry::open_sqlite(&path).await.unwrap();
+    registry.migrate().await.unwrap();
     for end in ["", "-wal"] {
-        let file = format!("{}{end}", store.file().display());
+        let file = format!("{}{end}", path.display());
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
     }

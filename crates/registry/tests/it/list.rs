@@ -88,6 +88,17 @@ pub async fn search_folds_case_in_every_script(store: Store) {
 
 pub async fn a_search_that_cannot_match_finds_nothing(store: Store) {
     store.enrol(1, "web").await;
+    for text in ["web\0", "\0"] {
+        for filter in [
+            ServerFilter { name: Some(text.into()), ..Default::default() },
+            ServerFilter { address: Some(text.into()), ..Default::default() },
+            labelled(&[(text, "web")]),
+            labelled(&[("web", text)]),
+        ] {
+            assert!(store.names(filter.clone()).await.is_empty(), "{filter:?}");
+        }
+        assert!(store.registry.user_by_name(text).await.unwrap().is_none());
+    }
     for needle in ["\0".to_owned(), "web\0".to_owned(), "w".repeat(100_000), "web\nnothing".to_owned()] {
         assert!(store.names(q(&needle)).await.is_empty(), "{}", needle.len());
     }
@@ -246,4 +257,25 @@ pub async fn unknown_ids_are_not_found(store: Store) {
     let token = EnrolmentTokenId::new(NOW, [99; 10]);
     assert!(!registry.revoke_enrolment_token(token, NOW).await.unwrap());
     assert_eq!(registry.denylist().await.unwrap().0, 0);
+}
+
+pub async fn labels_that_are_set_at_once_do_not_mix(store: Store) {
+    store.warm().await;
+    let id = store.enrol(1, "web").await;
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let registry = store.registry.clone();
+        let value = format!("value-{number}");
+        let labels = labels(&[("same", value.as_str()), (value.as_str(), "own")]);
+        tasks.push(tokio::spawn(async move { registry.set_labels(id, &labels, NOW).await.unwrap() }));
+    }
+    for task in tasks {
+        assert!(task.await.unwrap());
+    }
+    let last = store.server(id).await.labels["same"].clone();
+    assert_eq!(store.server(id).await.labels, labels(&[("same", last.as_str()), (last.as_str(), "own")]));
+    for number in 0..8 {
+        let value = format!("value-{number}");
+        assert_eq!(store.names(q(&value)).await.len(), usize::from(value == last), "{value}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The contract of the registry: the same cases on every engine.
+//! The contract of the registry: the same cases on every engine. And what is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod enrolment;
@@ -6,6 +6,8 @@ mod life;
 mod list;
 mod people;
 mod pipeline;
+mod schema;
+mod server;
 mod sighting;
 mod status;
 mod store;
@@ -18,6 +20,17 @@ macro_rules! contract {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     crate::$module::$case(crate::store::Store::sqlite().await).await;
+                }
+            )*)*
+        }
+
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let schema = crate::schema::Schema::make().await;
+                    crate::$module::$case(crate::store::Store::postgres(schema.clone()).await).await;
+                    schema.remove().await;
                 }
             )*)*
         }
@@ -37,6 +50,8 @@ contract! {
         a_deleted_server_does_not_come_back_by_its_enrolment
         revoke_raises_generation_and_denylist_version
         a_deleted_server_stays_on_the_denylist
+        a_denylist_is_whole_at_its_version
+        revoking_at_once_counts_every_time
         tokens_are_listed_newest_first;
     people:
         first_admin_is_made_once
@@ -57,7 +72,9 @@ contract! {
         a_sighting_of_nobody_fails_nothing
         standing_tells_of_known_servers_alone
         facts_come_back_as_they_were
-        damaged_facts_are_corrupt;
+        damaged_facts_are_corrupt
+        batches_in_any_order_at_once_do_not_block_each_other
+        a_nul_in_facts_fails_nothing;
     list:
         every_filter_narrows
         search_treats_wildcards_literally
@@ -68,15 +85,20 @@ contract! {
         several_keys_sort_first_to_last
         a_page_past_the_end_has_the_total
         labels_are_replaced_whole
+        labels_that_are_set_at_once_do_not_mix
         hostile_text_is_only_text
         unknown_ids_are_not_found;
     status:
         status_equals_the_rule
         pauses_are_ranges
+        pausing_at_once_is_once
         a_pause_never_ends_before_it_began;
     pipeline:
         progress_is_one_row_a_worker
-        a_worker_that_starts_anew_keeps_what_was_settled;
+        a_worker_that_starts_anew_keeps_what_was_settled
+        workers_write_at_once
+        workers_that_are_gone_are_forgotten
+        the_watermark_survives_its_worker;
     life:
         reopening_keeps_everything
         migrating_twice_is_once
@@ -84,5 +106,6 @@ contract! {
         a_migration_that_was_edited_is_refused
         a_closed_registry_is_unavailable
         an_empty_store_is_unavailable_until_it_is_migrated
-        the_file_is_its_owners_alone;
+        whoever_needs_the_schema_waits_for_it
+        an_older_schema_is_not_enough;
 }

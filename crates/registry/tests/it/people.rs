@@ -32,6 +32,7 @@ async fn refresh(store: &Store, token: u8, next: u8) -> Refresh {
 }
 
 pub async fn first_admin_is_made_once(store: Store) {
+    store.warm().await;
     assert!(!store.registry.has_users().await.unwrap());
     let mut tasks = Vec::new();
     for number in 0..6u8 {
@@ -100,6 +101,7 @@ pub async fn reused_refresh_token_revokes_the_family(store: Store) {
 }
 
 pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
+    store.warm().await;
     let user = admin(&store).await;
     log_in(&store, &user, 1).await;
     let mut tasks = Vec::new();

@@ -137,3 +137,41 @@ pub async fn damaged_facts_are_corrupt(store: Store) {
         other => panic!("{other:?}"),
     }
 }
+
+pub async fn batches_in_any_order_at_once_do_not_block_each_other(store: Store) {
+    store.warm().await;
+    let ids: Vec<_> = (0..1_000).map(server_id).collect();
+    let rows: Vec<_> = ids.iter().map(|id| format!("('{id}', '{id}', '{id}', '', 1, 1, 0, 0)")).collect();
+    let columns = "id, name, name_folded, search, generation, version, created_at, updated_at";
+    store.execute(&format!("INSERT INTO servers ({columns}) VALUES {}", rows.join(","))).await;
+    let mut tasks = Vec::new();
+    for round in 0..12 {
+        let seen = |id: &ServerId| Sighting {
+            facts: Some((NOW + round, host(&format!("h{round}")))),
+            ..sighting(*id, NOW + round)
+        };
+        let mut batch: Vec<_> = ids.iter().map(seen).collect();
+        batch.rotate_left(usize::try_from(round).unwrap() * 80);
+        if round % 2 == 0 {
+            batch.reverse();
+        }
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move { registry.sight(&batch).await.unwrap() }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let standing = store.registry.standing(&ids).await.unwrap();
+    for id in ids {
+        let marks = standing[&id].sighting.unwrap();
+        assert_eq!((marks.sampled_at, marks.facts_at), (NOW + 11, Some(NOW + 11)));
+    }
+}
+
+pub async fn a_nul_in_facts_fails_nothing(store: Store) {
+    let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
+    let told = Sighting { facts: Some((NOW, host("a\0b"))), ..sighting(id, NOW) };
+    store.registry.sight(&[told, sighting(other, NOW)]).await.unwrap();
+    assert_eq!(store.server(id).await.facts, Some(host("a\0b")));
+    assert!(marks(&store, other).await.is_some());
+}

@@ -141,3 +141,19 @@ pub async fn a_pause_never_ends_before_it_began(store: Store) {
     assert_eq!(store.registry.pauses(&[id]).await.unwrap()[&id], [(500, 500)]);
     assert_eq!(store.server(id).await.status, Status::Unknown);
 }
+
+pub async fn pausing_at_once_is_once(store: Store) {
+    store.warm().await;
+    let id = store.enrol(1, "web").await;
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move { registry.pause(id, NOW + number).await.unwrap() }));
+    }
+    for task in tasks {
+        assert!(task.await.unwrap());
+    }
+    let pauses = store.registry.pauses(&[id]).await.unwrap();
+    let [(paused_at, Millis::MAX)] = pauses[&id][..] else { panic!("{pauses:?}") };
+    assert_eq!(store.server(id).await.updated_at, paused_at);
+}

@@ -1,13 +1,13 @@
 //! A registry of its own for each test, and what most cases need in it.
 
-use std::path::PathBuf;
-
 use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
 use registry::{
     Enrol, Enrolled, EnrolmentToken, Page, Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use testkit::TempDir;
+
+use crate::schema::Schema;
 
 /// When the cases happen: 2026-09-21, in Unix ms.
 pub const NOW: Millis = 1_790_000_000_000;
@@ -18,36 +18,71 @@ pub const ALL: Page = Page { page: 1, page_size: 500 };
 /// A registry with its schema, and the way past it to the engine.
 pub struct Store {
     pub registry: Registry,
-    folder: TempDir,
+    engine: Engine,
+}
+
+enum Engine {
+    Sqlite(TempDir),
+    Postgres(Schema),
 }
 
 impl Store {
     pub async fn sqlite() -> Self {
-        let folder = testkit::tempdir().unwrap();
-        let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
+        Self::on(Engine::Sqlite(testkit::tempdir().unwrap())).await
+    }
+
+    pub async fn postgres(schema: Schema) -> Self {
+        Self::on(Engine::Postgres(schema)).await
+    }
+
+    async fn on(engine: Engine) -> Self {
+        let registry = engine.open("registry.db").await;
         registry.migrate().await.unwrap();
-        let store = Self { registry, folder };
+        let store = Self { registry, engine };
         store.token(TOKEN, 1_000, NOW + 3_600_000).await;
         store
     }
 
-    pub fn file(&self) -> PathBuf {
-        self.folder.path().join("registry.db")
+    /// A registry that nobody migrated; this one is gone on PostgreSQL.
+    pub async fn empty(&self) -> Registry {
+        if let Engine::Postgres(schema) = &self.engine {
+            schema.clear().await;
+        }
+        self.engine.open("empty.db").await
     }
 
     /// Closes the registry and opens it again, as a restart does.
     pub async fn restart(&mut self) {
         self.registry.close().await;
-        self.registry = Registry::open_sqlite(&self.file()).await.unwrap();
+        self.registry = self.engine.open("registry.db").await;
         self.registry.migrate().await.unwrap();
     }
 
     /// Does what no method does, or not yet.
-    pub async fn execute(&self, sql: &'static str) {
-        let url = format!("sqlite://{}", self.file().display());
-        let mut engine = SqliteConnection::connect(&url).await.unwrap();
-        sqlx::query(sql).execute(&mut engine).await.unwrap();
-        engine.close().await.unwrap();
+    pub async fn execute(&self, sql: &str) {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match &self.engine {
+            Engine::Sqlite(folder) => {
+                let url = format!("sqlite://{}", folder.path().join("registry.db").display());
+                query.execute(&mut SqliteConnection::connect(&url).await.unwrap()).await.map(drop)
+            }
+            Engine::Postgres(schema) => {
+                query.execute(&mut PgConnection::connect(&schema.url()).await.unwrap()).await.map(drop)
+            }
+        }
+        .unwrap();
+    }
+
+    /// Opens every connection that it may have, so that calls at once are at once.
+    pub async fn warm(&self) {
+        let mut pings = Vec::new();
+        for _ in 0..16 {
+            let registry = self.registry.clone();
+            pings.push(tokio::spawn(async move { registry.ping().await.unwrap() }));
+        }
+        for ping in pings {
+            ping.await.unwrap();
+        }
     }
 
     pub async fn token(&self, hash: [u8; 32], uses: u32, expires_at: Millis) -> EnrolmentToken {
@@ -79,6 +114,15 @@ impl Store {
 
     pub async fn server(&self, id: ServerId) -> Server {
         self.registry.server(id, &Roll::default()).await.unwrap().unwrap()
+    }
+}
+
+impl Engine {
+    async fn open(&self, file: &str) -> Registry {
+        match self {
+            Self::Sqlite(folder) => Registry::open_sqlite(&folder.path().join(file)).await.unwrap(),
+            Self::Postgres(schema) => schema.open(),
+        }
     }
 }
 

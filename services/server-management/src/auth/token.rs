@@ -1,6 +1,6 @@
 //! Access tokens: JWT, HS256 and nothing else.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use chassis::Secret;
 use fleet::{
@@ -52,6 +52,14 @@ struct Claims {
     sid: SessionId,
     iat: i64,
     exp: i64,
+}
+
+impl FromStr for TokenKey {
+    type Err = ShortTokenKey;
+
+    fn from_str(text: &str) -> Result<Self, ShortTokenKey> {
+        Self::new(&Secret::new(text))
+    }
 }
 
 impl TokenKey {

@@ -1,0 +1,188 @@
+//! Coverage, as sums that the store makes.
+//!
+//! Up to a time `t` a server is covered for `F(t) = Σ covers[sampled_at ≤ t] + Σ (t − from)[from < t < sampled_at]`,
+//! over a piece `(a, b]` for `F(b) − F(a)`: a sum inside the piece, and a count and a sum at each of its edges. Servers
+//! that share a piece, a whole day, or an edge are asked for together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet::{Millis, ServerId, retention::DAY, uptime::Piece};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Elastic,
+    read::{Ask, Buckets, Number, pages},
+};
+use crate::{HistoryError, LONGEST_COVERS};
+
+/// A part of `F(b) − F(a)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// `Σ covers` of what is sampled in `(after, to]`.
+    Within { after: Millis, to: Millis },
+    /// `Σ (at − from)` of what reaches across `at`.
+    Across { at: Millis },
+}
+
+/// Who asks for a part: position in the answer, server, and 1 or −1.
+type Asker = (usize, ServerId, i64);
+
+#[derive(Deserialize)]
+struct Found {
+    inside: Buckets<Inside>,
+}
+
+#[derive(Deserialize)]
+struct Inside {
+    covers: Option<Number>,
+    across: Option<Buckets<Across>>,
+}
+
+#[derive(Deserialize)]
+struct Across {
+    doc_count: i64,
+    starts: Number,
+}
+
+impl Elastic {
+    /// See [`crate::History::covered`].
+    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+        let _open = self.under_way().await?;
+        let parts = parts_of(asked);
+        let mut asks = Vec::new();
+        for (part, askers) in &parts {
+            let servers: BTreeSet<ServerId> = askers.iter().map(|(_, server, _)| *server).collect();
+            let servers: Vec<ServerId> = servers.into_iter().collect();
+            let (first, last) = part.reach();
+            for page in pages(&servers) {
+                let indices = self.0.layout.indices(first, last);
+                asks.push((
+                    *part,
+                    Ask { indices, servers: page.to_vec(), aggregations: part.aggregations() },
+                ));
+            }
+        }
+        let (of, asks): (Vec<Part>, Vec<Ask>) = asks.into_iter().unzip();
+        if asks.is_empty() {
+            return Ok(vec![0; asked.len()]);
+        }
+        self.refresh_for(parts.keys()).await?;
+        let mut sums: BTreeMap<(Part, ServerId), Millis> = BTreeMap::new();
+        for (part, found) in of.into_iter().zip(self.ask::<Found>(&asks).await?) {
+            sums.extend(found.into_iter().map(|(server, found)| ((part, server), part.sum(&found))));
+        }
+        let mut covered = vec![0; asked.len()];
+        for (part, askers) in &parts {
+            for (position, server, sign) in askers {
+                covered[*position] += sign * sums.get(&(*part, *server)).unwrap_or(&0);
+            }
+        }
+        Ok(covered)
+    }
+
+    async fn refresh_for(&self, parts: impl Iterator<Item = &Part>) -> Result<(), HistoryError> {
+        let reach = parts.map(Part::reach).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let Some((first, last)) = reach else { return Ok(()) };
+        self.refresh(&self.0.layout.indices(first, last)).await
+    }
+}
+
+/// Every part, each once, and who asks for it.
+fn parts_of(asked: &[(ServerId, Vec<Piece>)]) -> BTreeMap<Part, Vec<Asker>> {
+    let mut parts: BTreeMap<Part, Vec<Asker>> = BTreeMap::new();
+    // Pieces of many servers seldom end together, but they share the whole days.
+    let by_days = asked.len() > 1;
+    for (position, (server, pieces)) in asked.iter().enumerate() {
+        for Piece { from, to } in pieces.iter().copied().filter(|piece| piece.from < piece.to) {
+            let mut add = |part, sign| parts.entry(part).or_default().push((position, *server, sign));
+            add(Part::Across { at: to }, 1);
+            add(Part::Across { at: from }, -1);
+            let mut after = from;
+            for border in whole_days(from, to).into_iter().filter(|_| by_days).flatten().chain([to]) {
+                if after < border {
+                    add(Part::Within { after, to: border }, 1);
+                }
+                after = border;
+            }
+        }
+    }
+    parts
+}
+
+/// The last millisecond before the first whole day in `(from, to]`, and the last one of the last.
+fn whole_days(from: Millis, to: Millis) -> Option<[Millis; 2]> {
+    let before = from.saturating_add(DAY).div_euclid(DAY).saturating_mul(DAY).saturating_sub(1);
+    let last = to.saturating_add(1).div_euclid(DAY).saturating_mul(DAY).saturating_sub(1);
+    (from <= before && before < last && last <= to).then_some([before, last])
+}
+
+impl Part {
+    /// When what it looks at is sampled: first and last millisecond.
+    fn reach(&self) -> (Millis, Millis) {
+        match self {
+            Self::Within { after, to } => (after.saturating_add(1), *to),
+            Self::Across { at } => (at.saturating_add(1), at.saturating_add(LONGEST_COVERS)),
+        }
+    }
+
+    fn aggregations(&self) -> Value {
+        let (first, last) = self.reach();
+        let inner = match self {
+            Self::Within { .. } => json!({"covers": {"sum": {"field": "covers"}}}),
+            Self::Across { at } => json!({"across": {
+                "range": {"field": "from", "ranges": [{"to": at}]},
+                "aggs": {"starts": {"sum": {"field": "from"}}},
+            }}),
+        };
+        let range = json!({"field": "sampled_at", "ranges": [{"from": first, "to": last.saturating_add(1)}]});
+        json!({"inside": {"range": range, "aggs": inner}})
+    }
+
+    fn sum(&self, found: &Found) -> Millis {
+        let inside = found.inside.buckets.iter();
+        match self {
+            Self::Within { .. } => inside.filter_map(|inside| inside.covers).map(Number::whole).sum(),
+            Self::Across { at } => inside
+                .filter_map(|inside| inside.across.as_ref())
+                .flat_map(|across| &across.buckets)
+                .map(|across| across.doc_count.saturating_mul(*at).saturating_sub(across.starts.whole()))
+                .sum(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(n: u8) -> ServerId {
+        ServerId::new(1, [n; 10])
+    }
+
+    #[test]
+    fn whole_days_are_borders_within_the_piece() {
+        assert_eq!(whole_days(-1, DAY - 1), Some([-1, DAY - 1]));
+        assert_eq!(whole_days(0, DAY - 1), None);
+        assert_eq!(whole_days(0, 2 * DAY - 1), Some([DAY - 1, 2 * DAY - 1]));
+        assert_eq!(whole_days(0, 2 * DAY - 2), None);
+        assert_eq!(whole_days(5, 4 * DAY), Some([DAY - 1, 4 * DAY - 1]));
+        for (from, to) in [(i64::MIN, i64::MAX), (0, i64::MAX), (i64::MIN, 0), (i64::MAX, i64::MIN)] {
+            let _ = whole_days(from, to);
+        }
+    }
+
+    #[test]
+    fn parts_of_a_piece_meet_and_servers_share_what_is_alike() {
+        let piece = |to| vec![Piece { from: 7, to }];
+        let asked = [(server(1), piece(3 * DAY + 5)), (server(2), piece(3 * DAY + 6))];
+        let parts = parts_of(&asked);
+        let shared = Part::Within { after: DAY - 1, to: 3 * DAY - 1 };
+        assert_eq!(parts[&shared].len(), 2);
+        assert_eq!(parts[&Part::Across { at: 7 }], [(0, server(1), -1), (1, server(2), -1)]);
+        assert_eq!(parts[&Part::Within { after: 3 * DAY - 1, to: 3 * DAY + 5 }], [(0, server(1), 1)]);
+        assert_eq!(parts.len(), 1 + 1 + 1 + 2 + 2);
+        assert_eq!(parts_of(&asked[..1]).len(), 3, "one server is not worth the parting");
+        assert_eq!(parts_of(&[(server(1), vec![Piece { from: 9, to: 9 }])]).len(), 0);
+    }
+}

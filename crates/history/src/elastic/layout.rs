@@ -1,0 +1,214 @@
+//! How snapshots lie in Elasticsearch.
+//!
+//! An index a UTC day of `sampled_at`. Only `server` is searched, so only it is indexed; the other figures are columns
+//! (doc values) in the order of server and time, read where one server's rows are. The snapshot itself is kept as it
+//! came, unparsed.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, NaiveDate};
+use fleet::{Millis, ServerId, retention::DAY, series::Figures};
+use serde_json::{Map, Value, json};
+
+use crate::HistoryError;
+
+/// Most days that are named one by one; what spans more looks at all that exist.
+const MOST_NAMES: i64 = 40;
+
+/// Names of everything that is ours.
+pub struct Layout {
+    prefix: String,
+}
+
+/// How a figure is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A share, a load, degrees: 32 bits on the wire as well.
+    Float,
+    /// Bytes: whole numbers, which compress better as such.
+    Long,
+    /// Anything that is new.
+    Double,
+}
+
+impl Layout {
+    /// # Errors
+    /// `Schema` for a prefix that cannot begin the name of an index.
+    pub fn new(prefix: &str) -> Result<Self, HistoryError> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        let first =
+            prefix.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        // One with `-snapshots` in it could take in another's indices.
+        if !first || prefix.len() > 40 || !prefix.bytes().all(plain) || prefix.contains("-snapshots") {
+            return Err(HistoryError::Schema(format!(
+                "the prefix {prefix:?} does not do: up to 40 of a-z, 0-9, '-', '_' and '.', a letter or digit first, \
+                 without \"-snapshots\""
+            )));
+        }
+        Ok(Self { prefix: prefix.to_owned() })
+    }
+
+    /// All daily indices.
+    pub fn all(&self) -> String {
+        format!("{}-snapshots-*", self.prefix)
+    }
+
+    /// The index of a day.
+    pub fn index(&self, day: i64) -> String {
+        let date = DateTime::from_timestamp(day * (DAY / 1_000), 0).unwrap_or_default();
+        format!("{}-snapshots-{}", self.prefix, date.format("%Y.%m.%d"))
+    }
+
+    /// The day of an index; `None` for one that is not ours.
+    pub fn day(&self, index: &str) -> Option<i64> {
+        let date = index.strip_prefix(&self.prefix)?.strip_prefix("-snapshots-")?;
+        let date = NaiveDate::parse_from_str(date, "%Y.%m.%d").ok()?;
+        let day = day(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis());
+        (self.index(day) == index).then_some(day)
+    }
+
+    /// The indices of what is sampled in `[first, last]`, some of which may not exist.
+    pub fn indices(&self, first: Millis, last: Millis) -> String {
+        let (first, last) = (day(first), day(last));
+        if last.saturating_sub(first) >= MOST_NAMES {
+            return self.all();
+        }
+        let names: Vec<String> = (first..=last.max(first)).map(|day| self.index(day)).collect();
+        names.join(",")
+    }
+
+    /// The template of the daily indices.
+    pub fn template_name(&self) -> String {
+        format!("{}-snapshots", self.prefix)
+    }
+
+    /// The index with the one document that says how far back history is kept.
+    pub fn horizon(&self) -> String {
+        format!("{}-horizon", self.prefix)
+    }
+
+    /// Body of the template.
+    pub fn template(&self) -> Value {
+        json!({
+            "index_patterns": [self.all()],
+            "priority": 500,
+            // A write to a day that was deleted must fail, not bring the day back.
+            "allow_auto_create": false,
+            "template": {
+                "settings": {"index": {
+                    "number_of_shards": 1,
+                    // One copy beside it where there is a second node.
+                    "auto_expand_replicas": "0-1",
+                    "codec": "best_compression",
+                    // What belongs together lies together: smaller, and one server is one stretch.
+                    "sort.field": ["server", "sampled_at"],
+                    "sort.order": ["asc", "asc"],
+                    // Whoever reads refreshes first; for those who write, seldom is cheaper.
+                    "refresh_interval": "30s",
+                    // What is acknowledged is on disk.
+                    "translog.durability": "request",
+                }},
+                "mappings": mappings(),
+            },
+        })
+    }
+}
+
+/// The mapping of a daily index. Fields may be added, never changed.
+pub fn mappings() -> Value {
+    let column = |kind: &str| json!({"type": kind, "index": false});
+    let mut properties = Map::new();
+    properties.insert("server".into(), json!({"type": "keyword"}));
+    for time in ["sampled_at", "from", "covers"] {
+        properties.insert(time.into(), column("long"));
+    }
+    for name in Figures::NAMES {
+        let kind = match kind(name) {
+            Kind::Float => "float",
+            Kind::Long => "long",
+            Kind::Double => "double",
+        };
+        properties.insert(name.into(), column(kind));
+    }
+    properties.insert("body".into(), json!({"type": "object", "enabled": false}));
+    json!({"dynamic": "strict", "properties": properties})
+}
+
+/// How the figure of this name is stored. What is stored once stays as it is.
+pub fn kind(name: &str) -> Kind {
+    match name {
+        "cpu" | "iowait" | "load" | "temperature" => Kind::Float,
+        "memory" | "swap" | "disk_used" | "disk_read" | "disk_written" | "received" | "sent" => Kind::Long,
+        _ => Kind::Double,
+    }
+}
+
+/// Identity of a snapshot within its index. Base64, which the server keeps as the bytes that it stands for.
+pub fn id(server: ServerId, sampled_at: Millis) -> String {
+    let mut bytes = [0; 22];
+    bytes[..16].copy_from_slice(server.as_bytes());
+    // 48 bits reach beyond the greatest time.
+    bytes[16..].copy_from_slice(&sampled_at.to_be_bytes()[2..]);
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Days after the epoch.
+pub fn day(at: Millis) -> i64 {
+    at.div_euclid(DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_named_by_its_day() {
+        let layout = Layout::new("roll.call_1").unwrap();
+        assert_eq!(layout.index(0), "roll.call_1-snapshots-1970.01.01");
+        assert_eq!(layout.index(20_778), "roll.call_1-snapshots-2026.11.21");
+        for number in [0, 1, 59, 20_000, day(fleet::snapshot::MAX_TIME)] {
+            assert_eq!(layout.day(&layout.index(number)), Some(number));
+        }
+        for name in
+            ["x-snapshots-1970.01.01", "roll.call_1-snapshots-1970.1.1", "roll.call_1-snapshots-1970.01.01-x"]
+        {
+            assert_eq!(layout.day(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_short_range_names_its_days_and_a_long_one_all() {
+        let layout = Layout::new("p").unwrap();
+        assert_eq!(layout.indices(5, 6), "p-snapshots-1970.01.01");
+        assert_eq!(layout.indices(DAY - 1, DAY), "p-snapshots-1970.01.01,p-snapshots-1970.01.02");
+        assert_eq!(layout.indices(0, fleet::snapshot::MAX_TIME), "p-snapshots-*");
+        assert_eq!(layout.indices(i64::MIN, i64::MAX), "p-snapshots-*");
+        assert_eq!(layout.indices(9, 3), "p-snapshots-1970.01.01");
+    }
+
+    #[test]
+    fn a_prefix_that_could_name_anything_else_is_refused() {
+        for prefix in ["", "_p", "-p", ".p", "P", "a*", "a,b", "a/b", "a b", "a-snapshots-b", &"a".repeat(41)]
+        {
+            assert!(Layout::new(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn ids_differ_as_identities_do() {
+        let server = |n| ServerId::new(1, [n; 10]);
+        assert_eq!(id(server(1), 7).len(), 30);
+        assert_ne!(id(server(1), 7), id(server(1), 8));
+        assert_ne!(id(server(1), 7), id(server(2), 7));
+        assert_ne!(
+            id(server(1), fleet::snapshot::MAX_TIME),
+            id(server(1), fleet::snapshot::MAX_TIME - (1 << 47))
+        );
+    }
+
+    #[test]
+    fn every_figure_is_stored_as_something_known() {
+        for name in Figures::NAMES {
+            assert_ne!(kind(name), Kind::Double, "{name}: say how it is stored");
+        }
+    }
+}

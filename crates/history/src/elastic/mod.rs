@@ -1,0 +1,219 @@
+//! History in Elasticsearch 7.11 or later, for any number of processes.
+//!
+//! **Reads see what was acknowledged**, by whichever process: each read first refreshes the indices that it looks at.
+//! Where nothing new came that costs a round trip. So the interval of refreshing by itself can be long, which is what
+//! makes writing cheap.
+//!
+//! **A day is made on purpose.** The template forbids that a write makes an index, so what is late for a day that
+//! another process deleted is told apart from what is new. The oldest day that is kept is a document of its own, which
+//! only moves forward.
+//!
+//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
+
+mod append;
+mod client;
+mod covered;
+mod layout;
+mod read;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+pub use client::{BadUrl, ElasticUrl};
+use client::{Client, Method, PATIENCE, PING_PATIENCE, unavailable};
+use fleet::{Millis, retention};
+use layout::Layout;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use crate::HistoryError;
+
+/// Indices deleted by one request.
+const DELETED_AT_ONCE: usize = 20;
+
+/// A prefix in a cluster. Clones share it.
+#[derive(Clone)]
+pub struct Elastic(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    layout: Layout,
+    days: u16,
+    known: Mutex<Known>,
+    /// Whether it is closed. Each call holds it while it is under way.
+    closed: RwLock<bool>,
+}
+
+/// What this process knows of the cluster. It may be behind, never ahead.
+#[derive(Default)]
+struct Known {
+    /// Whether the template was put since the server was last lost.
+    template: bool,
+    /// Days whose index was there, with our mapping.
+    days: HashSet<i64>,
+    oldest: Millis,
+}
+
+#[derive(Deserialize)]
+struct Horizon {
+    #[serde(rename = "_source")]
+    source: HorizonSource,
+}
+
+#[derive(Deserialize)]
+struct HorizonSource {
+    oldest: Millis,
+}
+
+impl Elastic {
+    /// See [`crate::History::open_elasticsearch`].
+    pub fn open(url: &ElasticUrl, prefix: &str, days: u16) -> Result<Self, HistoryError> {
+        let (client, layout) = (Client::new(url)?, Layout::new(prefix)?);
+        let (known, closed) = (Mutex::default(), RwLock::new(false));
+        Ok(Self(Arc::new(Inner { client, layout, days, known, closed })))
+    }
+
+    /// See [`crate::History::expire`].
+    pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
+        let _open = self.under_way().await?;
+        let oldest = retention::oldest_retained(now, self.0.days);
+        if oldest > 0 {
+            self.raise_horizon(oldest).await?;
+        }
+        let oldest = self.horizon().await?;
+        let days = self.stored_days().await?;
+        let old: Vec<i64> = days.into_iter().filter(|day| *day < layout::day(oldest)).collect();
+        for days in old.chunks(DELETED_AT_ONCE) {
+            let names: Vec<String> = days.iter().map(|day| self.0.layout.index(*day)).collect();
+            let path = format!("{}?ignore_unavailable=true", names.join(","));
+            let answer = self.call(Method::Delete, &path, None).await?;
+            // Another process may have been quicker.
+            if answer.status != 404 {
+                answer.succeeded()?;
+            }
+            self.known().days.retain(|day| !days.contains(day));
+        }
+        Ok(())
+    }
+
+    /// See [`crate::History::oldest_retained`]; as far as this process has heard of it.
+    pub fn oldest_retained(&self) -> Millis {
+        self.known().oldest
+    }
+
+    /// See [`crate::History::ping`].
+    pub async fn ping(&self) -> Result<(), HistoryError> {
+        let _open = self.under_way().await?;
+        let path = self.horizon_path();
+        let answer = self.0.client.send(Method::Get, &path, None, PING_PATIENCE).await?;
+        if answer.status == 404 { Ok(()) } else { answer.succeeded() }
+    }
+
+    /// See [`crate::History::close`].
+    pub async fn close(&self) {
+        *self.0.closed.write().await = true;
+    }
+
+    /// Keeps the store open while the answer is held.
+    async fn under_way(&self) -> Result<RwLockReadGuard<'_, bool>, HistoryError> {
+        let closed = self.0.closed.read().await;
+        if *closed { Err(unavailable("history is closed")) } else { Ok(closed) }
+    }
+
+    /// Puts the template, unless it is there.
+    async fn prepare(&self) -> Result<(), HistoryError> {
+        if self.known().template {
+            return Ok(());
+        }
+        let path = format!("_index_template/{}", self.0.layout.template_name());
+        self.call(Method::Put, &path, Some(self.0.layout.template())).await?.succeeded()?;
+        self.known().template = true;
+        Ok(())
+    }
+
+    /// Makes the indices of the days that are kept; the answer is the oldest midnight that is.
+    async fn make_days(&self, days: &HashSet<i64>) -> Result<Millis, HistoryError> {
+        let missing: Vec<i64> = {
+            let known = self.known();
+            days.iter().copied().filter(|day| !known.days.contains(day)).collect()
+        };
+        if missing.is_empty() {
+            return Ok(self.known().oldest);
+        }
+        let oldest = self.horizon().await?;
+        // One after the other: the server makes them so in any case, and each has time of its own.
+        for day in missing.into_iter().filter(|day| *day >= layout::day(oldest)) {
+            self.make_day(day).await?;
+        }
+        Ok(oldest)
+    }
+
+    /// Says the mapping in any case: the index, or the template, may be that of a release with fewer fields.
+    async fn make_day(&self, day: i64) -> Result<(), HistoryError> {
+        let index = self.0.layout.index(day);
+        let answer = self.call(Method::Put, &index, Some(json!({"mappings": layout::mappings()}))).await?;
+        if answer.kind() == "resource_already_exists_exception" {
+            let path = format!("{index}/_mapping");
+            self.call(Method::Put, &path, Some(layout::mappings())).await?.succeeded()?;
+        } else {
+            answer.succeeded()?;
+        }
+        self.known().days.insert(day);
+        Ok(())
+    }
+
+    /// The oldest midnight that is kept.
+    async fn horizon(&self) -> Result<Millis, HistoryError> {
+        let answer = self.call(Method::Get, &self.horizon_path(), None).await?;
+        let told = if answer.status == 404 { 0 } else { answer.read::<Horizon>()?.source.oldest };
+        let mut known = self.known();
+        known.oldest = known.oldest.max(told);
+        Ok(known.oldest)
+    }
+
+    /// The time is the version of the document as well, so that the server refuses an earlier one.
+    async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
+        let index = json!({
+            "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}},
+            "mappings": {"dynamic": "strict", "properties": {"oldest": {"type": "long", "index": false}}},
+        });
+        let made = self.call(Method::Put, &self.0.layout.horizon(), Some(index)).await?;
+        if made.kind() != "resource_already_exists_exception" {
+            made.succeeded()?;
+        }
+        let path = format!("{}?version={oldest}&version_type=external_gte", self.horizon_path());
+        let raised = self.call(Method::Put, &path, Some(json!({"oldest": oldest}))).await?;
+        if raised.status == 409 { Ok(()) } else { raised.succeeded() }
+    }
+
+    fn horizon_path(&self) -> String {
+        format!("{}/_doc/horizon", self.0.layout.horizon())
+    }
+
+    /// The days that have an index, in order.
+    async fn stored_days(&self) -> Result<Vec<i64>, HistoryError> {
+        let path = format!("{}/_alias", self.0.layout.all());
+        let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
+        let mut days: Vec<i64> = indices.keys().filter_map(|index| self.0.layout.day(index)).collect();
+        days.sort_unstable();
+        Ok(days)
+    }
+
+    /// An administrative call, or a question.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<client::Answer, HistoryError> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.0.client.send(method, path, body, PATIENCE).await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

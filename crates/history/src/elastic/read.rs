@@ -1,0 +1,300 @@
+//! Reads other than coverage. Plain aggregations alone: no scripts, and never a part of the answer for the whole.
+
+use std::collections::HashMap;
+
+use fleet::{
+    Millis, ServerId,
+    series::{self, Figures, Point},
+};
+use futures_util::future::try_join_all;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    Elastic,
+    client::{Method, refused, unavailable},
+    layout::{self, Kind},
+};
+use crate::{Extent, HistoryError};
+
+/// Servers in one page of an aggregation.
+const PAGE: usize = 1_000;
+/// Bytes and questions in one request.
+const MOST_BYTES: usize = 1 << 20;
+const MOST_ASKS: usize = 500;
+/// Days of which each is looked at, rather than the first and the last.
+const FEW_DAYS: usize = 3;
+/// Indices that are not there are empty; a shard that does not answer fails the search.
+const LENIENT: &str = "ignore_unavailable=true&allow_no_indices=true";
+
+/// One aggregation, made for each of some servers by itself.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Where: names with commas between, or a wildcard.
+    pub indices: String,
+    /// Each once.
+    pub servers: Vec<ServerId>,
+    pub aggregations: Value,
+}
+
+#[derive(Deserialize)]
+struct Refreshed {
+    #[serde(rename = "_shards")]
+    shards: Shards,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "B: DeserializeOwned")]
+struct Answers<B> {
+    responses: Vec<Response<B>>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "B: DeserializeOwned")]
+struct Response<B> {
+    status: u16,
+    #[serde(default)]
+    error: Value,
+    aggregations: Option<ByServer<B>>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "B: DeserializeOwned")]
+struct ByServer<B> {
+    servers: Buckets<ServerBucket<B>>,
+}
+
+/// The buckets of an aggregation.
+#[derive(Deserialize)]
+pub struct Buckets<B> {
+    pub buckets: Vec<B>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "B: DeserializeOwned")]
+struct ServerBucket<B> {
+    key: ServerKey,
+    #[serde(flatten)]
+    inner: B,
+}
+
+#[derive(Deserialize)]
+struct ServerKey {
+    server: ServerId,
+}
+
+/// A number that an aggregation found. Whole ones are exact up to 2^53.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Number {
+    value: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Ends {
+    oldest_start: Number,
+    newest: Number,
+}
+
+#[derive(Deserialize)]
+struct Charted {
+    aggregations: Option<Chart>,
+}
+
+#[derive(Deserialize)]
+struct Chart {
+    points: Buckets<Value>,
+}
+
+impl Number {
+    /// To the nearest whole one; 0 where there is none.
+    pub fn whole(self) -> i64 {
+        self.value.unwrap_or(0.0).round() as i64
+    }
+}
+
+impl Elastic {
+    /// See [`crate::History::extents`].
+    ///
+    /// A server that was there on the first day and on the last is answered by these two, however many lie between.
+    pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
+        let _open = self.under_way().await?;
+        if servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut distinct = servers.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let all = self.0.layout.all();
+        self.refresh(&all).await?;
+        let days = self.stored_days().await?;
+        let mut found = HashMap::new();
+        if days.len() > FEW_DAYS
+            && let ([first, second, ..], Some(last)) = (days.as_slice(), days.last())
+        {
+            // A snapshot of the second day may reach further back than the first one's do.
+            let ends = [first, second, last].map(|day| self.ends(self.0.layout.index(*day), &distinct));
+            let mut ends = try_join_all(ends).await?.into_iter();
+            let (first, second, last) = (
+                ends.next().unwrap_or_default(),
+                ends.next().unwrap_or_default(),
+                ends.next().unwrap_or_default(),
+            );
+            for (server, Extent { oldest_start, .. }) in first {
+                let Some(Extent { newest, .. }) = last.get(&server).copied() else { continue };
+                let later = second.get(&server).map_or(oldest_start, |extent| extent.oldest_start);
+                found.insert(server, Extent { oldest_start: oldest_start.min(later), newest });
+            }
+            distinct.retain(|server| !found.contains_key(server));
+        }
+        found.extend(self.ends(all, &distinct).await?);
+        Ok(servers.iter().map(|server| found.get(server).copied()).collect())
+    }
+
+    async fn ends(
+        &self,
+        indices: String,
+        servers: &[ServerId],
+    ) -> Result<HashMap<ServerId, Extent>, HistoryError> {
+        let aggregations = json!({
+            "oldest_start": {"min": {"field": "from"}},
+            "newest": {"max": {"field": "sampled_at"}},
+        });
+        let asks = pages(servers).map(|servers| Ask {
+            indices: indices.clone(),
+            servers: servers.to_vec(),
+            aggregations: aggregations.clone(),
+        });
+        let pages = self.ask::<Ends>(&asks.collect::<Vec<_>>()).await?;
+        let extent =
+            |ends: Ends| Extent { oldest_start: ends.oldest_start.whole(), newest: ends.newest.whole() };
+        Ok(pages.into_iter().flatten().map(|(server, ends)| (server, extent(ends))).collect())
+    }
+
+    /// See [`crate::History::points`].
+    pub async fn points(
+        &self,
+        server: ServerId,
+        from: Millis,
+        to: Millis,
+        points: u32,
+    ) -> Result<Vec<Point>, HistoryError> {
+        let _open = self.under_way().await?;
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut starts = series::starts(from, to, points);
+        // A bucket that can hold nothing begins where the next one does.
+        starts.dedup();
+        let ends = starts.iter().skip(1).chain([&to]);
+        let ranges: Vec<Value> =
+            starts.iter().zip(ends).map(|(from, to)| json!({"from": from, "to": to})).collect();
+        let figures =
+            Figures::NAMES.iter().map(|name| ((*name).to_owned(), json!({"stats": {"field": name}})));
+        let search = json!({
+            "size": 0,
+            "query": {"term": {"server": server}},
+            "aggs": {"points": {
+                "range": {"field": "sampled_at", "ranges": ranges},
+                "aggs": figures.collect::<serde_json::Map<_, _>>(),
+            }},
+        });
+        let indices = self.0.layout.indices(from, to - 1);
+        self.refresh(&indices).await?;
+        let part = "aggregations.points.buckets";
+        let path = format!(
+            "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
+             &filter_path={part}.doc_count,{part}.*.avg,{part}.*.max"
+        );
+        let chart: Charted = self.call(Method::Post, &path, Some(search)).await?.read()?;
+        let Some(Chart { points }) = chart.aggregations else { return Ok(Vec::new()) };
+        if points.buckets.len() != starts.len() {
+            return Err(unavailable("an answer does not tell of every bucket"));
+        }
+        Ok(starts.iter().zip(&points.buckets).filter_map(|(at, bucket)| point(*at, bucket)).collect())
+    }
+
+    /// Makes visible what was acknowledged before.
+    pub async fn refresh(&self, indices: &str) -> Result<(), HistoryError> {
+        let path = format!("{indices}/_refresh?{LENIENT}&filter_path=_shards.failed");
+        let refreshed: Refreshed = self.call(Method::Post, &path, None).await?.read()?;
+        if refreshed.shards.failed == 0 { Ok(()) } else { Err(unavailable("a shard could not be refreshed")) }
+    }
+
+    /// For each ask, what was found of each of its servers; those of which there is nothing are left out. An ask is of a
+    /// page of servers at most, see [`pages`].
+    pub async fn ask<B: DeserializeOwned>(
+        &self,
+        asks: &[Ask],
+    ) -> Result<Vec<HashMap<ServerId, B>>, HistoryError> {
+        let mut found = Vec::with_capacity(asks.len());
+        let mut asked = 0;
+        while asked < asks.len() {
+            let mut body = String::new();
+            let first = asked;
+            while asked < asks.len() && asked - first < MOST_ASKS && body.len() < MOST_BYTES {
+                let Ask { indices, servers, aggregations } = &asks[asked];
+                let head = json!({
+                    "index": indices, "ignore_unavailable": true, "allow_no_indices": true,
+                    "allow_partial_search_results": false,
+                });
+                let search = json!({
+                    "size": 0,
+                    "track_total_hits": false,
+                    "query": {"terms": {"server": servers}},
+                    "aggs": {"servers": {
+                        "composite": {
+                            "size": servers.len(),
+                            "sources": [{"server": {"terms": {"field": "server"}}}],
+                        },
+                        "aggs": aggregations,
+                    }},
+                });
+                body.push_str(&format!("{head}\n{search}\n"));
+                asked += 1;
+            }
+            let path = "_msearch?filter_path=responses.status,responses.error,responses.aggregations";
+            let answer =
+                self.0.client.send(Method::Post, path, Some(body.into_bytes()), super::PATIENCE).await?;
+            let answers: Answers<B> = answer.read()?;
+            if answers.responses.len() != asked - first {
+                return Err(unavailable("an answer does not tell of every question"));
+            }
+            for response in answers.responses {
+                found.push(response.servers()?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<B> Response<B> {
+    fn servers(self) -> Result<HashMap<ServerId, B>, HistoryError> {
+        if self.status != 200 {
+            return Err(refused(self.status, &self.error));
+        }
+        let buckets = self.aggregations.map_or_else(Vec::new, |aggregations| aggregations.servers.buckets);
+        Ok(buckets.into_iter().map(|bucket| (bucket.key.server, bucket.inner)).collect())
+    }
+}
+
+/// Servers in pages that one composite aggregation answers as a whole.
+pub fn pages(servers: &[ServerId]) -> impl Iterator<Item = &[ServerId]> {
+    servers.chunks(PAGE)
+}
+
+/// `None` for an empty bucket.
+fn point(at: Millis, bucket: &Value) -> Option<Point> {
+    let count = bucket["doc_count"].as_u64().filter(|count| *count > 0)?;
+    let figures = Figures::NAMES.map(|name| {
+        let (avg, max) = (bucket[name]["avg"].as_f64()?, bucket[name]["max"].as_f64()?);
+        // On its way through JSON a number may lose its last bit. What was stored in 32 bits gets it back.
+        let max = if layout::kind(name) == Kind::Float { f64::from(max as f32) } else { max };
+        Some(series::Extent { avg, max })
+    });
+    Some(Point::new(at, count, figures))
+}

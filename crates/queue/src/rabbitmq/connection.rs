@@ -1,0 +1,292 @@
+//! One connection to the broker: opened, declared upon, closed; and what is common to keeping one.
+//!
+//! The driver's own recovery stays off: the loops of this variant open a session from nothing each time, so that
+//! nothing is left of the one before, and what a session needs is written down in one place.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::{Shutdown, TcpStream},
+    os::fd::AsFd,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use lapin::{
+    AsyncTcpStream, Channel, Connection, ConnectionProperties,
+    options::QueueDeclareOptions,
+    tcp::TLSConfig,
+    types::{AMQPValue, FieldTable},
+    uri::AMQPScheme,
+};
+use metrics::Gauge;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Settings;
+
+/// From the first packet to a declared queue.
+pub const OPENING: Duration = Duration::from_secs(15);
+/// A broker that says nothing for two of these is taken for dead. The broker's own default of 60 s would leave us with
+/// a dead connection for two minutes.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// A polite end may take this long.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How often a message may be handed out before the broker takes it for what crashes its consumers, and dead-letters
+/// it. Restarts and hand-backs count too, so it is well above what an outage makes.
+const DELIVERY_LIMIT: i32 = 50;
+/// A session that lived this long was a good one: the next is tried at once.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// Why there is no session (any more), for people.
+#[derive(Debug, Clone)]
+pub struct Lost(pub String);
+
+/// The queue and the way to its broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    settings: Settings,
+    /// Name of the queue.
+    pub queue: String,
+    /// Name of the queue of its dead letters.
+    pub dead: String,
+}
+
+/// A connection with one channel. Dropping it cuts the connection, whatever state it is in.
+pub struct Session {
+    pub channel: Channel,
+    connection: Connection,
+    // The last field: what the driver still wants to say when it is dropped comes before the cut.
+    _plug: Plug,
+}
+
+/// Our hand on the driver's socket. The driver waits without end for a broker that accepts and says nothing, and cannot
+/// close a connection that the broker blocks; without this each such try would leave a thread and a socket behind.
+struct Plug(Arc<OnceLock<TcpStream>>);
+
+/// Unlimited, jittered back-off.
+#[derive(Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+/// Tells of a connection in the log and the metrics, once for each change.
+pub struct News {
+    side: &'static str,
+    queue: String,
+    state: Option<State>,
+    connected: Gauge,
+}
+
+/// How a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Up,
+    /// The broker takes nothing for now.
+    Blocked,
+    Down,
+}
+
+impl Broker {
+    pub fn new(settings: &Settings) -> Self {
+        let queue = format!("{}.{}", settings.prefix, settings.name);
+        Self { settings: settings.clone(), dead: format!("{queue}.dead"), queue }
+    }
+
+    pub fn prefetch(&self) -> u16 {
+        self.settings.prefetch
+    }
+
+    /// Connects and declares both queues. `purpose` is what the broker shows of the connection.
+    pub async fn open(&self, purpose: &str) -> Result<Session, Lost> {
+        let opening = async {
+            let session = self.connect(purpose).await?;
+            self.declare(&session.channel).await?;
+            Ok(session)
+        };
+        timeout(OPENING, opening).await.map_err(|_| Lost("it does not answer".to_owned()))?
+    }
+
+    /// Connects without declaring anything.
+    pub async fn connect(&self, purpose: &str) -> Result<Session, Lost> {
+        let mut uri = self.settings.url.0.clone();
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        let name = format!("{} {purpose}", self.queue);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let plug = Plug(Arc::default());
+        let socket = Arc::clone(&plug.0);
+        let runtime = lapin::runtime::default_runtime()?;
+        let dial = Connection::connector(
+            uri,
+            runtime,
+            async move |uri, runtime| {
+                let host = (uri.authority.host.as_str(), uri.authority.port);
+                let mut stream = Err(io::Error::from(io::ErrorKind::NotFound));
+                for address in tokio::net::lookup_host(host).await? {
+                    stream = AsyncTcpStream::connect(&runtime, address).await;
+                    if stream.is_ok() {
+                        break;
+                    }
+                }
+                let stream = stream?;
+                if let AsyncTcpStream::Plain(plain) = &stream {
+                    drop(socket.set(plain.get_ref().as_fd().try_clone_to_owned()?.into()));
+                }
+                Ok(match uri.scheme {
+                    AMQPScheme::AMQP => stream,
+                    // The certificate must be that of the host, by an authority that this system trusts.
+                    AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, TLSConfig::default()).await?,
+                })
+            },
+            properties,
+        );
+        let connection = dial.await?;
+        let channel = connection.create_channel().await?;
+        Ok(Session { channel, connection, _plug: plug })
+    }
+
+    /// Both sides declare, so that they may start in any order and a queue that was deleted comes back.
+    async fn declare(&self, channel: &Channel) -> Result<(), Lost> {
+        // durable: it is there after a restart of the broker.
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(self.dead.as_str().into(), options, dead_letter_arguments()).await?;
+        let arguments = queue_arguments(&self.dead, self.settings.max_length);
+        channel.queue_declare(self.queue.as_str().into(), options, arguments).await?;
+        Ok(())
+    }
+}
+
+fn queue_arguments(dead: &str, max_length: Option<u32>) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    // A confirm means that a majority of the nodes has it on disk.
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    // A full queue refuses the new; the default drops the oldest, which was confirmed. At-least-once needs it too, and
+    // falls back in silence without it.
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    // By the default exchange, which needs no declaration, to the queue of that name.
+    arguments.insert("x-dead-letter-exchange".into(), text(""));
+    arguments.insert("x-dead-letter-routing-key".into(), text(dead));
+    // The message leaves this queue when the other one has confirmed it; by default it may be lost on the way.
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    // The net below crash loops. Since 4.0 there is a limit of 20 unless one is set.
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    if let Some(messages) = max_length {
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(messages.into()));
+    }
+    arguments
+}
+
+fn dead_letter_arguments() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    // Should a policy bound it: what is here already stays, and the new waits in its own queue.
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    // As good as none, in words that every version takes: nothing lies behind this queue, so what reached the limit
+    // would be dropped.
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+    arguments
+}
+
+/// A header or argument.
+pub fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+impl Session {
+    /// Whether it still stands, as far as is known.
+    pub fn stands(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Whether the broker takes nothing for now, being short of memory or disk.
+    pub fn blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Ends politely, so that the broker does not complain of a lost client.
+    pub async fn close(self) {
+        drop(timeout(CLOSING, self.connection.close(200, "done".into())).await);
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.get() {
+            // It may be closed already.
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl From<lapin::Error> for Lost {
+    fn from(error: lapin::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Backoff {
+    /// To be called when a session, or an attempt at one, that began at `begun` ended.
+    pub fn ended(&mut self, begun: Instant) {
+        self.failures = if begun.elapsed() >= GOOD { 0 } else { self.failures.saturating_add(1) };
+    }
+
+    pub async fn wait(&self) {
+        sleep(delay(self.failures, RandomState::new().hash_one(()))).await;
+    }
+}
+
+/// Up to 0.1 s after the first failure, doubled with each up to 5 s; the upper half of it is left to chance, so that
+/// clients that were lost together do not come back together.
+fn delay(failures: u32, random: u64) -> Duration {
+    let longest = (100 << failures.saturating_sub(1).min(6)).min(5_000);
+    Duration::from_millis(longest / 2 + random % (longest / 2 + 1))
+}
+
+impl News {
+    pub fn new(side: &'static str, queue: &str) -> Self {
+        let connected =
+            metrics::gauge!("rollcall_queue_connected", "side" => side, "queue" => queue.to_owned());
+        Self { side, queue: queue.to_owned(), state: None, connected }
+    }
+
+    pub fn tell(&mut self, state: State, why: &str) {
+        if self.state == Some(state) {
+            return;
+        }
+        self.connected.set(f64::from(u8::from(state == State::Up)));
+        let Self { side, queue, .. } = self;
+        match state {
+            State::Up => tracing::info!(%queue, side, "the broker is reached"),
+            State::Blocked => {
+                tracing::warn!(%queue, side, "the broker takes nothing: it is short of memory or disk");
+            }
+            State::Down => tracing::warn!(%queue, side, why, "the broker is away; trying until it is back"),
+        }
+        self.state = Some(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_grows_to_its_bound_and_is_jittered() {
+        for (failures, longest) in
+            [(0, 100), (1, 100), (2, 200), (3, 400), (6, 3_200), (7, 5_000), (u32::MAX, 5_000)]
+        {
+            let (least, most) = (delay(failures, 0), delay(failures, longest / 2));
+            assert_eq!(least, Duration::from_millis(longest / 2), "{failures}");
+            assert_eq!(most, Duration::from_millis(longest), "{failures}");
+            for random in [1, 7, u64::MAX] {
+                assert!((least..=most).contains(&delay(failures, random)), "{failures} {random}");
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Consuming: one task keeps the connection and hands on what arrives; whoever has a delivery in hand settles it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::{
+    message::Delivery,
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use metrics::Counter;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
+
+use super::{
+    Settings,
+    connection::{Backoff, Broker, Lost, News, Session, State, text},
+    publishing::{Line, PATIENCE, To},
+    receipt::{Desk, Ledger, Receipt, Settlement},
+};
+use crate::Refused;
+
+/// Largest message in bytes that is read: ten times what a publisher of this release may send.
+const LARGEST_READ: usize = 1_000_000;
+/// Most characters of a reason; some quote what they complain of.
+const REASON: usize = 500;
+/// Most settlements that are written at once.
+const SETTLEMENTS: usize = 256;
+
+pub struct Consumer<M> {
+    arriving: mpsc::UnboundedReceiver<Held<M>>,
+    /// Whether to be subscribed.
+    wanted: watch::Sender<bool>,
+    reached: watch::Receiver<bool>,
+    /// Keeps the connection, as each delivery in hand does.
+    _desk: Desk,
+}
+
+/// A received message, its receipt, and the way of what it holds to the dead letters.
+pub struct Held<M> {
+    message: M,
+    receipt: Receipt,
+    morgue: Morgue,
+    encode: fn(&M) -> serde_json::Result<Vec<u8>>,
+}
+
+/// Where dead letters are sent from.
+#[derive(Clone)]
+struct Morgue {
+    line: Line,
+    origin: String,
+    dead_lettered: Counter,
+}
+
+/// A dead letter to be.
+struct Letter {
+    payload: Vec<u8>,
+    reason: String,
+}
+
+/// What the task of a consumer needs.
+struct Pump<M> {
+    broker: Broker,
+    morgue: Morgue,
+    arriving: mpsc::UnboundedSender<Held<M>>,
+    settling: mpsc::UnboundedReceiver<Settlement>,
+    /// Weak, so that `settling` ends with the consumer and the last delivery in hand.
+    settlements: mpsc::WeakUnboundedSender<Settlement>,
+    current: Arc<AtomicU64>,
+    /// Number of the latest session.
+    session: u64,
+    wanted: watch::Receiver<bool>,
+}
+
+/// Why a session ended.
+enum End {
+    /// Nobody is left who could settle anything.
+    Finished,
+    /// The consumer wants nothing for now.
+    Paused,
+    Lost(Lost),
+}
+
+impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
+    pub fn open(settings: &Settings) -> Self {
+        let broker = Broker::new(settings);
+        let origin = broker.queue.clone();
+        let dead_lettered =
+            metrics::counter!("rollcall_queue_dead_lettered_total", "queue" => origin.clone());
+        let morgue = Morgue { line: Line::open(broker.clone()), origin, dead_lettered };
+        let (arrive, arriving) = mpsc::unbounded_channel();
+        let (settlements, settling) = mpsc::unbounded_channel();
+        let (wanted, subscribed) = watch::channel(true);
+        let (reach, reached) = watch::channel(false);
+        let current = Arc::new(AtomicU64::new(0));
+        let pump = Pump {
+            broker,
+            morgue,
+            arriving: arrive,
+            settling,
+            settlements: settlements.downgrade(),
+            current: Arc::clone(&current),
+            session: 0,
+            wanted: subscribed,
+        };
+        tokio::spawn(pump.run(reach));
+        Self { arriving, wanted, reached, _desk: Desk { settlements, current } }
+    }
+}
+
+impl<M> Consumer<M> {
+    pub async fn receive(&mut self, most: usize) -> Option<Vec<Held<M>>> {
+        self.want(true);
+        let mut held = Vec::new();
+        loop {
+            if self.arriving.recv_many(&mut held, most.max(1)).await == 0 {
+                return None;
+            }
+            // What came by a connection that is lost comes again.
+            held.retain(|held| !held.receipt.is_void());
+            if !held.is_empty() {
+                return Some(held);
+            }
+        }
+    }
+
+    pub fn pause(&mut self) {
+        self.want(false);
+        while self.arriving.try_recv().is_ok() {}
+    }
+
+    pub async fn reached(&self) {
+        drop(self.reached.clone().wait_for(|reached| *reached).await);
+    }
+
+    fn want(&self, wanted: bool) {
+        self.wanted.send_if_modified(|value| std::mem::replace(value, wanted) != wanted);
+    }
+}
+
+impl<M> Held<M> {
+    pub fn message(&self) -> &M {
+        &self.message
+    }
+
+    pub fn message_mut(&mut self) -> &mut M {
+        &mut self.message
+    }
+
+    pub fn ack(self) {
+        self.receipt.ack();
+    }
+
+    /// Goes on in the background if it takes longer than 10 s, or is given up.
+    pub async fn refuse(self, refused: Vec<Refused<M>>) {
+        let Self { receipt, morgue, encode, .. } = self;
+        let mut letters = Vec::with_capacity(refused.len());
+        for Refused { message, reason } in refused {
+            match encode(&message) {
+                Ok(payload) => letters.push(Letter { payload, reason }),
+                Err(error) => {
+                    tracing::error!(%error, queue = morgue.origin, "a refused part cannot be written as JSON");
+                    return;
+                }
+            }
+        }
+        drop(timeout(PATIENCE, tokio::spawn(morgue.bury(letters, receipt))).await);
+    }
+}
+
+impl Morgue {
+    /// Acks once all letters are confirmed. Tries until it works or the message is given to another.
+    async fn bury(self, letters: Vec<Letter>, receipt: Receipt) {
+        for Letter { payload, reason } in letters {
+            let mut headers = FieldTable::default();
+            headers.insert("reason".into(), text(&reason.chars().take(REASON).collect::<String>()));
+            headers.insert("origin".into(), text(&self.origin));
+            let mut backoff = Backoff::default();
+            loop {
+                let begun = Instant::now();
+                if self.line.send(To::Dead, payload.clone(), headers.clone()).await.is_ok() {
+                    break;
+                }
+                backoff.ended(begun);
+                backoff.wait().await;
+                if receipt.is_void() {
+                    return;
+                }
+            }
+            self.dead_lettered.increment(1);
+        }
+        receipt.ack();
+    }
+}
+
+impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
+    /// Keeps a connection until the consumer and all deliveries in hand are gone.
+    async fn run(mut self, reach: watch::Sender<bool>) {
+        let mut news = News::new("consume", &self.broker.queue);
+        let mut backoff = Backoff::default();
+        loop {
+            if !*self.wanted.borrow_and_update() {
+                tokio::select! {
+                    // What is settled now is void.
+                    () = until_none(&mut self.settling) => return,
+                    changed = self.wanted.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
+            let begun = Instant::now();
+            let opened = tokio::select! {
+                () = until_none(&mut self.settling) => return,
+                opened = subscribe(&self.broker) => opened,
+            };
+            let ended = match opened {
+                Ok((session, subscription)) => {
+                    news.tell(State::Up, "");
+                    reach.send_replace(true);
+                    self.session += 1;
+                    self.current.store(self.session, Ordering::Release);
+                    let ended = self.serve(&session, subscription).await;
+                    self.current.store(0, Ordering::Release);
+                    session.close().await;
+                    ended
+                }
+                Err(lost) => End::Lost(lost),
+            };
+            let lost = match ended {
+                End::Finished => return,
+                End::Paused => continue,
+                End::Lost(lost) => lost,
+            };
+            news.tell(State::Down, &lost.0);
+            backoff.ended(begun);
+            tokio::select! {
+                () = until_none(&mut self.settling) => return,
+                () = backoff.wait() => {}
+            }
+        }
+    }
+
+    async fn serve(&mut self, session: &Session, mut subscription: lapin::Consumer) -> End {
+        let channel = &session.channel;
+        let mut ledger = Ledger::new(self.session);
+        let mut settlements = Vec::with_capacity(SETTLEMENTS);
+        loop {
+            tokio::select! {
+                arrived = subscription.next() => match arrived {
+                    Some(Ok(delivery)) => self.take(delivery, &mut ledger),
+                    Some(Err(error)) => return End::Lost(error.into()),
+                    None => return End::Lost(Lost("the queue is gone".to_owned())),
+                },
+                settled = self.settling.recv_many(&mut settlements, SETTLEMENTS) => match settled {
+                    0 => break,
+                    _ => ledger.settle(channel, &mut settlements).await,
+                },
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) if !*self.wanted.borrow() => return End::Paused,
+                    Ok(()) => {}
+                    Err(_) => break,
+                },
+            }
+        }
+        // The consumer is gone, but perhaps not all that it received: no more comes, what came since goes back, and what is
+        // in hand may still be settled. The queue answers a cancel when it has done what it was told before.
+        let options = BasicCancelOptions { nowait: false };
+        if let Err(error) = channel.basic_cancel(subscription.tag(), options).await {
+            return End::Lost(error.into());
+        }
+        while let Some(Some(Ok(delivery))) = subscription.next().now_or_never() {
+            // There is nobody to take it.
+            self.take(delivery, &mut ledger);
+        }
+        while self.settling.recv_many(&mut settlements, SETTLEMENTS).await > 0 {
+            ledger.settle(channel, &mut settlements).await;
+        }
+        End::Finished
+    }
+
+    /// Hands on what is a message, and buries what is none.
+    fn take(&self, delivery: Delivery, ledger: &mut Ledger) {
+        // Without anybody who could settle it, it goes back with the connection.
+        let Some(settlements) = self.settlements.upgrade() else { return };
+        let desk = Desk { settlements, current: Arc::clone(&self.current) };
+        let receipt = ledger.receipt(delivery.delivery_tag, desk);
+        match decode(&delivery.data) {
+            // A consumer that is gone drops it, and so it goes back.
+            Ok(message) => drop(self.arriving.send(Held {
+                message,
+                receipt,
+                morgue: self.morgue.clone(),
+                encode: serde_json::to_vec,
+            })),
+            Err(reason) => {
+                let letter = Letter { payload: delivery.data, reason };
+                tokio::spawn(self.morgue.clone().bury(vec![letter], receipt));
+            }
+        }
+    }
+}
+
+async fn subscribe(broker: &Broker) -> Result<(Session, lapin::Consumer), Lost> {
+    let session = broker.open("consume").await?;
+    // Of this channel alone, and before the subscription: without it the broker sends all it has. It is part of each
+    // new session, so a restart of the broker does not lift it.
+    session.channel.basic_qos(broker.prefetch(), BasicQosOptions { global: false }).await?;
+    let options = BasicConsumeOptions {
+        // The broker keeps a message until we say that it is stored.
+        no_ack: false,
+        // Several workers share the queue.
+        exclusive: false,
+        ..BasicConsumeOptions::default()
+    };
+    let (queue, tag) = (broker.queue.as_str().into(), "".into());
+    let subscription = session.channel.basic_consume(queue, tag, options, FieldTable::default()).await?;
+    Ok((session, subscription))
+}
+
+async fn until_none(settling: &mut mpsc::UnboundedReceiver<Settlement>) {
+    while settling.recv().await.is_some() {}
+}
+
+fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M, String> {
+    if payload.len() > LARGEST_READ {
+        return Err(format!("it is {} bytes long; at most {LARGEST_READ} are read", payload.len()));
+    }
+    let text = std::str::from_utf8(payload).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    serde_json::from_str(text).map_err(|error| format!("it is not a message: {error}"))
+}

@@ -1,0 +1,397 @@
+//! Publishing: one task owns the connection and does all of it.
+//!
+//! One task alone, because the driver numbers a message and queues its frames in two steps: two tasks on one channel
+//! could swap them, and each would take the other's confirm for its own.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
+use lapin::{
+    BasicProperties, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::FieldTable,
+};
+use serde::Serialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+
+use super::{
+    LARGEST, Settings,
+    connection::{Backoff, Broker, Lost, News, Session, State},
+};
+use crate::{PublishError, Refused};
+
+/// A publisher that waited this long for a confirm answers that the queue is unavailable.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Most messages on the wire without a confirm. The driver looks through all of them for each confirm of several.
+const WINDOW: usize = 1_000;
+/// Most bytes that publishers may have waiting here, those on the wire included.
+const ROOM: usize = 32 * 1024 * 1024;
+/// A message takes at least this much room, so that small ones are bounded in number too.
+const LEAST: usize = 4 * 1024;
+/// How often an idle connection is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+const AWAY: &str = "the broker is away";
+const BLOCKED: &str = "the broker takes nothing: it is short of memory or disk";
+const FULL: &str = "the queue is full";
+const LATE: &str = "not confirmed within 10 s";
+const LOST: &str = "the connection to the broker was lost";
+const RETURNED: &str = "the queue is gone";
+const TOO_MUCH: &str = "too much waits for the broker";
+
+pub struct Publisher<M> {
+    line: Line,
+    encode: fn(&M) -> serde_json::Result<Vec<u8>>,
+}
+
+/// The way to the broker for all who publish to one queue or its dead letters. Clones share one connection, which ends
+/// with the last of them.
+#[derive(Clone)]
+pub struct Line {
+    jobs: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    reached: watch::Receiver<bool>,
+}
+
+/// Which of the two queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Queue,
+    Dead,
+}
+
+struct Job {
+    to: To,
+    payload: Vec<u8>,
+    headers: FieldTable,
+    deadline: Instant,
+    done: oneshot::Sender<Result<(), &'static str>>,
+    room: OwnedSemaphorePermit,
+}
+
+/// On the wire, without a confirm.
+struct Sent {
+    since: Instant,
+    done: oneshot::Sender<Result<(), &'static str>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What became of a message on the wire.
+struct Outcome {
+    number: u64,
+    acked: bool,
+    /// The confirm came with a returned message: the `message_id` of that one.
+    returned: Option<Option<u64>>,
+}
+
+impl<M> Clone for Publisher<M> {
+    fn clone(&self) -> Self {
+        Self { line: self.line.clone(), encode: self.encode }
+    }
+}
+
+impl<M: Serialize> Publisher<M> {
+    pub fn open(settings: &Settings) -> Self {
+        Self { line: Line::open(Broker::new(settings)), encode: serde_json::to_vec }
+    }
+}
+
+impl<M> Publisher<M> {
+    pub async fn publish(&self, message: M) -> Result<(), PublishError<M>> {
+        let reason = match (self.encode)(&message) {
+            Ok(payload) if payload.len() <= LARGEST => {
+                let sent = self.line.send(To::Queue, payload, FieldTable::default());
+                return sent.await.map_err(PublishError::Unavailable);
+            }
+            Ok(payload) => {
+                format!("it is {} bytes long; a message may have {LARGEST}: split it", payload.len())
+            }
+            Err(error) => format!("it cannot be written as JSON: {error}"),
+        };
+        Err(PublishError::Refused(vec![Refused { message, reason }]))
+    }
+
+    pub async fn reached(&self) {
+        self.line.reached().await;
+    }
+}
+
+impl Line {
+    pub fn open(broker: Broker) -> Self {
+        let (jobs, taken) = mpsc::unbounded_channel();
+        let (reach, reached) = watch::channel(false);
+        tokio::spawn(keep(broker, taken, reach));
+        Self { jobs, room: Arc::new(Semaphore::new(ROOM)), reached }
+    }
+
+    /// Returns once the broker confirmed it, or why it did not: then it may or may not be in the queue. Given up, it is
+    /// sent all the same.
+    pub fn send(
+        &self,
+        to: To,
+        payload: Vec<u8>,
+        headers: FieldTable,
+    ) -> impl Future<Output = Result<(), &'static str>> + Send + use<> {
+        let deadline = Instant::now() + PATIENCE;
+        let cost = u32::try_from(payload.len().clamp(LEAST, ROOM)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(cost);
+        let (done, settled) = oneshot::channel();
+        let queued = room.map_err(|_| TOO_MUCH).and_then(|room| {
+            let job = Job { to, payload, headers, deadline, done, room };
+            self.jobs.send(job).map_err(|_| LOST)
+        });
+        async move {
+            queued?;
+            match timeout_at(deadline, settled).await {
+                Ok(settled) => settled.unwrap_or(Err(LOST)),
+                Err(_) => Err(LATE),
+            }
+        }
+    }
+
+    /// Returns once the broker was reached for the first time.
+    pub async fn reached(&self) {
+        // Its sender goes only when nobody is left to ask.
+        drop(self.reached.clone().wait_for(|reached| *reached).await);
+    }
+}
+
+impl Job {
+    fn fail(self, why: &'static str) {
+        let _ = self.done.send(Err(why));
+    }
+}
+
+/// Keeps a connection until every publisher is gone.
+async fn keep(broker: Broker, mut jobs: mpsc::UnboundedReceiver<Job>, reach: watch::Sender<bool>) {
+    let mut news = News::new("publish", &broker.queue);
+    let mut backoff = Backoff::default();
+    loop {
+        let begun = Instant::now();
+        let opened = tokio::select! {
+            biased;
+            () = turn_away(&mut jobs) => return,
+            opened = open(&broker) => opened,
+        };
+        let ended = match opened {
+            Ok(session) => {
+                news.tell(State::Up, "");
+                reach.send_replace(true);
+                match serve(&broker, &session, &mut jobs, &mut news).await {
+                    Ok(()) => return session.close().await,
+                    Err(lost) => lost,
+                }
+            }
+            Err(lost) => lost,
+        };
+        news.tell(State::Down, &ended.0);
+        backoff.ended(begun);
+        tokio::select! {
+            biased;
+            () = turn_away(&mut jobs) => return,
+            () = backoff.wait() => {}
+        }
+    }
+}
+
+async fn open(broker: &Broker) -> Result<Session, Lost> {
+    let session = broker.open("publish").await?;
+    // Without it the broker says nothing of what it took.
+    session.channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(session)
+}
+
+/// Answers at once while there is no connection, so that nothing piles up; returns when every publisher is gone.
+async fn turn_away(jobs: &mut mpsc::UnboundedReceiver<Job>) {
+    while let Some(job) = jobs.recv().await {
+        job.fail(AWAY);
+    }
+}
+
+/// Publishes what comes, until the connection is lost, or `Ok` when every publisher is gone and all is confirmed. What
+/// is dropped on the way out tells its publisher that the connection was lost.
+async fn serve(
+    broker: &Broker,
+    session: &Session,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+    news: &mut News,
+) -> Result<(), Lost> {
+    let mut wire = FuturesUnordered::new();
+    let mut sent: BTreeMap<u64, Sent> = BTreeMap::new();
+    let mut number = 0;
+    let mut open = true;
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Until then nothing could be confirmed, so lateness counts from then.
+    let mut unblocked = Instant::now();
+    while open || !sent.is_empty() {
+        tokio::select! {
+            job = jobs.recv(), if open && (sent.len() < WINDOW || session.blocked()) => match job {
+                None => open = false,
+                Some(job) if session.blocked() => job.fail(BLOCKED),
+                Some(job) if job.deadline < Instant::now() => job.fail(LATE),
+                Some(Job { to, payload, headers, done, room, .. }) => {
+                    number += 1;
+                    sent.insert(number, Sent { since: Instant::now(), done, _room: room });
+                    wire.push(publish(broker, session, number, to, payload, headers));
+                }
+            },
+            Some(first) = wire.next(), if !wire.is_empty() => {
+                let mut outcomes = vec![first];
+                // The driver resolves the confirms of one answer under a lock. To take it once is to wait until the whole
+                // answer is resolved, and so until a return that came with it is seen.
+                drop(session.channel.wait_for_confirms().now_or_never());
+                drain(&mut wire, &mut outcomes);
+                settle(outcomes, &mut sent)?;
+            }
+            _ = tick.tick() => {
+                if !session.stands() {
+                    return Err(Lost(LOST.to_owned()));
+                }
+                if session.blocked() {
+                    unblocked = Instant::now();
+                    news.tell(State::Blocked, "");
+                } else {
+                    news.tell(State::Up, "");
+                }
+                let oldest = sent.first_key_value().map(|(_, sent)| sent.since.max(unblocked));
+                if oldest.is_some_and(|since| since.elapsed() > PATIENCE) {
+                    // A reply was lost, or what lies between us and the broker is dead.
+                    return Err(Lost("a message was not confirmed within 10 s".to_owned()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn publish(
+    broker: &Broker,
+    session: &Session,
+    number: u64,
+    to: To,
+    payload: Vec<u8>,
+    headers: FieldTable,
+) -> Result<Outcome, lapin::Error> {
+    let options = BasicPublishOptions {
+        // A message for a queue that is not there comes back; by default it is confirmed and gone.
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let properties = BasicProperties::default()
+        // On disk. Quorum queues do so in any case; this says it, and other queues listen to it.
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        // By it a returned message is known: the driver may hand it over with the confirm of another one.
+        .with_message_id(number.to_string().into())
+        .with_headers(headers);
+    let queue = if to == To::Queue { &broker.queue } else { &broker.dead };
+    // The default exchange: to the queue of that name.
+    let sent = session.channel.basic_publish("".into(), queue.as_str().into(), options, &payload, properties);
+    let (acked, returned) = match sent.await?.await? {
+        Confirmation::Ack(returned) => (true, returned),
+        Confirmation::Nack(returned) => (false, returned),
+        Confirmation::NotRequested => (false, None),
+    };
+    let returned = returned.map(|message| message.properties.message_id().as_ref()?.as_str().parse().ok());
+    Ok(Outcome { number, acked, returned })
+}
+
+/// Tells each publisher. An error ends the session: its queue is not there, or the connection is not.
+fn settle(outcomes: Vec<Result<Outcome, lapin::Error>>, sent: &mut BTreeMap<u64, Sent>) -> Result<(), Lost> {
+    let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
+    let gone = outcomes.iter().any(|outcome| outcome.returned.is_some());
+    for (number, verdict) in judge(&outcomes) {
+        if let Some(Sent { done, .. }) = sent.remove(&number) {
+            // A publisher that stopped waiting does not hear it.
+            let _ = done.send(verdict);
+        }
+    }
+    if gone { Err(Lost(RETURNED.to_owned())) } else { Ok(()) }
+}
+
+/// A returned message was not taken although it is acked, and it may come with the confirm of another one. Whoever got a
+/// stranger's cannot know whether its own is still to come.
+fn judge(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
+    let returned: HashSet<u64> = outcomes.iter().filter_map(|outcome| outcome.returned.flatten()).collect();
+    let verdict = |outcome: &Outcome| match outcome {
+        Outcome { returned: Some(_), .. } => Err(RETURNED),
+        Outcome { number, .. } if returned.contains(number) => Err(RETURNED),
+        Outcome { acked: false, .. } => Err(FULL),
+        Outcome { acked: true, .. } => Ok(()),
+    };
+    outcomes.iter().map(|outcome| (outcome.number, verdict(outcome))).collect()
+}
+
+/// Takes every item that is ready. A set of futures may say `Pending` to be fair to others though some are; then it wakes.
+fn drain<S: Stream + Unpin>(stream: &mut S, items: &mut Vec<S::Item>) {
+    struct Again(AtomicBool);
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let again = Arc::new(Again(AtomicBool::new(true)));
+    let waker = Waker::from(Arc::clone(&again));
+    let mut context = Context::from_waker(&waker);
+    while again.0.swap(false, Ordering::AcqRel) {
+        while let Poll::Ready(Some(item)) = stream.poll_next_unpin(&mut context) {
+            items.push(item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(number: u64, acked: bool, returned: Option<Option<u64>>) -> Outcome {
+        Outcome { number, acked, returned }
+    }
+
+    #[test]
+    fn a_returned_message_is_found_whoever_carries_it() {
+        let plain = [outcome(1, true, None), outcome(2, false, None)];
+        assert_eq!(judge(&plain), [(1, Ok(())), (2, Err(FULL))]);
+        let own = [outcome(1, true, Some(Some(1))), outcome(2, true, None)];
+        assert_eq!(judge(&own), [(1, Err(RETURNED)), (2, Ok(()))]);
+        let swapped = [outcome(1, true, None), outcome(2, true, Some(Some(1))), outcome(3, true, None)];
+        assert_eq!(judge(&swapped), [(1, Err(RETURNED)), (2, Err(RETURNED)), (3, Ok(()))]);
+        let nameless = [outcome(1, true, Some(None))];
+        assert_eq!(judge(&nameless), [(1, Err(RETURNED))]);
+    }
+
+    #[test]
+    fn draining_takes_all_that_is_ready() {
+        let mut set = FuturesUnordered::new();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..1_000).map(|_| oneshot::channel::<usize>()).unzip();
+        for receiver in receivers {
+            set.push(async move {
+                // What yields makes the set give up its turn.
+                tokio::task::yield_now().await;
+                receiver.await.unwrap()
+            });
+        }
+        let mut items = Vec::new();
+        drain(&mut set, &mut items);
+        assert!(items.is_empty());
+        let mut kept = Vec::new();
+        for (number, sender) in senders.into_iter().enumerate() {
+            if number % 2 == 0 { sender.send(number).unwrap() } else { kept.push(sender) }
+        }
+        drain(&mut set, &mut items);
+        items.sort_unstable();
+        assert_eq!(items, (0..1_000).step_by(2).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,142 @@
+//! Where a test's queue is: in this process, or on the broker of `AMQP_URL` under a name of its own.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::{SocketAddr, ToSocketAddrs},
+};
+
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    message::BasicGetMessage,
+    options::{
+        BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::FieldTable,
+};
+use queue::{Consumer, Publisher, rabbitmq::Settings};
+use testkit::Proxy;
+
+const NO_BROKER: &str = "AMQP_URL is not set: `make services` starts the servers, and `make test` uses them";
+
+pub fn in_process(capacity: usize) -> (Publisher<u32>, Consumer<u32>, Nothing) {
+    let (publisher, consumer) = queue::in_process(capacity, |_| 1);
+    (publisher, consumer, Nothing)
+}
+
+pub async fn rabbitmq(max_length: u32) -> (Publisher<u32>, Consumer<u32>, Place) {
+    let mut place = Place::new().await;
+    place.settings.max_length = Some(max_length);
+    (place.publisher().await, place.consumer().await, place)
+}
+
+pub struct Nothing;
+
+impl Nothing {
+    pub async fn remove(self) {}
+}
+
+/// A queue of its own on the broker, and a plain client that looks at it.
+pub struct Place {
+    pub settings: Settings,
+    pub channel: Channel,
+    connection: Connection,
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let url = std::env::var("AMQP_URL").expect(NO_BROKER);
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect(NO_BROKER);
+        let channel = connection.create_channel().await.unwrap();
+        let prefix = format!("test-{:016x}", RandomState::new().hash_one(0));
+        Self { settings: Settings::new(url.parse().unwrap(), prefix, "numbers"), channel, connection }
+    }
+
+    /// The same place, through a proxy that can break.
+    pub async fn through_a_proxy() -> (Self, Proxy) {
+        let mut place = Self::new().await;
+        let proxy = Proxy::start(broker_address()).await;
+        place.settings.url = via(proxy.addr());
+        (place, proxy)
+    }
+
+    /// Connected.
+    pub async fn publisher(&self) -> Publisher<u32> {
+        let publisher = queue::rabbitmq::publisher(&self.settings);
+        publisher.reached().await;
+        publisher
+    }
+
+    /// Connected.
+    pub async fn consumer(&self) -> Consumer<u32> {
+        let consumer = queue::rabbitmq::consumer(&self.settings);
+        consumer.reached().await;
+        consumer
+    }
+
+    pub fn queue(&self) -> String {
+        format!("{}.numbers", self.settings.prefix)
+    }
+
+    pub fn dead(&self) -> String {
+        format!("{}.numbers.dead", self.settings.prefix)
+    }
+
+    /// Messages that wait and that nobody holds.
+    pub async fn ready(&self, queue: &str) -> u32 {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        declared.unwrap().message_count()
+    }
+
+    /// Puts bytes into the queue as any client might.
+    pub async fn put(&self, payload: &[u8]) {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let queue = self.queue();
+        let sent = self.channel.basic_publish("".into(), queue.as_str().into(), options, payload, properties);
+        sent.await.unwrap().await.unwrap();
+    }
+
+    /// Takes the dead letters: their bytes, reason and origin, by reason.
+    pub async fn take_dead(&self) -> Vec<(Vec<u8>, String, String)> {
+        let mut letters = Vec::new();
+        let dead = self.dead();
+        let options = BasicGetOptions { no_ack: false };
+        while let Some(letter) = self.channel.basic_get(dead.as_str().into(), options).await.unwrap() {
+            letter.ack(BasicAckOptions::default()).await.unwrap();
+            let (reason, origin) = (header(&letter, "reason"), header(&letter, "origin"));
+            letters.push((letter.delivery.data, reason, origin));
+        }
+        letters.sort_by(|a, b| a.1.cmp(&b.1));
+        letters
+    }
+
+    pub async fn delete(&self, queue: &str) {
+        self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    pub async fn remove(self) {
+        self.delete(&self.queue()).await;
+        self.delete(&self.dead()).await;
+        self.connection.close(200, "done".into()).await.unwrap();
+    }
+}
+
+fn header(letter: &BasicGetMessage, name: &str) -> String {
+    let headers = letter.properties.headers().clone().unwrap_or_default();
+    let value = headers.inner().get(name).and_then(|value| value.as_long_string().cloned());
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn broker_address() -> SocketAddr {
+    let url = std::env::var("AMQP_URL").expect(NO_BROKER);
+    let uri: lapin::uri::AMQPUri = url.parse().unwrap();
+    (uri.authority.host, uri.authority.port).to_socket_addrs().unwrap().next().unwrap()
+}
+
+/// The URL of the broker, at another address.
+fn via(address: SocketAddr) -> queue::rabbitmq::Url {
+    let url = std::env::var("AMQP_URL").expect(NO_BROKER);
+    let mut uri: lapin::uri::AMQPUri = url.parse().unwrap();
+    (uri.authority.host, uri.authority.port) = (address.ip().to_string(), address.port());
+    uri.to_string().parse().unwrap()
+}

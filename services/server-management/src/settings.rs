@@ -1,0 +1,94 @@
+//! The settings of `server-management`: flags with environment variables of the same meaning, and secrets.
+
+use std::time::Duration;
+
+use cache::RedisUrl;
+use chassis::{
+    Mistakes, Secret,
+    service::{Command, ServiceArguments},
+    settings::BadSettings,
+};
+use clap::Parser;
+use fleet::{Keyring, retention};
+use history::ElasticUrl;
+use queue::rabbitmq;
+use registry::PostgresUrl;
+
+use crate::TokenKey;
+
+/// Management: the REST interface and the dashboard, over PostgreSQL, Elasticsearch and Redis.
+///
+/// From the environment alone, each also as a file named by NAME_FILE: AMQP_URL, DATABASE_URL, ELASTICSEARCH_URL, REDIS_URL,
+/// AGENT_KEY, AGENT_KEY_PREVIOUS, TOKEN_KEY, ADMIN_PASSWORD.
+#[derive(Debug, Parser)]
+#[command(name = "server-management", version, about)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub service: ServiceArguments,
+    /// Whole days for which raw snapshots are kept
+    #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    history_days: u16,
+    /// How many proxies of yours stand in front: whose X-Forwarded-For is believed
+    #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
+    trusted_proxies: u8,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Settings of the process that were checked.
+#[derive(Debug)]
+pub struct Settings {
+    pub interface: crate::Settings,
+    pub amqp_url: rabbitmq::Url,
+    pub database_url: PostgresUrl,
+    pub elasticsearch_url: ElasticUrl,
+    pub redis_url: RedisUrl,
+    pub prefix: String,
+    pub drain: Duration,
+    /// For the first user, at the very first start.
+    pub admin_password: Option<Secret>,
+}
+
+impl Settings {
+    /// Checks everything and tells all mistakes at once. Opens nothing but the files of secrets.
+    pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
+        let mut mistakes = Mistakes::default();
+        let amqp_url = mistakes.required("AMQP_URL");
+        let database_url = mistakes.required("DATABASE_URL");
+        let elasticsearch_url = mistakes.required("ELASTICSEARCH_URL");
+        let redis_url = mistakes.required("REDIS_URL");
+        let key = mistakes.required("AGENT_KEY");
+        let previous = mistakes.parsed("AGENT_KEY_PREVIOUS");
+        let token_key: Option<TokenKey> = mistakes.required("TOKEN_KEY");
+        let admin_password = mistakes.secret("ADMIN_PASSWORD");
+        let admin_password = admin_password
+            .and_then(|password| mistakes.take("ADMIN_PASSWORD", crate::admin_password(password)));
+        let stores = (amqp_url, database_url, elasticsearch_url, redis_url);
+        let (
+            (Some(amqp_url), Some(database_url), Some(elasticsearch_url), Some(redis_url)),
+            Some(key),
+            Some(token_key),
+        ) = (stores, key, token_key)
+        else {
+            return Err(mistakes.into());
+        };
+        mistakes.check()?;
+        let interface = crate::Settings {
+            keyring: Keyring::new(key, previous),
+            token_key,
+            history_days: arguments.history_days,
+            proxies: arguments.trusted_proxies.into(),
+        };
+        let (prefix, drain) = (arguments.service.prefix.clone(), arguments.service.drain());
+        Ok(Self {
+            interface,
+            amqp_url,
+            database_url,
+            elasticsearch_url,
+            redis_url,
+            prefix,
+            drain,
+            admin_password,
+        })
+    }
+}

@@ -3,7 +3,7 @@
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each of our crates and which of ours it may use. A crate that is not listed may not exist.
-const OURS: [(&str, &[&str]); 13] = [
+const OURS: [(&str, &[&str]); 14] = [
     ("fleet", &[]),
     ("queue", &[]),
     ("chassis", &[]),
@@ -11,21 +11,23 @@ const OURS: [(&str, &[&str]); 13] = [
     ("registry", &["fleet"]),
     ("history", &["fleet"]),
     ("cache", &["fleet"]),
+    ("sheets", &["fleet"]),
     ("rollcall-agent", &["fleet"]),
     ("healthcheck-server", &["fleet", "chassis", "queue", "cache"]),
     ("healthcheck-worker", &["fleet", "chassis", "queue", "registry", "history", "cache"]),
-    ("server-management", &["fleet", "chassis", "queue", "registry", "history", "cache"]),
+    ("server-management", &["fleet", "chassis", "queue", "registry", "history", "cache", "sheets"]),
     ("standalone", &ALL),
     ("bench", &ALL),
 ];
 
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "fleet",
     "queue",
     "chassis",
     "registry",
     "history",
     "cache",
+    "sheets",
     "rollcall-agent",
     "healthcheck-server",
     "healthcheck-worker",
@@ -34,13 +36,18 @@ const ALL: [&str; 11] = [
 ];
 
 /// Outside crates that have one home, so that what is known about them is known in one place.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("lapin", &["queue"]),
     ("sqlx", &["registry", "history"]),
     ("elasticsearch", &["history"]),
     ("redis", &["cache"]),
     ("lettre", &["mail"]),
     ("sysinfo", &["rollcall-agent"]),
+    ("rust_xlsxwriter", &["sheets"]),
+    ("calamine", &["sheets"]),
+    ("csv-core", &["sheets"]),
+    ("quick-xml", &["sheets"]),
+    ("zip", &["sheets"]),
     ("async-trait", &[]),
 ];
 

@@ -110,6 +110,8 @@ pub async fn run(
     let listener = server.handle();
     let mut served = tokio::spawn(server);
     let died = tokio::select! {
+        // Parts that were asked to end may do so before this is polled.
+        biased;
         () = shutdown.soft.cancelled() => None,
         ended = &mut served => Some(format!("the HTTP server ended: {ended:?}")),
         Some(ended) = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),

@@ -1,6 +1,6 @@
 //! What the gates hand to the workers, checked again at the far end: a queue may hold what no gate wrote.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Interval, Millis, ServerId, Snapshot, liveness, wire::v1};
 
@@ -8,8 +8,8 @@ use crate::{Interval, Millis, ServerId, Snapshot, liveness, wire::v1};
 const VERSION: u32 = 1;
 
 /// A unit of work for a worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "v1::Message", into = "v1::Message")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "v1::Message")]
 pub enum Message {
     /// What agents sent.
     Snapshots(Vec<Record>),
@@ -17,16 +17,18 @@ pub enum Message {
     Tick(Tick),
 }
 
-/// A snapshot and what the gate knows about it.
-#[derive(Debug, Clone, PartialEq)]
+/// A snapshot and what the gate knows about it. It is written as [`v1::Record`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     /// Who sent it, by its credential.
+    #[serde(rename = "server_id")]
     pub server: ServerId,
     /// Generation of that credential.
     pub generation: u32,
     /// The gate's clock at arrival.
     pub received_at: Millis,
     /// How often this server reports.
+    #[serde(rename = "interval_ms")]
     pub interval: Interval,
     /// What it sent.
     pub snapshot: Snapshot,
@@ -123,27 +125,21 @@ fn check(record: v1::Record) -> Result<Record, String> {
     })
 }
 
-impl From<Message> for v1::Message {
-    fn from(message: Message) -> Self {
-        match message {
-            Message::Tick(Tick { gate, at, open_since }) => {
-                Self::Tick { version: VERSION, gate, at, open_since }
-            }
-            Message::Snapshots(records) => {
-                Self::Snapshots { version: VERSION, records: records.into_iter().map(Into::into).collect() }
-            }
+/// As [`v1::Message`], without a copy of the records: a gate does it for every message.
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(tag = "kind", rename_all = "lowercase")]
+        enum Written<'a> {
+            Snapshots { version: u32, records: &'a [Record] },
+            Tick { version: u32, gate: &'a str, at: Millis, open_since: Millis },
         }
-    }
-}
-
-impl From<Record> for v1::Record {
-    fn from(record: Record) -> Self {
-        Self {
-            server_id: record.server.to_string(),
-            generation: record.generation,
-            received_at: record.received_at,
-            interval_ms: record.interval.millis(),
-            snapshot: record.snapshot.as_wire().clone(),
-        }
+        let written = match self {
+            Self::Snapshots(records) => Written::Snapshots { version: VERSION, records },
+            Self::Tick(Tick { gate, at, open_since }) => {
+                Written::Tick { version: VERSION, gate, at: *at, open_since: *open_since }
+            }
+        };
+        written.serialize(serializer)
     }
 }

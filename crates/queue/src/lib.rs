@@ -7,9 +7,11 @@
 //! The two variants: [`in_process`] and [`rabbitmq`].
 #![warn(missing_docs)]
 
+mod dead_letters;
 mod in_process;
 pub mod rabbitmq;
 
+pub use dead_letters::DeadLetters;
 pub use in_process::in_process;
 
 /// Why something is not in the queue.
@@ -118,6 +120,15 @@ impl<M: Send> Consumer<M> {
         match self {
             Self::InProcess(_) => {}
             Self::RabbitMq(consumer) => consumer.reached().await,
+        }
+    }
+
+    /// Ends it, and returns once a broker was told of all that was settled, and has back what was not; else a process
+    /// that ends now would leave it to repeat work that is done. Waits for deliveries that are still in hand.
+    pub async fn close(self) {
+        match self {
+            Self::InProcess(_) => {}
+            Self::RabbitMq(consumer) => consumer.close().await,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! send is in the denylist.
 
 mod body;
+mod instruments;
 mod opening;
+mod pack;
 mod rate;
 mod rejection;
 mod report;
@@ -19,8 +21,9 @@ use actix_web::web;
 use cache::{Cache, Denylist};
 use chassis::Clock;
 use fleet::{Credential, Keyring, Message, Tick, liveness::TICK_EVERY};
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use instruments::Instruments;
 use opening::Opening;
+use pack::Packer;
 use queue::Publisher;
 use rate::Rates;
 use tokio::time::{MissedTickBehavior, interval};
@@ -48,36 +51,32 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     settings: GateSettings,
     publisher: Publisher<Message>,
+    /// The way of snapshots where the publisher is a broker's.
+    packer: Option<Packer>,
     cache: Cache,
     clock: Clock,
     denylist: RwLock<Denylist>,
     rates: Rates,
-    metrics: Metrics,
-}
-
-/// Handles of what every request counts.
-struct Metrics {
-    accepted: Counter,
-    confirm: Histogram,
-    open_since: Gauge,
+    instruments: Instruments,
 }
 
 impl Gate {
-    /// A gate that is not yet mounted.
+    /// A gate that is not yet mounted. To be called within a runtime.
     pub fn new(settings: GateSettings, publisher: Publisher<Message>, cache: Cache, clock: Clock) -> Self {
-        let metrics = Metrics {
-            accepted: counter!("rollcall_gate_accepted_snapshots_total"),
-            confirm: histogram!("rollcall_gate_confirm_seconds"),
-            open_since: gauge!("rollcall_gate_open_since_ms"),
+        let packer = match publisher {
+            // A message there is a move of a pointer; waiting would buy nothing.
+            Publisher::InProcess(_) => None,
+            Publisher::RabbitMq(_) => Some(Packer::start(publisher.clone())),
         };
         Self(Arc::new(Inner {
             settings,
             publisher,
+            packer,
             cache,
             clock,
             denylist: RwLock::default(),
             rates: Rates::default(),
-            metrics,
+            instruments: Instruments::new(),
         }))
     }
 
@@ -107,8 +106,9 @@ impl Gate {
 
 impl Inner {
     /// Ticks go the way of snapshots, so what they tell is true of those; the log follows them too, since a queue that
-    /// is nearly full refuses and takes requests by turns.
+    /// is nearly full refuses and takes requests by turns. Until the queue was reached there is nothing to tell.
     async fn publish_ticks(&self) {
+        self.publisher.reached().await;
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut opening = Opening::default();
@@ -120,7 +120,7 @@ impl Inner {
             let published = self.publisher.publish(Message::Tick(tick)).await;
             if published.is_ok() {
                 opening.confirmed(self.clock.now());
-                self.metrics.open_since.set(opening.open_since(at) as f64);
+                self.instruments.open_since.set(opening.open_since(at) as f64);
             }
             if confirmed != published.is_ok() {
                 confirmed = !confirmed;

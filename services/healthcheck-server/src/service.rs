@@ -3,25 +3,44 @@
 use std::{io, net::TcpListener, time::Duration};
 
 use cache::Cache;
-use chassis::{Clock, Health, Trouble, http, lifecycle::Shutdown, service};
-use fleet::Millis;
-use metrics::gauge;
-use queue::rabbitmq;
+use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use fleet::{Message, Millis};
+use metrics::Gauge;
+use queue::{Publisher, rabbitmq};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::{Gate, GateSettings, settings::Settings};
+use crate::{Gate, GateSettings, instruments, settings::Settings};
 
 /// How often this clock is held against the cache's.
-const COMPARE: Duration = Duration::from_secs(5);
+const COMPARE: Duration = Duration::from_secs(2);
 
 /// A clock that is off by more is worth a look.
 const WORTH_A_LOOK: Millis = 2_000;
 
 /// A clock that is off by more would put every agent's samples in the wrong place: the gate is not ready.
 const UNFIT: Millis = 30_000;
+
+/// How far this clock and the cache's are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skew {
+    Small,
+    WorthALook,
+    Unfit,
+}
+
+/// Makes the gate ready.
+struct Watch {
+    publisher: Publisher<Message>,
+    cache: Cache,
+    clock: Clock,
+    health: Health,
+    ahead: Gauge,
+    skew: Skew,
+}
 
 /// Runs a gate until `shutdown` or a signal asks it to stop. Broker and cache may come later: until it has reached
 /// both once it is not ready, and answers 503 or judges without a denylist.
@@ -39,7 +58,8 @@ pub async fn run(
     let publisher = rabbitmq::publisher(&rabbitmq::Settings::new(amqp_url, &prefix, "snapshots"));
     let cache = Cache::redis(&redis_url, &prefix);
     let name = service::process_name("gate");
-    tracing::info!(%name, "a gate starts");
+    let listen = listener.local_addr()?;
+    tracing::info!(%name, %listen, "a gate starts");
     let settings = GateSettings { keyring, history_days, name };
     let gate = Gate::new(settings, publisher.clone(), cache.clone(), clock.clone());
     gate.read_denylist().await;
@@ -47,51 +67,92 @@ pub async fn run(
         let gate = gate.clone();
         http::serve(listener, http::KEEP_ALIVE, &health, move |config| gate.configure(config))?
     };
+    let ahead = instruments::clock_skew();
+    let watch = Watch { publisher, cache, clock, health: health.clone(), ahead, skew: Skew::Small };
     let mut parts = JoinSet::new();
     parts.spawn(gate.run(shutdown.soft.child_token()));
-    let watch = {
-        let health = health.clone();
-        async move {
-            let reach = async {
-                publisher.reached().await;
-                health.reached("queue");
-            };
-            tokio::join!(reach, compare_clocks(&cache, &clock, &health));
-        }
-    };
-    let soft = shutdown.soft.child_token();
-    parts.spawn(async move {
-        soft.run_until_cancelled(watch).await;
-    });
+    parts.spawn(watch.run(shutdown.soft.child_token()));
     service::run(server, parts, health, shutdown, drain).await
 }
 
-/// Holds our clock against the cache's, which all gates share. Without an answer the last verdict stands.
-async fn compare_clocks(cache: &Cache, clock: &Clock, health: &Health) {
-    let skew = gauge!("rollcall_gate_clock_skew_ms");
-    let away = Trouble::new("the cache");
-    let mut told = false;
-    let mut every = interval(COMPARE);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        let asked = clock.now();
-        let Some(Some(theirs)) = away.watch(cache.clock().await) else { continue };
-        health.reached("cache");
-        let ahead = (asked + clock.now()) / 2 - theirs;
-        skew.set(ahead as f64);
-        if told != (ahead.abs() > WORTH_A_LOOK) {
-            told = !told;
-            if told {
-                tracing::warn!(ahead_ms = ahead, "this clock and the cache's differ; set both by NTP");
-            } else {
-                tracing::info!(ahead_ms = ahead, "this clock and the cache's agree again");
+impl Watch {
+    async fn run(mut self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.watch()).await;
+    }
+
+    async fn watch(&mut self) {
+        let mut every = interval(COMPARE);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut reached, mut ready) = (false, false);
+        loop {
+            tokio::select! {
+                () = self.publisher.reached(), if !reached => {
+                    reached = true;
+                    self.health.reached("queue");
+                }
+                _ = every.tick() => self.compare_clocks().await,
+            }
+            if !ready && self.health.ready() {
+                ready = true;
+                tracing::info!("ready");
             }
         }
-        if ahead.abs() > UNFIT {
-            health.unfit("clock");
-        } else {
-            health.reached("clock");
+    }
+
+    /// Holds our clock against the cache's, which all gates share. Without an answer the last verdict stands; the log is
+    /// told of that by whoever reads the denylist.
+    async fn compare_clocks(&mut self) {
+        let asked = self.clock.now();
+        let Ok(Some(theirs)) = self.cache.clock().await else { return };
+        let ahead = (asked + self.clock.now()) / 2 - theirs;
+        self.ahead.set(ahead as f64);
+        self.health.reached("cache");
+        match judge(ahead) {
+            Skew::Unfit => self.health.unfit("clock"),
+            Skew::Small | Skew::WorthALook => self.health.reached("clock"),
+        }
+        self.tell(judge(ahead), ahead);
+    }
+
+    fn tell(&mut self, skew: Skew, ahead_ms: Millis) {
+        if self.skew == skew {
+            return;
+        }
+        self.skew = skew;
+        match skew {
+            Skew::Small => tracing::info!(ahead_ms, "this clock and the cache's agree again"),
+            Skew::WorthALook => {
+                tracing::warn!(ahead_ms, "this clock and the cache's differ; set both by NTP");
+            }
+            Skew::Unfit => {
+                tracing::error!(ahead_ms, "not ready: this clock or the cache's is wrong; set both by NTP");
+            }
+        }
+    }
+}
+
+fn judge(ahead: Millis) -> Skew {
+    match ahead.abs() {
+        0..=WORTH_A_LOOK => Skew::Small,
+        ..=UNFIT => Skew::WorthALook,
+        _ => Skew::Unfit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_judged_to_the_millisecond_either_way() {
+        for (off, skew) in [
+            (0, Skew::Small),
+            (2_000, Skew::Small),
+            (2_001, Skew::WorthALook),
+            (30_000, Skew::WorthALook),
+            (30_001, Skew::Unfit),
+        ] {
+            assert_eq!((judge(off), judge(-off)), (skew, skew), "{off}");
         }
     }
 }

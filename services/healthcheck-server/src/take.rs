@@ -9,13 +9,14 @@ use actix_web::{
 };
 use chassis::Problem;
 use fleet::{
-    Credential, Message, Millis, Record, Snapshot, retention,
+    Credential, Interval, Message, Millis, Record, retention,
     wire::v1::{Accepted, Bulletin, Refusal},
 };
 use queue::{PublishError, Refused};
 
 use crate::{
     Inner, body,
+    pack::NotTaken,
     rejection::Rejection,
     report::{self, Report, Window},
 };
@@ -28,13 +29,14 @@ pub async fn post(
     let taken = gate.take(&request, payload).await;
     taken.map(|accepted| HttpResponse::Accepted().json(accepted)).map_err(|rejection| {
         let problem = rejection.problem(gate.clock.now());
-        metrics::counter!("rollcall_gate_refused_requests_total", "code" => problem.code()).increment(1);
+        gate.instruments.refused(problem.code());
         problem
     })
 }
 
 pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Problem> {
     let problem = Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("POST"));
+    gate.instruments.refused(problem.code());
     Err(problem.with("now", gate.clock.now()))
 }
 
@@ -53,9 +55,9 @@ impl Inner {
         drop(body);
         let accepted = report.snapshots.len();
         self.publish(&credential, report, now).await?;
-        self.metrics.accepted.increment(accepted as u64);
+        self.instruments.accepted.increment(accepted as u64);
         let replaced = credential.outdated.then(|| {
-            metrics::counter!("rollcall_gate_previous_key_total").increment(1);
+            self.instruments.previous_key.increment(1);
             self.settings.keyring.issue(credential.server, credential.generation)
         });
         Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced } })
@@ -69,22 +71,30 @@ impl Inner {
     ) -> Result<(), Rejection> {
         let Report { interval, snapshots } = report;
         let Credential { server, generation, outdated: _ } = *credential;
-        let sampled: Vec<Millis> = snapshots.iter().map(Snapshot::sampled_at).collect();
         let record = |snapshot| Record { server, generation, received_at, interval, snapshot };
-        let records = snapshots.into_iter().map(record).collect();
+        let records: Vec<Record> = snapshots.into_iter().map(record).collect();
         let begun = Instant::now();
-        let published = self.publisher.publish(Message::Snapshots(records)).await;
-        match published {
-            Err(PublishError::Unavailable(_)) => Err(Rejection::Unavailable(interval)),
-            Err(PublishError::Refused(refused)) => {
-                let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
-                Err(Rejection::Snapshots(refusals(&sampled, &refused, oldest)))
-            }
-            Ok(()) => {
-                self.metrics.confirm.record(begun.elapsed());
-                Ok(())
-            }
+        match &self.packer {
+            Some(packer) => packer.publish(records).await.map_err(|why| match why {
+                NotTaken::Unavailable => Rejection::Unavailable(interval),
+                NotTaken::TooLarge(refused) => Rejection::Snapshots(refused),
+            })?,
+            None => self.publish_alone(records, interval).await?,
         }
+        self.instruments.confirm.record(begun.elapsed());
+        Ok(())
+    }
+
+    /// To a consumer in this process, which may refuse by the snapshot.
+    async fn publish_alone(&self, records: Vec<Record>, interval: Interval) -> Result<(), Rejection> {
+        let sampled: Vec<Millis> = records.iter().map(|record| record.snapshot.sampled_at()).collect();
+        self.publisher.publish(Message::Snapshots(records)).await.map_err(|why| match why {
+            PublishError::Unavailable(_) => Rejection::Unavailable(interval),
+            PublishError::Refused(refused) => {
+                let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
+                Rejection::Snapshots(refusals(&sampled, &refused, oldest))
+            }
+        })
     }
 }
 

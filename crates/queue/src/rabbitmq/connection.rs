@@ -84,6 +84,8 @@ pub enum State {
     Up,
     /// The broker takes nothing for now.
     Blocked,
+    /// The queue takes nothing for now.
+    Full,
     Down,
 }
 
@@ -265,6 +267,9 @@ impl News {
             State::Up => tracing::info!(%queue, side, "the broker is reached"),
             State::Blocked => {
                 tracing::warn!(%queue, side, "the broker takes nothing: it is short of memory or disk");
+            }
+            State::Full => {
+                tracing::warn!(%queue, side, "the queue is full: are workers there, and do they keep up?");
             }
             State::Down => tracing::warn!(%queue, side, why, "the broker is away; trying until it is back"),
         }

@@ -7,6 +7,7 @@ use std::sync::{
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
+    Channel,
     message::Delivery,
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
@@ -15,6 +16,7 @@ use metrics::Counter;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -39,7 +41,8 @@ pub struct Consumer<M> {
     wanted: watch::Sender<bool>,
     reached: watch::Receiver<bool>,
     /// Keeps the connection, as each delivery in hand does.
-    _desk: Desk,
+    desk: Desk,
+    pump: JoinHandle<()>,
 }
 
 /// A received message, its receipt, and the way of what it holds to the dead letters.
@@ -109,8 +112,8 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
             session: 0,
             wanted: subscribed,
         };
-        tokio::spawn(pump.run(reach));
-        Self { arriving, wanted, reached, _desk: Desk { settlements, current } }
+        let pump = tokio::spawn(pump.run(reach));
+        Self { arriving, wanted, reached, desk: Desk { settlements, current }, pump }
     }
 }
 
@@ -137,6 +140,12 @@ impl<M> Consumer<M> {
 
     pub async fn reached(&self) {
         drop(self.reached.clone().wait_for(|reached| *reached).await);
+    }
+
+    pub async fn close(self) {
+        let Self { arriving, wanted, desk, pump, .. } = self;
+        drop((arriving, wanted, desk));
+        drop(pump.await);
     }
 
     fn want(&self, wanted: bool) {
@@ -251,19 +260,25 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
         let mut settlements = Vec::with_capacity(SETTLEMENTS);
         loop {
             tokio::select! {
-                arrived = subscription.next() => match arrived {
-                    Some(Ok(delivery)) => self.take(delivery, &mut ledger),
-                    Some(Err(error)) => return End::Lost(error.into()),
-                    None => return End::Lost(Lost("the queue is gone".to_owned())),
+                // A pause comes first: what is handed back because of it goes back with the session, once. Told one by
+                // one, each would be handed out here again before the session ends.
+                biased;
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) if !*self.wanted.borrow() => {
+                        self.settle_acks(channel, &mut ledger).await;
+                        return End::Paused;
+                    }
+                    Ok(()) => {}
+                    Err(_) => break,
                 },
                 settled = self.settling.recv_many(&mut settlements, SETTLEMENTS) => match settled {
                     0 => break,
                     _ => ledger.settle(channel, &mut settlements).await,
                 },
-                changed = self.wanted.changed() => match changed {
-                    Ok(()) if !*self.wanted.borrow() => return End::Paused,
-                    Ok(()) => {}
-                    Err(_) => break,
+                arrived = subscription.next() => match arrived {
+                    Some(Ok(delivery)) => self.take(delivery, &mut ledger),
+                    Some(Err(error)) => return End::Lost(error.into()),
+                    None => return End::Lost(Lost("the queue is gone".to_owned())),
                 },
             }
         }
@@ -281,6 +296,15 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
             ledger.settle(channel, &mut settlements).await;
         }
         End::Finished
+    }
+
+    /// What was acked so far is done; the rest goes back with the session.
+    async fn settle_acks(&mut self, channel: &Channel, ledger: &mut Ledger) {
+        let mut acks = Vec::new();
+        while let Ok(settlement) = self.settling.try_recv() {
+            acks.extend(settlement.is_ack().then_some(settlement));
+        }
+        ledger.settle(channel, &mut acks).await;
     }
 
     /// Hands on what is a message, and buries what is none.

@@ -39,6 +39,9 @@ const WINDOW: usize = 1_000;
 const ROOM: usize = 32 * 1024 * 1024;
 /// A message takes at least this much room, so that small ones are bounded in number too.
 const LEAST: usize = 4 * 1024;
+/// A queue that was full for this long is looked at by a new channel: the broker tells a channel when there is room again,
+/// but not when it is the bound that went.
+const FULL_FOR: Duration = Duration::from_secs(5);
 /// How often an idle connection is looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -177,6 +180,7 @@ impl Job {
 async fn keep(broker: Broker, mut jobs: mpsc::UnboundedReceiver<Job>, reach: watch::Sender<bool>) {
     let mut news = News::new("publish", &broker.queue);
     let mut backoff = Backoff::default();
+    let mut full = Full::default();
     loop {
         let begun = Instant::now();
         let opened = tokio::select! {
@@ -186,10 +190,14 @@ async fn keep(broker: Broker, mut jobs: mpsc::UnboundedReceiver<Job>, reach: wat
         };
         let ended = match opened {
             Ok(session) => {
-                news.tell(State::Up, "");
+                news.tell(full.state(), "");
                 reach.send_replace(true);
-                match serve(&broker, &session, &mut jobs, &mut news).await {
-                    Ok(()) => return session.close().await,
+                match serve(&broker, &session, &mut jobs, &mut news, &mut full).await {
+                    Ok(End::Finished) => return session.close().await,
+                    Ok(End::Full) => {
+                        session.close().await;
+                        continue;
+                    }
                     Err(lost) => lost,
                 }
             }
@@ -219,14 +227,55 @@ async fn turn_away(jobs: &mut mpsc::UnboundedReceiver<Job>) {
     }
 }
 
-/// Publishes what comes, until the connection is lost, or `Ok` when every publisher is gone and all is confirmed. What
-/// is dropped on the way out tells its publisher that the connection was lost.
+/// Whether the queue refuses for being full, across sessions.
+#[derive(Default)]
+struct Full {
+    /// Since when in this session.
+    since: Option<Instant>,
+    lasting: bool,
+}
+
+/// Why a session that still stood was ended.
+enum End {
+    /// Every publisher is gone, and all is confirmed.
+    Finished,
+    /// Perhaps the queue is full no more.
+    Full,
+}
+
+impl Full {
+    fn note(&mut self, outcomes: &[Outcome]) {
+        if outcomes.iter().any(|outcome| outcome.acked) {
+            *self = Self::default();
+        } else if !outcomes.is_empty() {
+            self.lasting = true;
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// To be asked in each session anew.
+    fn for_long(&mut self) -> bool {
+        let long = self.since.is_some_and(|since| since.elapsed() > FULL_FOR);
+        if long {
+            self.since = None;
+        }
+        long
+    }
+
+    fn state(&self) -> State {
+        if self.lasting { State::Full } else { State::Up }
+    }
+}
+
+/// Publishes what comes, until the connection is lost or is not worth keeping. What is dropped on the way out tells its
+/// publisher that the connection was lost.
 async fn serve(
     broker: &Broker,
     session: &Session,
     jobs: &mut mpsc::UnboundedReceiver<Job>,
     news: &mut News,
-) -> Result<(), Lost> {
+    full: &mut Full,
+) -> Result<End, Lost> {
     let mut wire = FuturesUnordered::new();
     let mut sent: BTreeMap<u64, Sent> = BTreeMap::new();
     let mut number = 0;
@@ -253,7 +302,7 @@ async fn serve(
                 // answer is resolved, and so until a return that came with it is seen.
                 drop(session.channel.wait_for_confirms().now_or_never());
                 drain(&mut wire, &mut outcomes);
-                settle(outcomes, &mut sent)?;
+                settle(outcomes, &mut sent, full)?;
             }
             _ = tick.tick() => {
                 if !session.stands() {
@@ -263,7 +312,10 @@ async fn serve(
                     unblocked = Instant::now();
                     news.tell(State::Blocked, "");
                 } else {
-                    news.tell(State::Up, "");
+                    news.tell(full.state(), "");
+                }
+                if full.for_long() {
+                    return Ok(End::Full);
                 }
                 let oldest = sent.first_key_value().map(|(_, sent)| sent.since.max(unblocked));
                 if oldest.is_some_and(|since| since.elapsed() > PATIENCE) {
@@ -273,7 +325,7 @@ async fn serve(
             }
         }
     }
-    Ok(())
+    Ok(End::Finished)
 }
 
 async fn publish(
@@ -309,8 +361,13 @@ async fn publish(
 }
 
 /// Tells each publisher. An error ends the session: its queue is not there, or the connection is not.
-fn settle(outcomes: Vec<Result<Outcome, lapin::Error>>, sent: &mut BTreeMap<u64, Sent>) -> Result<(), Lost> {
+fn settle(
+    outcomes: Vec<Result<Outcome, lapin::Error>>,
+    sent: &mut BTreeMap<u64, Sent>,
+    full: &mut Full,
+) -> Result<(), Lost> {
     let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
+    full.note(&outcomes);
     let gone = outcomes.iter().any(|outcome| outcome.returned.is_some());
     for (number, verdict) in judge(&outcomes) {
         if let Some(Sent { done, .. }) = sent.remove(&number) {

@@ -80,6 +80,12 @@ impl Receipt {
     }
 }
 
+impl Settlement {
+    pub fn is_ack(&self) -> bool {
+        self.verdict == Verdict::Ack
+    }
+}
+
 impl Drop for Receipt {
     fn drop(&mut self) {
         self.settle(Verdict::Return);

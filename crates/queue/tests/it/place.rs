@@ -88,6 +88,18 @@ impl Place {
         declared.unwrap().message_count()
     }
 
+    /// Takes what waits, and answers how often the one that was handed out most often was, this time not counted.
+    pub async fn most_deliveries(&self) -> i64 {
+        let (queue, options) = (self.queue(), BasicGetOptions { no_ack: true });
+        let mut most = 0;
+        while let Some(letter) = self.channel.basic_get(queue.as_str().into(), options).await.unwrap() {
+            let headers = letter.properties.headers().clone().unwrap_or_default();
+            let count = headers.inner().get("x-delivery-count").and_then(|count| count.as_long_long_int());
+            most = most.max(count.unwrap_or_default());
+        }
+        most
+    }
+
     /// Puts bytes into the queue as any client might.
     pub async fn put(&self, payload: &[u8]) {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());

@@ -328,6 +328,36 @@ async fn a_paused_consumer_leaves_everything_to_others() {
 }
 
 #[tokio::test]
+async fn what_a_pause_hands_back_was_handed_out_once() {
+    let place = Place::new().await;
+    let publisher = place.publisher().await;
+    join_all((0..300).map(|message| publisher.publish(message))).await;
+    let mut consumer = place.consumer().await;
+    let mut done = collect(&mut consumer, 200).await;
+    let held = done.split_off(100);
+    ack(done).await;
+    consumer.pause();
+    drop(held);
+    eventually("the rest is back", async || place.ready(&place.queue()).await == 200).await;
+    assert_eq!(place.most_deliveries().await, 1);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn closing_tells_the_broker_of_all_that_was_settled() {
+    let place = Place::new().await;
+    let publisher = place.publisher().await;
+    join_all((0..150).map(|message| publisher.publish(message))).await;
+    let mut consumer = place.consumer().await;
+    let mut held = collect(&mut consumer, 150).await;
+    drop(held.split_off(140));
+    ack(held).await;
+    consumer.close().await;
+    eventually("ten went back", async || place.ready(&place.queue()).await == 10).await;
+    place.remove().await;
+}
+
+#[tokio::test]
 async fn what_is_in_hand_outlives_its_consumer() {
     let place = Place::new().await;
     let publisher = place.publisher().await;

@@ -11,7 +11,7 @@ use chassis::Clock;
 use flate2::{Compression, write::GzEncoder};
 use fleet::{AgentKey, Keyring, Message, Millis, Record, ServerId};
 use healthcheck_server::{Gate, GateSettings};
-use queue::{Consumer, Refused};
+use queue::{Consumer, Publisher, Refused};
 use reqwest::{
     Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_ENCODING},
@@ -61,10 +61,26 @@ pub fn credential(number: u8) -> String {
     ring().issue(server(number), 3)
 }
 
+/// In this process alone.
 pub async fn spawn(consume: Consume) -> App {
     let capacity = if consume == Consume::Full { 0 } else { 1_000 };
     let (publisher, consumer) = queue::in_process(capacity, |_| 1);
-    let (cache, clock) = (Cache::in_process(), Clock::fixed(NOW));
+    let app = spawn_on(publisher, Cache::in_process());
+    let taken = Arc::clone(&app.taken);
+    match consume {
+        Consume::AllBut(odd) => drop(tokio::spawn(store(consumer, odd, taken))),
+        Consume::Closed => drop(consumer),
+        Consume::Full => drop(tokio::spawn(async move {
+            let _kept = consumer;
+            std::future::pending::<()>().await;
+        })),
+    }
+    app
+}
+
+/// On this queue and this cache.
+pub fn spawn_on(publisher: Publisher<Message>, cache: Cache) -> App {
+    let clock = Clock::fixed(NOW);
     let settings = GateSettings { keyring: ring(), history_days: 35, name: "gate".to_owned() };
     let gate = Gate::new(settings, publisher, cache.clone(), clock.clone());
     let mounted = gate.clone();
@@ -72,16 +88,7 @@ pub async fn spawn(consume: Consume) -> App {
     let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/healthcheck/v1/snapshots", server.addrs()[0]);
     tokio::spawn(server.run());
-    let taken = Arc::default();
-    match consume {
-        Consume::AllBut(odd) => drop(tokio::spawn(store(consumer, odd, Arc::clone(&taken)))),
-        Consume::Closed => drop(consumer),
-        Consume::Full => drop(tokio::spawn(async move {
-            let _kept = consumer;
-            std::future::pending::<()>().await;
-        })),
-    }
-    let stop = CancellationToken::new();
+    let (taken, stop) = (Arc::default(), CancellationToken::new());
     let guard = stop.clone().drop_guard();
     App { url, client: testkit::http(), cache, clock, gate, taken, stop, _stopped_at_the_end: guard }
 }
@@ -133,12 +140,7 @@ impl App {
 
     /// Snapshots that were published so far.
     pub fn records(&self) -> Vec<Record> {
-        let taken = self.taken.lock().unwrap();
-        let records = taken.iter().filter_map(|message| match message {
-            Message::Snapshots(records) => Some(records.clone()),
-            Message::Tick(_) => None,
-        });
-        records.flatten().collect()
+        records(&self.taken.lock().unwrap())
     }
 
     /// Ticks that were published so far.
@@ -150,6 +152,15 @@ impl App {
         });
         ticks.collect()
     }
+}
+
+/// The snapshots in these.
+pub fn records(messages: &[Message]) -> Vec<Record> {
+    let records = messages.iter().filter_map(|message| match message {
+        Message::Snapshots(records) => Some(records.clone()),
+        Message::Tick(_) => None,
+    });
+    records.flatten().collect()
 }
 
 /// An answer, read whole.

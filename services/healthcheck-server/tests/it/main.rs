@@ -1,7 +1,12 @@
-//! The gate over HTTP, with the in-process queue and a consumer that the test drives.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The gate over HTTP: with the in-process queue and a consumer that the test drives, and between real servers.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod app;
+mod binary;
 mod hostile;
+mod packing;
+mod place;
+mod process;
+mod servers;
 mod taking;
 mod ticks;

@@ -126,6 +126,7 @@ function showCounts(counts, query) {
     }));
     const lag = counts.pipeline_lag_ms;
     at('late').textContent = !counts.late ? '' : lag === null ? text.notYet : text.late(span(lag));
+    at('dead').textContent = counts.dead_letters ? text.dead(counts.dead_letters) : '';
     const told = states.map(([status, name]) => `${counts[status]} ${name}`);
     say('spoken', [...told, ...(counts.late ? [text.lateSpoken] : [])].join(', '));
 }

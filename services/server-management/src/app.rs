@@ -1,5 +1,7 @@
 //! What all handlers share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cache::Cache;
 use chassis::{Clock, Problem, Trouble};
 use fleet::{Pipeline, liveness::SIGHTING_SLACK};
@@ -10,7 +12,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::Settings;
+use crate::{Settings, dead_letters::DeadLetters, failure::RETRY_AFTER};
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.
 const HASHING: usize = 2;
@@ -23,10 +25,22 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) history: History,
     pub(crate) cache: Cache,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) clock: Clock,
+    /// What has to be there before requests are let in.
+    pub(crate) awaited: Awaited,
     /// Logs that the cache is away, and that it is back, once each.
     pub(crate) cache_trouble: Trouble,
     hashing: Semaphore,
+}
+
+/// What a process that starts before its stores waits for. Nothing, unless it is told to.
+#[derive(Default)]
+pub(crate) struct Awaited {
+    /// The registry, with its schema and the first user: without it nothing is answered.
+    pub(crate) registry: AtomicBool,
+    /// What history has forgotten already: without it an uptime figure would count on days that are gone.
+    pub(crate) retention: AtomicBool,
 }
 
 impl App {
@@ -35,10 +49,20 @@ impl App {
         registry: Registry,
         history: History,
         cache: Cache,
+        dead_letters: queue::DeadLetters,
         clock: Clock,
     ) -> Self {
-        let cache_trouble = Trouble::new("the cache");
-        Self { settings, registry, history, cache, clock, cache_trouble, hashing: Semaphore::new(HASHING) }
+        Self {
+            settings,
+            registry,
+            history,
+            cache,
+            dead_letters: DeadLetters::new(dead_letters),
+            clock,
+            awaited: Awaited::default(),
+            cache_trouble: Trouble::new("the cache"),
+            hashing: Semaphore::new(HASHING),
+        }
     }
 
     /// What states are judged by, now. Without the cache, servers that fell silent lately are found down later, and
@@ -59,6 +83,12 @@ impl App {
         let (version, lowest) = self.registry.denylist().await?;
         self.cache_trouble.watch(self.cache.put_denylist(cache::Denylist { version, lowest }).await);
         Ok(())
+    }
+
+    /// 503 while `what` is [awaited](Awaited).
+    pub(crate) fn arrived(&self, what: impl FnOnce(&Awaited) -> &AtomicBool) -> Result<(), Problem> {
+        let awaited = what(&self.awaited).load(Ordering::Relaxed);
+        if awaited { Err(Problem::unavailable(RETRY_AFTER)) } else { Ok(()) }
     }
 
     /// Waits for the right to hash a password; 503 if too many others wait.

@@ -1,8 +1,10 @@
 //! What is done without being asked.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::web;
 use chassis::Trouble;
-use tokio::time::{Duration, MissedTickBehavior, interval};
+use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -10,11 +12,16 @@ use crate::app::App;
 /// How often the denylist is rewritten: a cache that was emptied has it again by then.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
 
-/// How often history looks for days that are too old.
+/// How often history looks for days that are too old, and how soon again if it could not.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
+const EXPIRE_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often dead letters are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(app: &web::Data<App>, shutdown: CancellationToken) {
-    shutdown.run_until_cancelled(async { tokio::join!(publish_denylist(app), expire(app)) }).await;
+    let work = async { tokio::join!(publish_denylist(app), expire(app), count_dead_letters(app)) };
+    shutdown.run_until_cancelled(work).await;
 }
 
 async fn publish_denylist(app: &App) {
@@ -29,10 +36,20 @@ async fn publish_denylist(app: &App) {
 
 async fn expire(app: &App) {
     let history = Trouble::new("expiring history");
-    let mut due = interval(EXPIRE_EVERY);
+    loop {
+        let expired = history.watch(app.history.expire(app.clock.now()).await);
+        if expired.is_some() {
+            app.awaited.retention.store(false, Ordering::Relaxed);
+        }
+        sleep(if expired.is_some() { EXPIRE_EVERY } else { EXPIRE_AGAIN }).await;
+    }
+}
+
+async fn count_dead_letters(app: &App) {
+    let mut due = interval(COUNT_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        history.watch(app.history.expire(app.clock.now()).await);
+        app.dead_letters.count(app.clock.now()).await;
     }
 }

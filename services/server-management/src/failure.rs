@@ -15,7 +15,7 @@ use history::HistoryError;
 use registry::RegistryError;
 
 /// When to come back after a 503, in seconds.
-const RETRY_AFTER: u64 = 5;
+pub(crate) const RETRY_AFTER: u64 = 5;
 
 /// How much of a name that a client made up is told back, in characters.
 const MOST_TOLD: usize = 64;

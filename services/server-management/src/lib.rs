@@ -10,9 +10,11 @@ mod auth;
 mod background;
 mod body;
 mod dashboard;
+mod dead_letters;
 mod enrolment;
 mod failure;
 mod first_admin;
+mod instruments;
 mod openapi;
 mod query;
 mod routes;
@@ -25,11 +27,14 @@ mod snapshots;
 mod status;
 mod uptime;
 
+use std::sync::atomic::Ordering;
+
 use actix_web::web;
 use cache::Cache;
 use chassis::Clock;
 use fleet::Keyring;
 use history::History;
+use queue::DeadLetters;
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +67,28 @@ pub struct Management {
 
 impl Management {
     /// The interface over these stores.
-    pub fn new(settings: Settings, registry: Registry, history: History, cache: Cache, clock: Clock) -> Self {
-        Self { app: web::Data::new(App::new(settings, registry, history, cache, clock)) }
+    pub fn new(
+        settings: Settings,
+        registry: Registry,
+        history: History,
+        cache: Cache,
+        dead_letters: DeadLetters,
+        clock: Clock,
+    ) -> Self {
+        instruments::describe();
+        Self { app: web::Data::new(App::new(settings, registry, history, cache, dead_letters, clock)) }
+    }
+
+    /// Answers 503 until [`let_in`](Self::let_in), and gives no uptime figure until history was asked what it keeps.
+    pub(crate) fn shut(self) -> Self {
+        self.app.awaited.registry.store(true, Ordering::Relaxed);
+        self.app.awaited.retention.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// The registry is there, with its schema and its first user.
+    pub(crate) fn let_in(&self) {
+        self.app.awaited.registry.store(false, Ordering::Relaxed);
     }
 
     /// Mounts it under `/server-management/v1`, and the dashboard at `/`.
@@ -81,7 +106,7 @@ impl Management {
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
-    /// history forgets what is too old, at once and every hour.
+    /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s.
     pub async fn run(self, shutdown: CancellationToken) {
         background::run(&self.app, shutdown).await;
     }

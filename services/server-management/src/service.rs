@@ -1,16 +1,18 @@
 //! Management as a process of its own. It is the one that migrates the registry.
 
-use std::{io, net::TcpListener, time::Duration};
+use std::{error::Error, io, net::TcpListener, time::Duration};
 
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, service, trouble::causes};
 use history::{History, HistoryError};
+use queue::{DeadLetters, rabbitmq};
 use registry::{Registry, RegistryError};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{FirstAdminError, Management, first_admin::given_first_admin, settings::Settings};
 
-/// How often to look whether the registry is there.
+/// How often to look whether a store is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why management cannot run (any more).
@@ -30,57 +32,140 @@ pub enum StartError {
     FirstAdmin(#[from] FirstAdminError),
 }
 
-/// Runs management until `shutdown` or a signal asks it to stop. The stores may come later: until then it is not ready.
+/// What comes up once the stores answer.
+struct Start {
+    management: Management,
+    registry: Registry,
+    history: History,
+    cache: Cache,
+    admin_password: Option<Secret>,
+    clock: Clock,
+    health: Health,
+}
+
+/// Runs management until `shutdown` or a signal asks it to stop. It serves at once; the stores may come later: until it
+/// has reached each of them once it is not ready, and until the registry has its schema and a user it answers 503.
 pub async fn run(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let health = Health::new(&["registry", "history"]);
+    let health = Health::new(&["registry", "history", "cache"]);
     let registry = Registry::open_postgres(&settings.database_url);
-    let days = settings.interface.history_days;
-    let history = History::open_elasticsearch(&settings.elasticsearch_url, &settings.prefix, days)?;
-    let cache = Cache::redis(&settings.redis_url, &settings.prefix);
-    migrate(&registry).await?;
-    given_first_admin(&registry, settings.admin_password, &clock).await?;
-    health.reached("registry");
-    let management = Management::new(settings.interface, registry.clone(), history.clone(), cache, clock);
+    let (prefix, interface) = (&settings.prefix, settings.interface);
+    let history = History::open_elasticsearch(&settings.elasticsearch_url, prefix, interface.history_days)?;
+    let cache = Cache::redis(&settings.redis_url, prefix);
+    let dead_letters = rabbitmq::Settings::new(settings.amqp_url, prefix, "snapshots");
+    let management = Management::new(
+        interface,
+        registry.clone(),
+        history.clone(),
+        cache.clone(),
+        DeadLetters::RabbitMq(Box::new(dead_letters)),
+        clock.clone(),
+    );
+    let management = management.shut();
     let server = {
         let management = management.clone();
         http::serve(listener, http::KEEP_ALIVE, &health, move |config| management.configure(config))?
     };
+    let (fail, mut failed) = oneshot::channel();
+    let (soft, admin_password) = (shutdown.soft.child_token(), settings.admin_password);
+    let start = Start {
+        management,
+        registry: registry.clone(),
+        history,
+        cache,
+        admin_password,
+        clock,
+        health: health.clone(),
+    };
     let mut parts = JoinSet::new();
-    parts.spawn(management.run(shutdown.soft.child_token()));
-    let (soft, ready) = (shutdown.soft.child_token(), health.clone());
     parts.spawn(async move {
-        let reach = async {
-            while history.ping().await.is_err() {
-                sleep(LOOK_EVERY).await;
-            }
-            ready.reached("history");
-            std::future::pending::<()>().await;
-        };
-        soft.run_until_cancelled(reach).await;
+        if let Some(Err(error)) = soft.run_until_cancelled(start.run(soft.child_token())).await {
+            // A part that ends ends the process; `run` says why.
+            drop(fail.send(error));
+        }
     });
-    let ended = service::run(server, parts, health, shutdown, settings.drain).await;
-    registry.close().await;
-    Ok(ended?)
+    let ended = service::run(server, parts, health, shutdown.clone(), settings.drain).await;
+    // It waits for what is under way, and the server of the registry may have stopped answering.
+    shutdown.hard.run_until_cancelled(registry.close()).await;
+    match failed.try_recv() {
+        Ok(error) => Err(error),
+        Err(_) => Ok(ended?),
+    }
 }
 
-/// Brings the schema up to date, as soon as the registry answers.
-async fn migrate(registry: &Registry) -> Result<(), RegistryError> {
+impl Start {
+    /// Ends only when it fails.
+    async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+        let Self { management, registry, history, cache, admin_password, clock, health } = self;
+        let manage = async {
+            reach("the registry", || prepare(&registry, &admin_password, &clock)).await?;
+            health.reached("registry");
+            management.let_in();
+            management.run(stop).await;
+            Ok(())
+        };
+        let reach_history = async {
+            reach("history", || history.ping()).await;
+            health.reached("history");
+            Ok(())
+        };
+        let reach_cache = async {
+            reach("the cache", || cache.clock()).await;
+            health.reached("cache");
+            Ok(())
+        };
+        tokio::try_join!(manage, reach_history, reach_cache).map(drop)
+    }
+}
+
+/// Brings the schema up to date and makes the first user. The outer error is that the registry is away; of the inner
+/// one a person has to hear.
+async fn prepare(
+    registry: &Registry,
+    admin_password: &Option<Secret>,
+    clock: &Clock,
+) -> Result<Result<(), StartError>, StartError> {
+    let work = async {
+        registry.migrate().await?;
+        Ok(given_first_admin(registry, admin_password.clone(), clock).await?)
+    };
+    match work.await {
+        Err(error) if StartError::may_pass(&error) => Err(error),
+        done => Ok(done),
+    }
+}
+
+impl StartError {
+    /// Whether it is only that the registry is away.
+    fn may_pass(&self) -> bool {
+        let error = match self {
+            Self::Registry(error) | Self::FirstAdmin(FirstAdminError::Registry(error)) => error,
+            Self::Io(_) | Self::History(_) | Self::FirstAdmin(_) => return false,
+        };
+        matches!(error, RegistryError::Unavailable(_))
+    }
+}
+
+/// Asks until there is an answer. Each reason to wait is told once.
+async fn reach<T, E: Error, F: Future<Output = Result<T, E>>>(part: &str, mut ask: impl FnMut() -> F) -> T {
     let mut told = String::new();
     loop {
-        match registry.migrate().await {
-            Err(error @ RegistryError::Unavailable(_)) => {
-                let reason = error.to_string();
-                if reason != told {
-                    tracing::warn!(reason, "waiting for the registry");
-                    told = reason;
+        let reason = match ask().await {
+            Ok(answer) => {
+                if !told.is_empty() {
+                    tracing::info!("{part} is reached");
                 }
+                return answer;
             }
-            done => return done,
+            Err(error) => causes(&error),
+        };
+        if reason != told {
+            tracing::warn!(reason, "waiting for {part}");
+            told = reason;
         }
         sleep(LOOK_EVERY).await;
     }

@@ -20,6 +20,8 @@ pub(crate) struct FleetStatus {
     pipeline_lag_ms: Option<i64>,
     /// More than 30 s behind: states are those of the watermark.
     late: bool,
+    /// Messages that no store takes, put aside for a person; null while the broker does not answer.
+    dead_letters: Option<u32>,
     /// Everything that gates took before this is stored.
     watermark: Option<i64>,
     /// Since when gates listen without a gap.
@@ -46,6 +48,7 @@ pub(crate) async fn show(app: Data<App>) -> Result<Json<FleetStatus>, Failure> {
         total: counts.up + counts.down + counts.unknown + counts.paused,
         pipeline_lag_ms: roll.pipeline.lag(now),
         late: roll.pipeline.late(now),
+        dead_letters: app.dead_letters.known(now),
         watermark: roll.pipeline.watermark,
         open_since: roll.pipeline.open_since,
         now,

@@ -73,6 +73,7 @@ pub(crate) async fn list(
 
 /// A line for each server, in their order.
 async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Result<Vec<Line>, Failure> {
+    app.arrived(|awaited| &awaited.retention)?;
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let pauses = app.registry.pauses(&ids).await?;
     let extents = app.history.extents(&ids).await?;

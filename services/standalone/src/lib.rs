@@ -20,7 +20,7 @@ use fleet::{AgentKey, Keyring, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
 use history::History;
-use queue::in_process;
+use queue::{DeadLetters, in_process};
 use registry::Registry;
 use server_management::{Management, TokenKey};
 use tokio_util::task::TaskTracker;
@@ -81,6 +81,7 @@ pub async fn run(
         stores.registry.clone(),
         stores.history.clone(),
         stores.cache.clone(),
+        DeadLetters::InProcess,
         clock.clone(),
     );
     let worker = Worker::new(

@@ -1,7 +1,10 @@
 //! Authorisation, denying by default: a handler can be mounted only as an [`Endpoint`], and an endpoint cannot be made
 //! without saying who may use it. Nothing of a request is parsed before that is settled.
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    time::Instant,
+};
 
 use actix_web::{
     FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, Route,
@@ -16,7 +19,7 @@ use fleet::{Scope, id::SessionId};
 use crate::{
     app::App,
     failure::{Failure, insufficient_scope},
-    query,
+    instruments, query,
 };
 
 /// Who may use an endpoint.
@@ -76,12 +79,13 @@ where
     let guarded = move |request: HttpRequest, payload: web::Payload| {
         let handler = handler.clone();
         async move {
+            let begun = Instant::now();
             let mut payload = payload.into_inner();
             let response = match admit(access, &request, &mut payload).await {
                 Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
                 Err(error) => HttpResponse::from_error(error),
             };
-            count(&request, &response);
+            instruments::answered(&request, &response, begun.elapsed());
             response
         }
     };
@@ -94,20 +98,21 @@ async fn admit<Args: FromRequest>(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> Result<Args, actix_web::Error> {
-    authorise(access, request).await?;
+    let app = request.app_data::<web::Data<App>>().ok_or_else(|| Failure::from(Problem::internal()))?;
+    app.arrived(|awaited| &awaited.registry)?;
+    authorise(app, access, request).await?;
     let args = Args::from_request(request, payload).await.map_err(Into::into)?;
     query::refuse_unread(request).map_err(Failure::from)?;
     Ok(args)
 }
 
 /// Reads the user of the session anew, so that a disabled user, a lost scope or an ended session counts at once.
-async fn authorise(access: Access, request: &HttpRequest) -> Result<(), Failure> {
+async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(), Failure> {
     let scope = match access {
         Access::Public => return Ok(()),
         Access::LoggedIn => None,
         Access::Needs(scope) => Some(scope),
     };
-    let app = request.app_data::<web::Data<App>>().ok_or_else(Problem::internal)?;
     let claimed = bearer(request).and_then(|token| app.settings.token_key.verify(token, app.clock.now()));
     let access_token = claimed.ok_or_else(Problem::unauthorized)?;
     let user = app.registry.session_user(access_token.session).await?;
@@ -124,13 +129,6 @@ async fn authorise(access: Access, request: &HttpRequest) -> Result<(), Failure>
 fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn count(request: &HttpRequest, response: &HttpResponse) {
-    let path = request.match_pattern().unwrap_or_default();
-    let (method, status) = (request.method().to_string(), response.status().as_u16().to_string());
-    metrics::counter!("rollcall_management_requests_total", "method" => method, "path" => path, "status" => status)
-        .increment(1);
 }
 
 impl FromRequest for Session {

@@ -39,8 +39,8 @@ async fn status(suite: &Suite, route: &Documented, token: Option<&str>) -> u16 {
 
 #[actix_web::test]
 async fn without_a_valid_token_every_route_but_the_public_ones_is_closed() {
-    let suite = Suite::spawn().await;
-    let stranger = Suite::spawn().await;
+    let suite = Suite::embedded().await;
+    let stranger = Suite::embedded().await;
     let bad = [None, Some("garbage"), Some("a.b.c"), Some(""), Some(stranger.token.as_str())];
     for route in documented(&suite).await {
         let name = format!("{} {}", route.method, route.path);
@@ -56,7 +56,7 @@ async fn without_a_valid_token_every_route_but_the_public_ones_is_closed() {
 
 #[actix_web::test]
 async fn a_route_opens_to_its_scope_and_to_no_other() {
-    let mut suite = Suite::spawn().await;
+    let mut suite = Suite::embedded().await;
     for route in documented(&suite).await {
         let name = format!("{} {}", route.method, route.path);
         let Some(needs) = &route.needs else { continue };
@@ -77,7 +77,7 @@ async fn a_route_opens_to_its_scope_and_to_no_other() {
 
 #[actix_web::test]
 async fn the_lacking_scope_is_named_before_anything_else_is_looked_at() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     suite.give(&["agent:enroll"]).await;
     for path in ["/servers?nonsense=1", "/servers/nonsense", "/uptime?from=x"] {
         let answer = suite.get(path).await;
@@ -87,7 +87,7 @@ async fn the_lacking_scope_is_named_before_anything_else_is_looked_at() {
 
 #[actix_web::test]
 async fn the_scheme_of_the_token_is_checked() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     for (header, expected) in [
         (format!("bearer {}", suite.token), StatusCode::OK),
         (suite.token.clone(), StatusCode::UNAUTHORIZED),

@@ -2,7 +2,10 @@ use fleet::Credential;
 use serde_json::{Value, json};
 use server_management::make_enrolment_token;
 
-use crate::suite::{HOUR, NOW, SECOND, Suite, keyring};
+use crate::{
+    place::Place,
+    suite::{HOUR, NOW, SECOND, Suite, keyring},
+};
 
 fn with(token: &str, key: &str, name: &str) -> Value {
     json!({"token": token, "enrolment_key": key, "name": name})
@@ -16,9 +19,8 @@ async fn token(suite: &Suite, body: Value) -> Value {
     made.body
 }
 
-#[actix_web::test]
-async fn an_enrolled_server_has_a_credential_and_can_be_read() {
-    let suite = Suite::spawn().await;
+pub async fn an_enrolled_server_has_a_credential_and_can_be_read(place: Place) {
+    let suite = Suite::spawn(place).await;
     let made = token(&suite, json!({})).await;
     assert_eq!((&made["uses"], &made["expires_at"]), (&json!(1), &json!(NOW + HOUR)));
     let body = json!({"token": made["token"], "enrolment_key": KEY, "name": " web-1\u{1b}[31m ", "address": "10.0.0.1"});
@@ -37,9 +39,8 @@ async fn an_enrolled_server_has_a_credential_and_can_be_read() {
     assert_eq!((&read["created_at"], &read["labels"]), (&json!(NOW), &json!({})));
 }
 
-#[actix_web::test]
-async fn a_lost_answer_burns_nothing() {
-    let suite = Suite::spawn().await;
+pub async fn a_lost_answer_burns_nothing(place: Place) {
+    let suite = Suite::spawn(place).await;
     let made = token(&suite, json!({"uses": 1})).await;
     let secret = made["token"].as_str().unwrap();
     let first = suite.post("/enrolments", with(secret, KEY, "web-1")).await;
@@ -50,9 +51,8 @@ async fn a_lost_answer_burns_nothing() {
     assert_eq!((other.status, &other.body["code"]), (401, &json!("unauthorized")));
 }
 
-#[actix_web::test]
-async fn a_name_is_unique_regardless_of_case() {
-    let suite = Suite::spawn().await;
+pub async fn a_name_is_unique_regardless_of_case(place: Place) {
+    let suite = Suite::spawn(place).await;
     suite.enrol("web-1").await;
     let secret = suite.enrolment_token().await;
     let taken = suite.post("/enrolments", with(&secret, KEY, "WEB-1")).await;
@@ -60,9 +60,8 @@ async fn a_name_is_unique_regardless_of_case() {
     assert_eq!(suite.post("/enrolments", with(&secret, KEY, "web-2")).await.status, 201);
 }
 
-#[actix_web::test]
-async fn an_expired_or_revoked_token_is_refused() {
-    let suite = Suite::spawn().await;
+pub async fn an_expired_or_revoked_token_is_refused(place: Place) {
+    let suite = Suite::spawn(place).await;
     let expiring = token(&suite, json!({"expires_in": 60})).await;
     let revoked = token(&suite, json!({"uses": 5})).await;
     let path = format!("/enrolment-tokens/{}", revoked["id"].as_str().unwrap());
@@ -75,9 +74,8 @@ async fn an_expired_or_revoked_token_is_refused() {
     assert_eq!(suite.read("/servers").await["total"], 0);
 }
 
-#[actix_web::test]
-async fn tokens_are_listed_without_themselves_newest_first() {
-    let suite = Suite::spawn().await;
+pub async fn tokens_are_listed_without_themselves_newest_first(place: Place) {
+    let suite = Suite::spawn(place).await;
     let first = token(&suite, json!({"uses": 3})).await;
     suite.clock.advance(SECOND);
     let second = token(&suite, json!({})).await;
@@ -93,17 +91,15 @@ async fn tokens_are_listed_without_themselves_newest_first() {
     assert_eq!((&page["items"][0]["id"], &page["total"]), (&first["id"], &json!(2)));
 }
 
-#[actix_web::test]
-async fn revoking_what_is_not_there_is_404() {
-    let suite = Suite::spawn().await;
+pub async fn revoking_what_is_not_there_is_404(place: Place) {
+    let suite = Suite::spawn(place).await;
     for id in ["0190a5c2-7b5e-7c3d-8e4f-0123456789ab", "nonsense"] {
         assert_eq!(suite.delete(&format!("/enrolment-tokens/{id}")).await.status, 404);
     }
 }
 
-#[actix_web::test]
-async fn bad_tokens_are_throttled_by_their_address_and_good_ones_never() {
-    let suite = Suite::spawn().await;
+pub async fn bad_tokens_are_throttled_by_their_address_and_good_ones_never(place: Place) {
+    let suite = Suite::spawn(place).await;
     let secret = suite.enrolment_token().await;
     for n in 0..15 {
         let good = with(&secret, &format!("a-key-of-many-bytes-{n}"), &format!("web-{n}"));
@@ -121,9 +117,8 @@ async fn bad_tokens_are_throttled_by_their_address_and_good_ones_never() {
     assert_eq!(suite.post("/enrolments", with("guess", KEY, "x")).await.status, 401);
 }
 
-#[actix_web::test]
-async fn the_host_that_monitors_itself_enrols_once_with_a_token_of_its_own() {
-    let suite = Suite::spawn().await;
+pub async fn the_host_that_monitors_itself_enrols_once_with_a_token_of_its_own(place: Place) {
+    let suite = Suite::spawn(place).await;
     let secret = make_enrolment_token(&suite.registry, &suite.clock).await.unwrap();
     assert_eq!(suite.post("/enrolments", with(secret.expose(), KEY, "this")).await.status, 201);
     let second = with(secret.expose(), "another-key-of-16", "that");

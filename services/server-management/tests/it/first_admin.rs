@@ -1,22 +1,14 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use chassis::{Clock, Secret};
-use registry::Registry;
 use server_management::{FirstAdmin, FirstAdminError, admin_password, first_admin};
 use testkit::tempdir;
 
-use crate::suite::NOW;
+use crate::{place::Place, suite::NOW};
 
-async fn empty(folder: &Path) -> Registry {
-    let registry = Registry::open_sqlite(&folder.join("registry.db")).await.unwrap();
-    registry.migrate().await.unwrap();
-    registry
-}
-
-#[actix_web::test]
-async fn a_generated_password_is_for_its_owner_alone_and_serves() {
+pub async fn a_generated_password_is_for_its_owner_alone_and_serves(place: Place) {
     let folder = tempdir().unwrap();
-    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    let (registry, file) = (place.registry, folder.path().join("admin-password"));
     let made = first_admin(&registry, None, &file, &Clock::fixed(NOW)).await.unwrap();
     assert_eq!(made, FirstAdmin::Generated);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -31,10 +23,9 @@ async fn a_generated_password_is_for_its_owner_alone_and_serves() {
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
-#[actix_web::test]
-async fn a_crash_between_file_and_user_keeps_the_password_of_the_file() {
+pub async fn a_crash_between_file_and_user_keeps_the_password_of_the_file(place: Place) {
     let folder = tempdir().unwrap();
-    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    let (registry, file) = (place.registry, folder.path().join("admin-password"));
     fs::write(&file, "left by a crash\n").unwrap();
     fs::write(folder.path().join("admin-password.new"), "hal").unwrap();
     assert_eq!(first_admin(&registry, None, &file, &Clock::fixed(NOW)).await.unwrap(), FirstAdmin::Generated);
@@ -42,19 +33,17 @@ async fn a_crash_between_file_and_user_keeps_the_password_of_the_file() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-#[actix_web::test]
-async fn a_given_password_is_written_nowhere() {
+pub async fn a_given_password_is_written_nowhere(place: Place) {
     let folder = tempdir().unwrap();
-    let (registry, file) = (empty(folder.path()).await, folder.path().join("admin-password"));
+    let (registry, file) = (place.registry, folder.path().join("admin-password"));
     let given = Some(Secret::new("given by a person"));
     assert_eq!(first_admin(&registry, given, &file, &Clock::fixed(NOW)).await.unwrap(), FirstAdmin::Given);
     assert!(!file.exists());
 }
 
-#[actix_web::test]
-async fn without_a_place_for_the_password_there_is_no_user() {
+pub async fn without_a_place_for_the_password_there_is_no_user(place: Place) {
     let folder = tempdir().unwrap();
-    let registry = empty(folder.path()).await;
+    let registry = place.registry;
     let nowhere = folder.path().join("no/such/folder/admin-password");
     let error = first_admin(&registry, None, &nowhere, &Clock::fixed(NOW)).await.unwrap_err();
     assert!(matches!(&error, FirstAdminError::File { .. }), "{error}");

@@ -5,7 +5,7 @@ use crate::suite::{Suite, record};
 
 #[actix_web::test]
 async fn hostile_parameters_are_refused_by_name() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let server = suite.enrol("web-1").await;
     let own = format!("/servers/{server}");
     let long = "x".repeat(257);
@@ -60,7 +60,7 @@ async fn hostile_parameters_are_refused_by_name() {
 
 #[actix_web::test]
 async fn a_route_without_parameters_refuses_any() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let document = suite.read("/openapi.json").await;
     // Every field that a body may need; others are ignored.
     let body = json!({"username": "a", "password": "b", "refresh_token": "c", "token": "d", "name": "e",
@@ -87,7 +87,7 @@ async fn a_route_without_parameters_refuses_any() {
 
 #[actix_web::test]
 async fn a_name_that_a_client_made_up_is_told_once_and_cut() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let name = "é".repeat(3_000);
     for path in [format!("/servers?{name}=1"), format!("/servers?{name}=%00"), format!("/status?{name}")] {
         let answer = suite.get(&path).await;
@@ -99,7 +99,7 @@ async fn a_name_that_a_client_made_up_is_told_once_and_cut() {
 
 #[actix_web::test]
 async fn a_compressed_body_is_refused() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let call = || suite.call(Method::POST, "/enrolment-tokens").bearer_auth(&suite.token).body("{}");
     let answer = suite.send(call().header("content-encoding", "gzip")).await;
     assert_eq!((answer.status, &answer.body["code"]), (415, &json!("unsupported_encoding")));
@@ -109,7 +109,7 @@ async fn a_compressed_body_is_refused() {
 
 #[actix_web::test]
 async fn the_page_answers_get_and_head_and_refuses_what_changes() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     for path in ["/", "/app.js", "/style.css"] {
         let page = suite.page(Method::GET, path).send().await.unwrap();
         let head = suite.page(Method::HEAD, path).send().await.unwrap();
@@ -126,7 +126,7 @@ async fn the_page_answers_get_and_head_and_refuses_what_changes() {
 
 #[actix_web::test]
 async fn odd_parameters_that_are_in_bounds_are_answered() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let server = suite.enrol("web-1").await;
     suite.history.append(&[record(server, crate::suite::NOW, 0)]).await.unwrap();
     for path in [
@@ -148,7 +148,7 @@ async fn odd_parameters_that_are_in_bounds_are_answered() {
 
 #[actix_web::test]
 async fn hostile_bodies_are_refused_and_change_nothing() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let secret = suite.enrolment_token().await;
     let enrol = |change: fn(&mut serde_json::Value)| {
         let mut body =
@@ -208,13 +208,13 @@ async fn hostile_bodies_are_refused_and_change_nothing() {
 
 #[actix_web::test]
 async fn unknown_fields_are_ignored() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     assert_eq!(suite.post("/enrolment-tokens", json!({"uses": 2, "colour": "red"})).await.status, 201);
 }
 
 #[actix_web::test]
 async fn unknown_paths_and_methods_are_problems() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     for path in ["", "/", "/nonsense", "/servers/", "/users", "/../../etc/passwd", "/servers/x/y/z"] {
         assert_eq!(suite.get(path).await.status, 404, "{path}");
     }
@@ -227,7 +227,7 @@ async fn unknown_paths_and_methods_are_problems() {
 
 #[actix_web::test]
 async fn a_registry_that_is_away_is_503_and_says_nothing() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     suite.registry.close().await;
     let answer = suite.get("/servers").await;
     assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")));

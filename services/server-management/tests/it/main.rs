@@ -1,13 +1,94 @@
-//! The interface over real embedded stores, by HTTP, with a clock that stands still.
+//! The interface by HTTP, with a clock that stands still: the same cases over the stores of each composition, and what
+//! is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod authorisation;
 mod enrolment;
+mod faults;
 mod first_admin;
 mod hostile;
+mod place;
+mod process;
+mod real;
+mod replicas;
 mod servers;
 mod sessions;
 mod snapshots;
 mod status;
 mod suite;
 mod uptime;
+
+/// Makes each case a test of each composition. The others are of the embedded one alone: what `authorisation` and `hostile`
+/// refuse reaches no store, and throttling by other keys or of many log-ins adds nothing but hashes.
+macro_rules! compositions {
+    ($($module:ident: $($case:ident)*;)*) => {
+        mod embedded {
+            $($(
+                #[actix_web::test]
+                async fn $case() {
+                    crate::place::embedded(crate::$module::$case).await;
+                }
+            )*)*
+        }
+
+        mod fleet {
+            $($(
+                #[actix_web::test]
+                async fn $case() {
+                    crate::place::fleet(crate::$module::$case).await;
+                }
+            )*)*
+        }
+    };
+}
+
+compositions! {
+    enrolment:
+        an_enrolled_server_has_a_credential_and_can_be_read
+        a_lost_answer_burns_nothing
+        a_name_is_unique_regardless_of_case
+        an_expired_or_revoked_token_is_refused
+        tokens_are_listed_without_themselves_newest_first
+        revoking_what_is_not_there_is_404
+        bad_tokens_are_throttled_by_their_address_and_good_ones_never
+        the_host_that_monitors_itself_enrols_once_with_a_token_of_its_own;
+    first_admin:
+        a_generated_password_is_for_its_owner_alone_and_serves
+        a_crash_between_file_and_user_keeps_the_password_of_the_file
+        a_given_password_is_written_nowhere
+        without_a_place_for_the_password_there_is_no_user;
+    servers:
+        a_server_shows_its_facts_its_latest_and_when_it_was_seen
+        what_is_not_there_is_404
+        the_list_is_filtered_sorted_and_paged
+        revoking_denies_at_once_and_an_emptied_cache_has_it_again;
+    sessions:
+        a_log_in_gives_tokens_that_serve_and_nobody_may_keep
+        ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour
+        success_is_never_throttled
+        a_refresh_token_serves_once_and_its_reuse_ends_the_session
+        a_session_lasts_while_it_is_refreshed_and_30_days_longer
+        logging_out_ends_the_session_at_once_and_no_other
+        an_access_token_expires_by_our_clock
+        a_disabled_user_is_out_at_once
+        no_secret_is_stored_as_it_is;
+    snapshots:
+        a_range_is_reduced_to_its_points
+        the_last_hour_in_60_points_unless_said_otherwise;
+    status:
+        before_anything_was_settled_monitoring_is_late_and_nobody_is_down
+        a_server_is_down_after_four_intervals_of_silence
+        a_stall_of_the_pipeline_is_one_fact_and_downs_nobody
+        a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval
+        losing_the_cache_finds_silence_later_and_never_falsely
+        a_count_of_dead_letters_is_told_for_a_minute;
+    uptime:
+        a_healthy_server_shows_all_of_the_last_hour
+        a_gap_counts
+        a_server_that_is_down_is_expected_up_to_the_watermark
+        nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future
+        pauses_are_not_expected
+        the_last_24_hours_unless_said_otherwise
+        every_server_has_a_line_and_the_lists_filters_serve
+        without_history_there_is_no_figure;
+}

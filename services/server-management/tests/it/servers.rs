@@ -3,15 +3,17 @@ use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
-use crate::suite::{MINUTE, NOW, SECOND, Suite, record};
+use crate::{
+    place::Place,
+    suite::{MINUTE, NOW, SECOND, Suite, record},
+};
 
 fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
 }
 
-#[actix_web::test]
-async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen() {
-    let suite = Suite::spawn().await;
+pub async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen(place: Place) {
+    let suite = Suite::spawn(place).await;
     let server = suite.enrol("web-1").await;
     let (sighted, latest) = (record(server, NOW, 0), record(server, NOW + MINUTE, 30 * SECOND));
     suite.sight(&sighted, sighted.silent_at()).await;
@@ -43,9 +45,8 @@ async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen() {
     assert_eq!((&read["latest"], &read["last_seen_at"]), (&json!(null), &json!(NOW)));
 }
 
-#[actix_web::test]
-async fn what_is_not_there_is_404() {
-    let suite = Suite::spawn().await;
+pub async fn what_is_not_there_is_404(place: Place) {
+    let suite = Suite::spawn(place).await;
     for id in
         ["0190a5c2-7b5e-7c3d-8e4f-0123456789ab", "nonsense", "0190A5C2-7B5E-7C3D-8E4F-0123456789AB", "%FF"]
     {
@@ -57,9 +58,8 @@ async fn what_is_not_there_is_404() {
     }
 }
 
-#[actix_web::test]
-async fn the_list_is_filtered_sorted_and_paged() {
-    let suite = Suite::spawn().await;
+pub async fn the_list_is_filtered_sorted_and_paged(place: Place) {
+    let suite = Suite::spawn(place).await;
     let mut enrolled = Vec::new();
     for name in ["beta", "Alpha", "delta", "gamma"] {
         enrolled.push(suite.enrol(name).await);
@@ -100,9 +100,8 @@ async fn the_list_is_filtered_sorted_and_paged() {
     assert_eq!(names(&suite.read("/servers?page=9").await), Vec::<&str>::new());
 }
 
-#[actix_web::test]
-async fn revoking_denies_at_once_and_an_emptied_cache_has_it_again() {
-    let suite = Suite::spawn().await;
+pub async fn revoking_denies_at_once_and_an_emptied_cache_has_it_again(place: Place) {
+    let suite = Suite::spawn(place).await;
     let (revoked, other) = (suite.enrol("web-1").await, suite.enrol("web-2").await);
     let before = suite.registry.standing(&[revoked]).await.unwrap()[&revoked].generation;
     assert_eq!(suite.post(&format!("/servers/{revoked}/revoke"), json!(null)).await.status, 204);

@@ -2,7 +2,10 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::suite::{HOUR, MINUTE, NOW, PASSWORD, SECOND, Suite};
+use crate::{
+    place::Place,
+    suite::{HOUR, MINUTE, NOW, PASSWORD, SECOND, Suite},
+};
 
 async fn attempt(suite: &Suite, username: &str, password: &str) -> crate::suite::Answer {
     let body = json!({"username": username, "password": password});
@@ -19,9 +22,8 @@ async fn refresh(suite: &Suite, token: &Value) -> crate::suite::Answer {
     suite.send(suite.call(Method::POST, "/sessions/refresh").json(&json!({"refresh_token": token}))).await
 }
 
-#[actix_web::test]
-async fn a_log_in_gives_tokens_that_serve_and_nobody_may_keep() {
-    let suite = Suite::spawn().await;
+pub async fn a_log_in_gives_tokens_that_serve_and_nobody_may_keep(place: Place) {
+    let suite = Suite::spawn(place).await;
     let answer = attempt(&suite, "ADMIN", PASSWORD).await;
     assert_eq!((answer.status, &answer.body["expires_in"]), (200, &json!(900)));
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -30,16 +32,15 @@ async fn a_log_in_gives_tokens_that_serve_and_nobody_may_keep() {
 
 #[actix_web::test]
 async fn unknown_user_and_wrong_password_are_one_answer() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let unknown = attempt(&suite, "nobody", PASSWORD).await;
     let wrong = attempt(&suite, "admin", "wrong").await;
     assert_eq!((unknown.status, wrong.status), (401, 401));
     assert_eq!(unknown.body, wrong.body);
 }
 
-#[actix_web::test]
-async fn ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour() {
-    let suite = Suite::spawn().await;
+pub async fn ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour(place: Place) {
+    let suite = Suite::spawn(place).await;
     for _ in 0..10 {
         assert_eq!(attempt(&suite, "admin", "wrong").await.status, 401);
         suite.clock.advance(SECOND);
@@ -56,7 +57,7 @@ async fn ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour
 
 #[actix_web::test]
 async fn failures_from_elsewhere_do_not_shut_the_owner_out_until_there_are_very_many() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     for stranger in 0..10 {
         let stranger = format!("198.51.100.{stranger}");
         for _ in 0..10 {
@@ -70,7 +71,7 @@ async fn failures_from_elsewhere_do_not_shut_the_owner_out_until_there_are_very_
 
 #[actix_web::test]
 async fn throttling_does_not_tell_known_users_from_unknown_ones() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let answers = ["admin", "nobody"].map(async |name| {
         let folded = [name.to_owned(), name.to_uppercase(), format!(" {}\u{a0}", name.to_uppercase())];
         for spelling in folded.iter().cycle().take(10) {
@@ -86,7 +87,7 @@ async fn throttling_does_not_tell_known_users_from_unknown_ones() {
 
 #[actix_web::test]
 async fn failures_of_many_accounts_close_their_address() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     for account in 0..30 {
         assert_eq!(attempt(&suite, &format!("user{account}"), "wrong").await.status, 401);
     }
@@ -94,9 +95,8 @@ async fn failures_of_many_accounts_close_their_address() {
     assert_eq!(attempt_from(&suite, "192.0.2.1", "admin", PASSWORD).await.status, 200);
 }
 
-#[actix_web::test]
-async fn success_is_never_throttled() {
-    let suite = Suite::spawn().await;
+pub async fn success_is_never_throttled(place: Place) {
+    let suite = Suite::spawn(place).await;
     for _ in 0..15 {
         assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 200);
     }
@@ -104,16 +104,15 @@ async fn success_is_never_throttled() {
 
 #[actix_web::test]
 async fn attempts_sent_all_at_once_do_not_slip_through() {
-    let suite = Suite::spawn().await;
+    let suite = Suite::embedded().await;
     let answers = join_all((0..40).map(|_| attempt(&suite, "admin", "wrong"))).await;
     let looked_at = answers.iter().filter(|answer| answer.status == 401).count();
     assert!((10..=11).contains(&looked_at), "{looked_at}");
     assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status)));
 }
 
-#[actix_web::test]
-async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session() {
-    let mut suite = Suite::spawn().await;
+pub async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let first = suite.log_in().await;
     suite.clock.advance(MINUTE);
     let second = refresh(&suite, &first["refresh_token"]).await;
@@ -126,9 +125,8 @@ async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session() {
     assert_eq!(refresh(&suite, &second.body["refresh_token"]).await.status, 401);
 }
 
-#[actix_web::test]
-async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer() {
-    let mut suite = Suite::spawn().await;
+pub async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let mut tokens = suite.log_in().await;
     for _ in 0..3 {
         suite.clock.advance(20 * 24 * HOUR);
@@ -140,9 +138,8 @@ async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer() {
     assert_eq!(refresh(&suite, &tokens["refresh_token"]).await.status, 401);
 }
 
-#[actix_web::test]
-async fn logging_out_ends_the_session_at_once_and_no_other() {
-    let mut suite = Suite::spawn().await;
+pub async fn logging_out_ends_the_session_at_once_and_no_other(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let other = suite.token.clone();
     let tokens = suite.log_in().await;
     assert_eq!(suite.delete("/sessions").await.status, 204);
@@ -152,9 +149,8 @@ async fn logging_out_ends_the_session_at_once_and_no_other() {
     assert_eq!(suite.get("/status").await.status, 200);
 }
 
-#[actix_web::test]
-async fn an_access_token_expires_by_our_clock() {
-    let suite = Suite::spawn().await;
+pub async fn an_access_token_expires_by_our_clock(place: Place) {
+    let suite = Suite::spawn(place).await;
     suite.clock.advance(15 * MINUTE - SECOND);
     assert_eq!(suite.get("/status").await.status, 200);
     suite.clock.advance(31 * SECOND);
@@ -163,9 +159,8 @@ async fn an_access_token_expires_by_our_clock() {
     assert_eq!(suite.get("/status").await.status, 200);
 }
 
-#[actix_web::test]
-async fn a_disabled_user_is_out_at_once() {
-    let mut suite = Suite::spawn().await;
+pub async fn a_disabled_user_is_out_at_once(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let tokens = suite.log_in().await;
     suite.sql("UPDATE users SET disabled_at = 1").await;
     assert_eq!(suite.get("/status").await.status, 401);
@@ -173,16 +168,11 @@ async fn a_disabled_user_is_out_at_once() {
     assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 401);
 }
 
-#[actix_web::test]
-async fn no_secret_is_stored_as_it_is() {
-    let mut suite = Suite::spawn().await;
+pub async fn no_secret_is_stored_as_it_is(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let tokens = suite.log_in().await;
     let enrolment = suite.enrolment_token().await;
-    let mut stored = Vec::new();
-    for entry in std::fs::read_dir(suite.folder.path()).unwrap() {
-        stored.extend(std::fs::read(entry.unwrap().path()).unwrap());
-    }
-    let stored = String::from_utf8_lossy(&stored);
+    let stored = suite.place.stored().await;
     assert!(stored.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
     for secret in [tokens["refresh_token"].as_str().unwrap(), &enrolment, PASSWORD] {
         assert!(!stored.contains(secret));

@@ -1,10 +1,12 @@
 use serde_json::json;
 
-use crate::suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady};
+use crate::{
+    place::Place,
+    suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady},
+};
 
-#[actix_web::test]
-async fn a_range_is_reduced_to_its_points() {
-    let suite = Suite::spawn().await;
+pub async fn a_range_is_reduced_to_its_points(place: Place) {
+    let suite = Suite::spawn(place).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &steady(NOW - 10 * MINUTE, NOW)).await;
     let (from, to) = (NOW - 4 * MINUTE, NOW);
@@ -15,9 +17,8 @@ async fn a_range_is_reduced_to_its_points() {
     assert_eq!(read, json!({"server_id": server, "from": from, "to": to, "points": points}));
 }
 
-#[actix_web::test]
-async fn the_last_hour_in_60_points_unless_said_otherwise() {
-    let suite = Suite::spawn().await;
+pub async fn the_last_hour_in_60_points_unless_said_otherwise(place: Place) {
+    let suite = Suite::spawn(place).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - SECOND)).await;
     let read = suite.read(&format!("/servers/{server}/snapshots")).await;

@@ -1,6 +1,13 @@
+use fleet::Message;
+use queue::{Consumer, rabbitmq};
 use serde_json::{Value, json};
+use testkit::eventually;
+use tokio_util::sync::CancellationToken;
 
-use crate::suite::{HOUR, MINUTE, NOW, SECOND, Suite, record};
+use crate::{
+    place::{Place, fleet},
+    suite::{HOUR, MINUTE, NOW, SECOND, Suite, record},
+};
 
 async fn state(suite: &Suite, server: fleet::ServerId) -> String {
     suite.read(&format!("/servers/{server}")).await["status"].as_str().unwrap().to_owned()
@@ -12,19 +19,17 @@ async fn pass(suite: &mut Suite, now: i64, open_since: i64) {
     suite.settle(now, open_since).await;
 }
 
-#[actix_web::test]
-async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down() {
-    let suite = Suite::spawn().await;
+pub async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down(place: Place) {
+    let suite = Suite::spawn(place).await;
     suite.enrol("web-1").await;
     let status = suite.read("/status").await;
     let expected = json!({"up": 0, "down": 0, "unknown": 1, "paused": 0, "total": 1, "pipeline_lag_ms": null, "late": true,
-        "watermark": null, "open_since": null, "now": NOW});
+        "dead_letters": null, "watermark": null, "open_since": null, "now": NOW});
     assert_eq!(status, expected);
 }
 
-#[actix_web::test]
-async fn a_server_is_down_after_four_intervals_of_silence() {
-    let mut suite = Suite::spawn().await;
+pub async fn a_server_is_down_after_four_intervals_of_silence(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let (silent, paused) = (suite.enrol("silent").await, suite.enrol("paused").await);
     suite.enrol("never-heard").await;
     suite.hear(silent, &[(NOW, 0)]).await;
@@ -46,9 +51,8 @@ async fn a_server_is_down_after_four_intervals_of_silence() {
     assert_eq!(counts(&suite.read("/status").await), [1, 0, 1, 1, 3]);
 }
 
-#[actix_web::test]
-async fn a_stall_of_the_pipeline_is_one_fact_and_downs_nobody() {
-    let mut suite = Suite::spawn().await;
+pub async fn a_stall_of_the_pipeline_is_one_fact_and_downs_nobody(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &[(NOW, 0)]).await;
     suite.settle(NOW, NOW - HOUR).await;
@@ -58,9 +62,8 @@ async fn a_stall_of_the_pipeline_is_one_fact_and_downs_nobody() {
     assert_eq!((&status["down"], state(&suite, server).await.as_str()), (&json!(0), "up"));
 }
 
-#[actix_web::test]
-async fn a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval() {
-    let suite = Suite::spawn().await;
+pub async fn a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval(place: Place) {
+    let suite = Suite::spawn(place).await;
     let (alive, silent) = (suite.enrol("alive").await, suite.enrol("silent").await);
     suite.hear(alive, &[(NOW, 0)]).await;
     suite.hear(silent, &[(NOW, 0)]).await;
@@ -78,9 +81,8 @@ async fn a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval() 
     assert_eq!(state(&suite, silent).await, "down");
 }
 
-#[actix_web::test]
-async fn losing_the_cache_finds_silence_later_and_never_falsely() {
-    let mut suite = Suite::spawn().await;
+pub async fn losing_the_cache_finds_silence_later_and_never_falsely(place: Place) {
+    let mut suite = Suite::spawn(place).await;
     let server = suite.enrol("web-1").await;
     // The registry knows of the first beat alone, as it does for up to five minutes.
     let (first, last) = (record(server, NOW, 0), record(server, NOW + 4 * MINUTE, 0));
@@ -98,4 +100,43 @@ async fn losing_the_cache_finds_silence_later_and_never_falsely() {
     assert_eq!(state(&suite, server).await, "up");
     pass(&mut suite, first.silent_at() + 5 * MINUTE + 1, NOW - HOUR).await;
     assert_eq!(state(&suite, server).await, "down");
+}
+
+/// Runs what is done in the background until `status` tells what the broker tells, which is `told`.
+async fn count_dead_letters(suite: &Suite, told: impl AsyncFn() -> u32) {
+    let shutdown = CancellationToken::new();
+    let running = actix_web::rt::spawn(suite.management.clone().run(shutdown.clone()));
+    eventually("the dead letters are counted", async || {
+        suite.read("/status").await["dead_letters"] == told().await
+    })
+    .await;
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+pub async fn a_count_of_dead_letters_is_told_for_a_minute(place: Place) {
+    let suite = Suite::spawn(place).await;
+    count_dead_letters(&suite, async || 0).await;
+    suite.clock.advance(MINUTE);
+    assert_eq!(suite.read("/status").await["dead_letters"], 0);
+    suite.clock.advance(1);
+    assert_eq!(suite.read("/status").await["dead_letters"], json!(null));
+}
+
+#[actix_web::test]
+async fn what_no_worker_takes_is_counted() {
+    fleet(async |place| {
+        let queue = place.real().queue();
+        let worker: Consumer<Message> = rabbitmq::consumer(&queue);
+        let stranger = rabbitmq::publisher::<Value>(&queue);
+        let letters = async || rabbitmq::dead_letters(&queue).await.unwrap();
+        eventually("it is queued", async || stranger.publish(json!("no message")).await.is_ok()).await;
+        eventually("it is dead", async || letters().await > 0).await;
+        let suite = Suite::spawn(place).await;
+        count_dead_letters(&suite, letters).await;
+        // They would make the queues again.
+        drop((worker, stranger));
+        suite.place.real().remove_queues().await;
+    })
+    .await;
 }

@@ -1,7 +1,8 @@
-//! The server on a port of its own, with stores of its own, and the part of a worker.
+//! The interface on a port of its own, over stores of its own, and the part of a worker.
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
 };
 
@@ -17,7 +18,8 @@ use registry::{Registry, Sighting};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use server_management::{Management, Settings, TokenKey, first_admin};
-use testkit::{TempDir, tempdir};
+
+use crate::place::Place;
 
 pub const NOW: Millis = 1_790_000_000_000;
 pub const SECOND: Millis = 1_000;
@@ -32,7 +34,7 @@ pub struct Suite {
     pub cache: Cache,
     pub clock: Clock,
     pub management: Management,
-    pub folder: TempDir,
+    pub place: Place,
     pub token: String,
     http: reqwest::Client,
     address: SocketAddr,
@@ -47,6 +49,7 @@ pub struct Answer {
     pub headers: HeaderMap,
 }
 
+/// The keys of every suite.
 pub fn keyring() -> Keyring {
     Keyring::new(AgentKey::new(&[7; 32]).unwrap(), None)
 }
@@ -71,34 +74,47 @@ fn serve(management: &Management) -> SocketAddr {
 }
 
 impl Suite {
+    /// Of the embedded composition, for what no store has a part in.
+    pub async fn embedded() -> Self {
+        Self::spawn(Place::embedded().await).await
+    }
+
     /// With the user `admin`, logged in.
-    pub async fn spawn() -> Self {
-        let folder = tempdir().unwrap();
-        let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
-        registry.migrate().await.unwrap();
-        let history = History::open_sqlite(&folder.path().join("history.db"), HISTORY_DAYS).await.unwrap();
+    pub async fn spawn(place: Place) -> Self {
         let clock = Clock::fixed(NOW);
         let password = Some(Secret::new(PASSWORD));
-        first_admin(&registry, password, &folder.path().join("unused"), &clock).await.unwrap();
-        let cache = Cache::in_process();
-        let mut suite = Self::over(registry, history, cache, clock, folder);
+        first_admin(&place.registry, password, Path::new("unused"), &clock).await.unwrap();
+        let mut suite = Self::over(place, clock);
         suite.read_codes().await;
         suite.log_in().await;
         suite
     }
 
-    fn over(registry: Registry, history: History, cache: Cache, clock: Clock, folder: TempDir) -> Self {
-        let management =
-            Management::new(settings(), registry.clone(), history.clone(), cache.clone(), clock.clone());
+    fn over(place: Place, clock: Clock) -> Self {
+        let Place { registry, history, cache, .. } = place.clone();
+        let management = Management::new(
+            settings(),
+            registry.clone(),
+            history.clone(),
+            cache.clone(),
+            place.dead_letters(),
+            clock.clone(),
+        );
         let address = serve(&management);
         let (http, token, codes) = (testkit::http(), String::new(), Vec::new());
-        Self { registry, history, cache, clock, management, folder, token, http, address, codes }
+        Self { registry, history, cache, clock, management, place, token, http, address, codes }
     }
 
     /// The same stores and clock behind a new process with an empty cache.
     pub async fn restart_without_cache(self) -> Self {
-        let Self { registry, history, clock, folder, token, codes, .. } = self;
-        Self { token, codes, ..Self::over(registry, history, Cache::in_process(), clock, folder) }
+        let Self { clock, place, token, codes, .. } = self;
+        Self { token, codes, ..Self::over(place.without_cache().await, clock) }
+    }
+
+    /// One more process on the same servers and of the same time, for whoever is logged in here.
+    pub fn replica(&self) -> Self {
+        let (token, codes) = (self.token.clone(), self.codes.clone());
+        Self { token, codes, ..Self::over(self.place.replica(), self.clock.clone()) }
     }
 
     async fn read_codes(&mut self) {
@@ -237,14 +253,9 @@ impl Suite {
         }
     }
 
-    /// A statement straight into the registry's file, for states that no endpoint makes yet.
+    /// A statement straight into the registry, for states that no endpoint makes yet.
     pub async fn sql(&self, statement: &str) {
-        let options = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(self.folder.path().join("registry.db"))
-            .foreign_keys(true);
-        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
-        sqlx::Connection::close(connection).await.unwrap();
+        self.place.sql(statement).await;
     }
 }
 

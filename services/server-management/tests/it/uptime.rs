@@ -1,7 +1,10 @@
 use fleet::ServerId;
 use serde_json::{Value, json};
 
-use crate::suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady};
+use crate::{
+    place::Place,
+    suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady},
+};
 
 async fn uptime(suite: &Suite, server: ServerId, from: i64, to: i64) -> Value {
     suite.read(&format!("/servers/{server}/uptime?from={from}&to={to}")).await
@@ -13,8 +16,8 @@ fn figure(server: ServerId, (from, to): (i64, i64), covered: i64, expected: i64)
 }
 
 /// Enrolled two hours ago; now it is `NOW`.
-async fn enrolled(name: &str) -> (Suite, ServerId) {
-    let mut suite = Suite::spawn().await;
+async fn enrolled(place: Place, name: &str) -> (Suite, ServerId) {
+    let mut suite = Suite::spawn(place).await;
     suite.at(NOW - 2 * HOUR).await;
     let server = suite.enrol(name).await;
     suite.at(NOW).await;
@@ -22,9 +25,8 @@ async fn enrolled(name: &str) -> (Suite, ServerId) {
     (suite, server)
 }
 
-#[actix_web::test]
-async fn a_healthy_server_shows_all_of_the_last_hour() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn a_healthy_server_shows_all_of_the_last_hour(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     // Its next sample is due in ten seconds.
     let newest = NOW - 20 * SECOND;
     suite.hear(server, &steady(newest - 2 * HOUR, newest)).await;
@@ -33,9 +35,8 @@ async fn a_healthy_server_shows_all_of_the_last_hour() {
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, expected, expected));
 }
 
-#[actix_web::test]
-async fn a_gap_counts() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn a_gap_counts(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 30 * MINUTE)).await;
     suite.hear(server, &steady(NOW - 24 * MINUTE, NOW)).await;
     let hour = (NOW - HOUR, NOW);
@@ -45,18 +46,16 @@ async fn a_gap_counts() {
     assert_eq!(uptime(&suite, server, cut.0, cut.1).await, figure(server, cut, 20 * SECOND, 20 * SECOND));
 }
 
-#[actix_web::test]
-async fn a_server_that_is_down_is_expected_up_to_the_watermark() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn a_server_that_is_down_is_expected_up_to_the_watermark(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 15 * MINUTE)).await;
     assert_eq!(suite.read(&format!("/servers/{server}")).await["status"], "down");
     let hour = (NOW - HOUR, NOW);
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 45 * MINUTE, HOUR));
 }
 
-#[actix_web::test]
-async fn nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     let hour = (NOW - HOUR, NOW);
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 0, 0));
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW)).await;
@@ -68,9 +67,8 @@ async fn nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_futur
     assert_eq!(uptime(&suite, server, across.0, across.1).await, figure(server, across, 2 * HOUR, 2 * HOUR));
 }
 
-#[actix_web::test]
-async fn pauses_are_not_expected() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn pauses_are_not_expected(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 40 * MINUTE)).await;
     suite.hear(server, &steady(NOW - 20 * MINUTE, NOW)).await;
     assert!(suite.registry.pause(server, NOW - 40 * MINUTE).await.unwrap());
@@ -79,9 +77,8 @@ async fn pauses_are_not_expected() {
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 40 * MINUTE, 50 * MINUTE));
 }
 
-#[actix_web::test]
-async fn the_last_24_hours_unless_said_otherwise() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn the_last_24_hours_unless_said_otherwise(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW)).await;
     let day = (NOW - 24 * HOUR, NOW);
     let read = suite.read(&format!("/servers/{server}/uptime")).await;
@@ -91,9 +88,8 @@ async fn the_last_24_hours_unless_said_otherwise() {
     assert_eq!(read, figure(server, (NOW - HOUR, NOW), HOUR, HOUR));
 }
 
-#[actix_web::test]
-async fn every_server_has_a_line_and_the_lists_filters_serve() {
-    let (suite, web) = enrolled("web").await;
+pub async fn every_server_has_a_line_and_the_lists_filters_serve(place: Place) {
+    let (suite, web) = enrolled(place, "web").await;
     let fresh = suite.enrol("fresh").await;
     suite.hear(web, &steady(NOW - 2 * HOUR, NOW)).await;
     let hour = format!("from={}&to={NOW}", NOW - HOUR);
@@ -108,9 +104,8 @@ async fn every_server_has_a_line_and_the_lists_filters_serve() {
     assert_eq!(unknown["items"], json!([lines[0]]));
 }
 
-#[actix_web::test]
-async fn without_history_there_is_no_figure() {
-    let (suite, server) = enrolled("web-1").await;
+pub async fn without_history_there_is_no_figure(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
     suite.history.close().await;
     for path in

@@ -43,11 +43,10 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     let mut servers = enrol(&url, password.trim(), 200).await.unwrap();
 
     let stop = CancellationToken::new();
-    let load =
-        Load { connections: 16, rate: Some(2_000.0), lasting: Duration::from_secs(600), requests: u64::MAX };
+    let load = Load { connections: 16, rate: Some(2_000.0), ..Load::default() };
     let driving = {
         let (url, stop) = (url.clone(), stop.clone());
-        tokio::spawn(async move { drive(&url, &mut servers, &load, &stop).await.unwrap() })
+        tokio::spawn(async move { drive(&[&url], &mut servers, &load, &stop).await.unwrap() })
     };
     let begun = Instant::now();
     for _ in 0..kills() {

@@ -1,15 +1,18 @@
 //! One batch into three stores.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use cache::Cache;
+use chassis::Trouble;
+use fleet::{Record, retention::DAY};
 use history::{History, HistoryError, Rejected};
-use metrics::{Counter, counter};
-use registry::{Registry, RegistryError};
+use registry::Registry;
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Verdict},
     heard::{Facts, Heard},
+    instruments::{Instruments, timed},
+    outage::Unstored,
 };
 
 /// Where snapshots go.
@@ -18,66 +21,37 @@ pub struct Stores {
     history: History,
     cache: Cache,
     facts: Facts,
-    /// Whether the cache took the last batch, so that the log tells changes alone.
-    cached: bool,
-    metrics: Metrics,
+    cache_away: Trouble,
 }
 
-/// A store does not answer, or is damaged; either way nothing of the batch counts as stored.
-#[derive(Debug, thiserror::Error)]
-pub enum Unstored {
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error(transparent)]
-    History(#[from] HistoryError),
-}
-
-struct Metrics {
-    stored: Counter,
-    unknown: Counter,
-    revoked: Counter,
-    refused: Counter,
-    sightings: Counter,
-}
-
-impl Metrics {
-    fn new() -> Self {
-        let snapshots = |outcome| counter!("rollcall_worker_snapshots_total", "outcome" => outcome);
-        Self {
-            stored: snapshots("stored"),
-            unknown: snapshots("unknown"),
-            revoked: snapshots("revoked"),
-            refused: snapshots("refused"),
-            sightings: counter!("rollcall_worker_sightings_written_total"),
-        }
-    }
+/// What became of a batch that is stored.
+pub struct Applied {
+    /// Records that no store will ever take.
+    pub rejected: Vec<Rejected>,
+    /// Rows written to the registry.
+    pub sightings: usize,
 }
 
 impl Stores {
     pub fn new(registry: Registry, history: History, cache: Cache) -> Self {
-        Self { registry, history, cache, facts: Facts::default(), cached: true, metrics: Metrics::new() }
+        let (facts, cache_away) = (Facts::default(), Trouble::new("the cache"));
+        Self { registry, history, cache, facts, cache_away }
     }
 
     /// Stores the batch, and answers which of its records never will be. Doing it again changes nothing. After an error
     /// some of it may be stored: do all of it again.
-    pub async fn apply(&mut self, batch: &mut Batch) -> Result<Vec<Rejected>, Unstored> {
-        let standing = self.registry.standing(&batch.servers()).await?;
-        batch.retain(|record| match standing.get(&record.server) {
-            None => {
-                self.metrics.unknown.increment(1);
-                false
-            }
-            Some(standing) if record.generation < standing.generation => {
-                self.metrics.revoked.increment(1);
-                false
-            }
-            Some(_) => true,
+    pub async fn apply(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<Applied, Unstored> {
+        let standing = timed(&instruments.registry, self.registry.standing(&batch.servers())).await?;
+        batch.judge(|record| match standing.get(&record.server) {
+            None => Verdict::Unknown,
+            Some(standing) if record.generation < standing.generation => Verdict::Revoked,
+            Some(_) => Verdict::Stays,
         });
         let records = batch.records();
         if records.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Applied { rejected: Vec::new(), sightings: 0 });
         }
-        let rejected = self.history.append(records).await?;
+        let rejected = timed(&instruments.history, append(&self.history, records)).await?;
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
         let stored = records.iter().enumerate().filter(|(index, _)| !never.contains(index));
         let heard = Heard::all(stored.map(|(_, record)| record));
@@ -86,22 +60,72 @@ impl Stores {
             let Some(standing) = standing.get(server) else { continue };
             sightings.extend(heard.sighting(*server, standing, &self.facts));
         }
-        self.registry.sight(&sightings).await?;
+        timed(&instruments.registry, self.registry.sight(&sightings)).await?;
         self.facts.note(&sightings);
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
-        let cached = self.cache.see(seen).await;
-        if self.cached != cached.is_ok() {
-            self.cached = !self.cached;
-            match cached {
-                Ok(()) => tracing::info!("the cache takes what is seen again"),
-                Err(error) => {
-                    tracing::warn!(%error, "the cache is not told what is seen; status is later by minutes");
-                }
+        self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen)).await);
+        Ok(Applied { rejected, sightings: sightings.len() })
+    }
+
+    /// Whether the stores take this batch again. It was handed back, and is stored when it comes again; so this does it all,
+    /// because a store may answer and yet take nothing, for want of space, say.
+    pub async fn probe(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<(), Unstored> {
+        self.registry.ping().await?;
+        self.history.ping().await?;
+        self.apply(batch, instruments).await.map(drop)
+    }
+}
+
+/// History keeps each day apart, and may refuse one of them as a whole, when its index is not ours; such a day must not
+/// keep the others out. If it is the lesser part of the batch its records are rejected. If it is not, something is wrong
+/// that is not the records' fault, and the error stands.
+async fn append(history: &History, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
+    let error = match history.append(records).await {
+        Err(error @ HistoryError::Schema(_)) => error,
+        appended => return appended,
+    };
+    let (mut rejected, mut refused) = (Vec::new(), 0);
+    for places in by_day(records).into_values() {
+        let day: Vec<Record> = places.iter().map(|place| records[*place].clone()).collect();
+        match history.append(&day).await {
+            Ok(parts) => {
+                rejected.extend(parts.into_iter().map(|part| Rejected { index: places[part.index], ..part }));
             }
+            Err(HistoryError::Schema(reason)) => {
+                refused += places.len();
+                let reasons = std::iter::repeat_n(reason, places.len());
+                let parts = places.into_iter().zip(reasons);
+                rejected.extend(parts.map(|(index, reason)| Rejected { index, reason }));
+            }
+            Err(error) => return Err(error),
         }
-        self.metrics.stored.increment((records.len() - rejected.len()) as u64);
-        self.metrics.refused.increment(rejected.len() as u64);
-        self.metrics.sightings.increment(sightings.len() as u64);
-        Ok(rejected)
+    }
+    if is_lesser(refused, records.len()) { Ok(rejected) } else { Err(error) }
+}
+
+/// The places of the records of each day.
+fn by_day(records: &[Record]) -> BTreeMap<i64, Vec<usize>> {
+    let mut days: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (place, record) in records.iter().enumerate() {
+        days.entry(record.snapshot.sampled_at().div_euclid(DAY)).or_default().push(place);
+    }
+    days
+}
+
+fn is_lesser(part: usize, whole: usize) -> bool {
+    part <= whole - part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_batch_may_be_at_fault_and_no_more() {
+        for (part, whole, expected) in
+            [(0, 1, true), (1, 2, true), (1, 1, false), (2, 3, false), (49, 100, true)]
+        {
+            assert_eq!(is_lesser(part, whole), expected, "{part} of {whole}");
+        }
     }
 }

@@ -15,12 +15,25 @@ pub struct Batch {
     records: Vec<Record>,
     /// For each record, the place of its delivery.
     owners: Vec<usize>,
+    /// Records that are not to be stored, with the place of their delivery.
+    discarded: Vec<(Record, usize, Verdict)>,
+}
+
+/// Whether a record is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Stays,
+    /// Nobody enrolled its server, or someone deleted it.
+    Unknown,
+    /// Its credential is revoked.
+    Revoked,
 }
 
 impl Batch {
     /// Takes messages from the head until they hold `most` records; at least one.
     pub fn next(waiting: &mut VecDeque<(Span, Delivery<Message>)>, most: usize) -> Self {
-        let mut batch = Self { deliveries: Vec::new(), records: Vec::new(), owners: Vec::new() };
+        let (deliveries, records, owners) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Self { deliveries, records, owners, discarded: Vec::new() };
         while batch.records.len() < most
             && let Some((span, mut delivery)) = waiting.pop_front()
         {
@@ -45,19 +58,54 @@ impl Batch {
         servers
     }
 
-    /// Forgets for good the records that are not to be stored.
-    pub fn retain(&mut self, mut stays: impl FnMut(&Record) -> bool) {
-        let verdicts: Vec<bool> = self.records.iter().map(&mut stays).collect();
-        if verdicts.iter().all(|stays| *stays) {
+    /// Sets aside the records that do not stay. Once the batch is settled they are forgotten.
+    pub fn judge(&mut self, verdict: impl FnMut(&Record) -> Verdict) {
+        let verdicts: Vec<Verdict> = self.records.iter().map(verdict).collect();
+        if verdicts.iter().all(|verdict| *verdict == Verdict::Stays) {
             return;
         }
-        let records = std::mem::take(&mut self.records).into_iter();
-        let all = records.zip(std::mem::take(&mut self.owners)).zip(verdicts);
-        (self.records, self.owners) = all.filter_map(|(record, stays)| stays.then_some(record)).unzip();
+        let records = std::mem::take(&mut self.records).into_iter().zip(std::mem::take(&mut self.owners));
+        for ((record, owner), verdict) in records.zip(verdicts) {
+            if verdict == Verdict::Stays {
+                self.records.push(record);
+                self.owners.push(owner);
+            } else {
+                self.discarded.push((record, owner, verdict));
+            }
+        }
     }
 
-    pub fn spans(&self) -> impl Iterator<Item = Span> {
-        self.deliveries.iter().map(|(span, _)| *span)
+    /// How many records were set aside as `why`.
+    pub fn discarded(&self, why: Verdict) -> usize {
+        self.discarded.iter().filter(|(_, _, verdict)| *verdict == why).count()
+    }
+
+    /// The same records without their deliveries: what becomes of it settles nothing.
+    pub fn copy(&self) -> Self {
+        let (records, owners) = (self.records.clone(), self.owners.clone());
+        Self { deliveries: Vec::new(), records, owners, discarded: Vec::new() }
+    }
+
+    /// Puts everything back where [`next`](Self::next) took it.
+    pub fn put_back(mut self, waiting: &mut VecDeque<(Span, Delivery<Message>)>) {
+        self.refill();
+        for delivery in std::mem::take(&mut self.deliveries).into_iter().rev() {
+            waiting.push_front(delivery);
+        }
+    }
+
+    /// Gives each delivery its records again.
+    fn refill(&mut self) {
+        let owners = std::mem::take(&mut self.owners);
+        let judged =
+            std::mem::take(&mut self.discarded).into_iter().map(|(record, owner, _)| (record, owner));
+        for (record, owner) in std::mem::take(&mut self.records).into_iter().zip(owners).chain(judged) {
+            if let Some((_, delivery)) = self.deliveries.get_mut(owner)
+                && let Message::Snapshots(records) = delivery.message_mut()
+            {
+                records.push(record);
+            }
+        }
     }
 
     /// Everything is stored but for what was `rejected`: acks or refuses each delivery. Nothing else does.
@@ -72,6 +120,7 @@ impl Batch {
         let (mut spans, mut ticks) = (Vec::with_capacity(self.deliveries.len()), Vec::new());
         self.records.clear();
         self.owners.clear();
+        self.discarded.clear();
         for (place, (span, delivery)) in std::mem::take(&mut self.deliveries).into_iter().enumerate() {
             spans.push(span);
             if let Message::Tick(tick) = delivery.message() {
@@ -88,14 +137,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let owners = std::mem::take(&mut self.owners);
-        for (record, owner) in std::mem::take(&mut self.records).into_iter().zip(owners) {
-            if let Some((_, delivery)) = self.deliveries.get_mut(owner)
-                && let Message::Snapshots(records) = delivery.message_mut()
-            {
-                records.push(record);
-            }
-        }
+        self.refill();
     }
 }
 
@@ -158,10 +200,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_batch_that_is_put_back_is_taken_again_whole_and_in_order() {
+        let (_published, mut consumer) = published(&messages()).await;
+        let mut waiting = received(&mut consumer).await;
+        let mut batch = Batch::next(&mut waiting, 3);
+        let copy = batch.copy();
+        batch.judge(|record| match record.server == ServerId::from_bytes([2; 16]) {
+            true => Verdict::Unknown,
+            false => Verdict::Stays,
+        });
+        assert_eq!(batch.records().len(), 2);
+        batch.put_back(&mut waiting);
+        assert_eq!(copy.records(), [record(1, 10), record(1, 11), record(2, 20)]);
+        drop(copy);
+        let messages_waiting: Vec<_> =
+            waiting.iter().map(|(_, delivery)| delivery.message().clone()).collect();
+        assert_eq!(messages_waiting, messages());
+    }
+
+    #[tokio::test]
     async fn settling_acks_all_and_refuses_only_what_was_rejected() {
         let (published, mut consumer) = published(&messages()).await;
         let mut batch = Batch::next(&mut received(&mut consumer).await, 1_000);
-        batch.retain(|record| record.server != ServerId::from_bytes([2; 16]));
+        batch.judge(|record| match record.server == ServerId::from_bytes([2; 16]) {
+            true => Verdict::Revoked,
+            false => Verdict::Stays,
+        });
+        assert_eq!([Verdict::Unknown, Verdict::Revoked].map(|why| batch.discarded(why)), [0, 1]);
         assert_eq!(batch.servers(), [1, 3].map(|server| ServerId::from_bytes([server; 16])));
         let rejected = vec![Rejected { index: 2, reason: "odd".to_owned() }];
         let (spans, ticks) = batch.settle(rejected).await;

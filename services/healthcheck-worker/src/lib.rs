@@ -4,42 +4,41 @@
 
 mod apply;
 mod batch;
+mod consuming;
 mod hand;
 mod heard;
+mod instruments;
+mod outage;
 mod service;
 pub mod settings;
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use apply::{Stores, Unstored};
-use batch::Batch;
+use apply::Stores;
 use cache::Cache;
 use chassis::Clock;
-use fleet::{Message, liveness::TICK_EVERY};
-use hand::{Hand, Span};
+use consuming::Consuming;
+use fleet::{Message, Millis, liveness::TICK_EVERY};
+use hand::Hand;
 use history::History;
-use metrics::{counter, histogram};
-use queue::{Consumer, Delivery};
+use instruments::Instruments;
+use queue::Consumer;
 use registry::Registry;
 use tokio::{
     sync::Notify,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use service::{StartError, run};
+pub use service::{RedriveError, StartError, redrive, run};
 
-/// Most messages taken from the queue at once.
-const MOST: usize = 10_000;
-/// Most messages of them in one transaction per store, counted in snapshots: an agent's back-fill brings 240 in a
-/// message, and publishers wait for ten seconds only.
-const MOST_SNAPSHOTS: usize = 10_000;
-/// How long the stores are left alone after a first failure, and at most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long what is in hand is held while a store is away. A worker's row counts for as long, and says meanwhile how old
+/// the oldest is; a broker counts each time that a message comes back.
+const HOLDING: Duration = Duration::from_secs(60);
 
 /// A worker. Any number of them may share a queue.
 pub struct Worker {
@@ -47,6 +46,7 @@ pub struct Worker {
     consumer: Consumer<Message>,
     stores: Stores,
     clock: Clock,
+    holding: Duration,
 }
 
 /// What consuming and reporting share. Neither holds the lock while it waits.
@@ -55,6 +55,7 @@ struct Shared {
     /// The first message is settled: from then on there is something to tell.
     first_settled: Notify,
     clock: Clock,
+    instruments: Instruments,
 }
 
 impl Worker {
@@ -67,19 +68,30 @@ impl Worker {
         cache: Cache,
         clock: Clock,
     ) -> Self {
-        Self { name, consumer, stores: Stores::new(registry, history, cache), clock }
+        let stores = Stores::new(registry, history, cache);
+        Self { name, consumer, stores, clock, holding: HOLDING }
     }
 
-    /// Works until every publisher is gone, or until `shutdown` is cancelled and what it holds is settled.
+    /// Holds what is in hand for so long while a store is away, instead of 60 s; then hands it back.
+    pub fn holding(self, holding: Duration) -> Self {
+        Self { holding, ..self }
+    }
+
+    /// Works until every publisher is gone, or until `shutdown` is cancelled and what it holds is settled or, with a
+    /// store away, handed back. Dropped before that it lets go of everything, and what is not stored returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { name, consumer, stores, clock } = self;
-        let shared = Shared { hand: Mutex::default(), first_settled: Notify::new(), clock };
+        let Self { name, consumer, stores, clock, holding } = self;
+        let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
+        let shared = Shared { hand, first_settled, clock, instruments };
         let registry = stores.registry.clone();
         let consumed = CancellationToken::new();
+        let (waiting, shutdown) = (VecDeque::new(), &shutdown);
+        let consuming = Consuming { consumer, stores, shared: &shared, holding, shutdown, waiting };
         tokio::join!(
             async {
-                shared.consume(consumer, stores, &shutdown).await;
+                let consumer = consuming.run().await;
                 consumed.cancel();
+                consumer.close().await;
             },
             shared.report(&name, &registry, &consumed),
         );
@@ -89,66 +101,6 @@ impl Worker {
 impl Shared {
     fn hand(&self) -> MutexGuard<'_, Hand> {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn consume(
-        &self,
-        mut consumer: Consumer<Message>,
-        mut stores: Stores,
-        shutdown: &CancellationToken,
-    ) {
-        let (shortest, longest) = BACK_OFF;
-        let mut back_off = shortest;
-        loop {
-            let received = shutdown.run_until_cancelled(consumer.receive(MOST)).await;
-            let Some(Some(deliveries)) = received else { return };
-            match self.settle_all(deliveries, &mut stores).await {
-                Ok(()) if back_off == shortest => {}
-                Ok(()) => {
-                    tracing::info!("the stores answer again");
-                    back_off = shortest;
-                }
-                Err(error) => {
-                    if back_off == shortest {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, "a store does not answer; what came is back in the queue");
-                    }
-                    counter!("rollcall_worker_handed_back_total").increment(1);
-                    shutdown.run_until_cancelled(sleep(back_off)).await;
-                    back_off = longest.min(2 * back_off);
-                }
-            }
-        }
-    }
-
-    /// Settles in order; at the first failure all that is left returns to the queue.
-    async fn settle_all(
-        &self,
-        deliveries: Vec<Delivery<Message>>,
-        stores: &mut Stores,
-    ) -> Result<(), Unstored> {
-        let mut waiting: VecDeque<_> =
-            deliveries.into_iter().map(|delivery| (Span::of(delivery.message()), delivery)).collect();
-        self.hand().take(waiting.iter().map(|(span, _)| *span));
-        while !waiting.is_empty() {
-            let mut batch = Batch::next(&mut waiting, MOST_SNAPSHOTS);
-            let begun = Instant::now();
-            match stores.apply(&mut batch).await {
-                Ok(rejected) => {
-                    let (spans, ticks) = batch.settle(rejected).await;
-                    if self.hand().settle(&spans, &ticks) {
-                        self.first_settled.notify_one();
-                    }
-                    histogram!("rollcall_worker_batch_seconds").record(begun.elapsed());
-                }
-                Err(error) => {
-                    let left = batch.spans().chain(waiting.iter().map(|(span, _)| *span));
-                    self.hand().give_back(left);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Tells the registry at once, when the first message is settled, every five seconds, and a last time when all is
@@ -164,6 +116,9 @@ impl Shared {
                 () = consumed.cancelled() => true,
             };
             let progress = self.hand().progress(self.clock.now());
+            if let Some(at) = progress.oldest_in_hand.or(progress.newest_settled) {
+                self.instruments.lag.set(seconds(progress.written_at - at));
+            }
             let written = registry.put_progress(name, &progress).await;
             if reached != written.is_ok() {
                 reached = !reached;
@@ -177,4 +132,8 @@ impl Shared {
             }
         }
     }
+}
+
+fn seconds(millis: Millis) -> f64 {
+    millis as f64 / 1_000.0
 }

@@ -1,17 +1,14 @@
 use std::process::ExitCode;
 
-use chassis::{
-    Clock,
-    lifecycle::Shutdown,
-    service::{self, Command},
-};
+use chassis::{Clock, lifecycle::Shutdown, service};
 use clap::Parser;
-use healthcheck_worker::settings::{Arguments, Settings};
+use healthcheck_worker::settings::{Arguments, Command, Settings};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Healthcheck) => arguments.service.healthcheck(),
+        Some(Command::Redrive) => service::exit("healthcheck-worker redrive", redrive(&arguments)),
         None => service::exit("healthcheck-worker", start(&arguments)),
     }
 }
@@ -21,4 +18,11 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = arguments.service.begin()?;
     let worker = healthcheck_worker::run(settings, Clock::system(), listener, Shutdown::default());
     Ok(actix_web::rt::System::new().block_on(worker)?)
+}
+
+fn redrive(arguments: &Arguments) -> anyhow::Result<()> {
+    let queue = Settings::queue(arguments)?;
+    let moved = actix_web::rt::System::new().block_on(healthcheck_worker::redrive(&queue))?;
+    println!("{moved} dead letters went through the queue again");
+    Ok(())
 }

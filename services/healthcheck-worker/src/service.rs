@@ -1,15 +1,18 @@
 //! The worker as a process of its own, between the broker and the stores.
 
-use std::{io, net::TcpListener};
+use std::{io, net::TcpListener, time::Duration};
 
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use chassis::{Clock, Health, http, lifecycle::Shutdown, service, trouble::causes};
 use history::{History, HistoryError};
-use queue::rabbitmq;
+use queue::rabbitmq::{self, BrokerError};
 use registry::Registry;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{Worker, settings::Settings};
+
+/// How often a store that was not reached yet is asked.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the worker cannot run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -22,17 +25,28 @@ pub enum StartError {
     History(#[from] HistoryError),
 }
 
-/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may come later; until it has reached all of
-/// them once it is not ready, and until the registry has its schema it takes nothing from the queue.
+/// Not all dead letters went through again; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    #[error(
+        "{0}; nothing was moved: see that the broker runs and that AMQP_URL leads to it, then redrive again"
+    )]
+    Away(BrokerError),
+    #[error("{0}; redrive again")]
+    Stopped(BrokerError),
+}
+
+/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may come later: until it has reached all of
+/// them once it is not ready, and until the registry has its schema and history answers it takes nothing from the queue.
 pub async fn run(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let Settings { history_days, amqp_url, database_url, elasticsearch_url, redis_url, prefix, drain } =
+    let Settings { history_days, queue, database_url, elasticsearch_url, redis_url, prefix, drain } =
         settings;
-    let health = Health::new(&["registry", "queue"]);
+    let health = Health::new(&["registry", "history", "cache", "queue"]);
     let registry = Registry::open_postgres(&database_url);
     let history = History::open_elasticsearch(&elasticsearch_url, &prefix, history_days)?;
     let cache = Cache::redis(&redis_url, &prefix);
@@ -40,19 +54,63 @@ pub async fn run(
     tracing::info!(%name, "a worker starts");
     let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
     let mut parts = JoinSet::new();
-    let (soft, ready) = (shutdown.soft.child_token(), health.clone());
-    parts.spawn(async move {
-        let tell = |reason: &str| tracing::warn!(reason, "waiting for the registry");
-        if soft.run_until_cancelled(registry.wait_for_schema(tell)).await.is_none() {
+    let (soft, reached) = (shutdown.soft.child_token(), health.clone());
+    let work = async move {
+        let stores =
+            async { tokio::join!(reach_registry(&registry, &reached), reach_history(&history, &reached)) };
+        if soft.run_until_cancelled(stores).await.is_none() {
             return;
         }
-        ready.reached("registry");
-        let consumer = rabbitmq::consumer(&rabbitmq::Settings::new(amqp_url, &prefix, "snapshots"));
+        let consumer = rabbitmq::consumer(&queue);
         if soft.run_until_cancelled(consumer.reached()).await.is_none() {
             return;
         }
-        ready.reached("queue");
-        Worker::new(name, consumer, registry, history, cache, clock).run(soft).await;
+        reached.reached("queue");
+        let reach_cache = soft.run_until_cancelled(reach_cache(&cache, &reached));
+        let worker = Worker::new(name, consumer, registry, history, cache.clone(), clock);
+        tokio::join!(worker.run(soft.clone()), reach_cache);
+    };
+    // What it has in hand when the time is over returns to the queue.
+    let hard = shutdown.hard.clone();
+    parts.spawn(async move {
+        hard.run_until_cancelled(work).await;
     });
     Ok(service::run(server, parts, health, shutdown, drain).await?)
+}
+
+/// Sends the dead letters that wait now through the queue again, and answers how many.
+pub async fn redrive(queue: &rabbitmq::Settings) -> Result<u32, RedriveError> {
+    rabbitmq::redrive(queue).await.map_err(|error| match error {
+        BrokerError::Away(_) => RedriveError::Away(error),
+        BrokerError::Stopped { .. } => RedriveError::Stopped(error),
+    })
+}
+
+async fn reach_registry(registry: &Registry, health: &Health) {
+    registry.wait_for_schema(|reason| tracing::warn!(reason, "waiting for the registry")).await;
+    health.reached("registry");
+}
+
+/// Until it answers nothing can be stored, and what is taken could only be handed back.
+async fn reach_history(history: &History, health: &Health) {
+    let mut told = false;
+    while let Err(error) = history.ping().await {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(reason = causes(&error), "waiting for history");
+        }
+        sleep(ASK_EVERY).await;
+    }
+    health.reached("history");
+}
+
+/// Nothing waits for it but readiness.
+async fn reach_cache(cache: &Cache, health: &Health) {
+    let mut told = false;
+    while let Err(error) = cache.clock().await {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(reason = causes(&error), "waiting for the cache; snapshots are stored without it");
+        }
+        sleep(ASK_EVERY).await;
+    }
+    health.reached("cache");
 }

@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use cache::RedisUrl;
-use chassis::{
-    Mistakes,
-    service::{Command, ServiceArguments},
-    settings::BadSettings,
-};
-use clap::Parser;
+use chassis::{Mistakes, service::ServiceArguments, settings::BadSettings};
+use clap::{Parser, Subcommand};
 use fleet::retention;
 use history::ElasticUrl;
 use queue::rabbitmq;
@@ -29,11 +25,20 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
+/// What a worker may do instead of running.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Exit with 0 if the process that listens on --listen is ready
+    Healthcheck,
+    /// Send the dead letters through the queue again, those that wait now, and tell how many. Needs AMQP_URL alone
+    Redrive,
+}
+
 /// Settings that were checked.
 #[derive(Debug)]
 pub struct Settings {
     pub history_days: u16,
-    pub amqp_url: rabbitmq::Url,
+    pub queue: rabbitmq::Settings,
     pub database_url: PostgresUrl,
     pub elasticsearch_url: ElasticUrl,
     pub redis_url: RedisUrl,
@@ -57,7 +62,7 @@ impl Settings {
         mistakes.check()?;
         Ok(Self {
             history_days: arguments.history_days,
-            amqp_url,
+            queue: queue_at(amqp_url, arguments),
             database_url,
             elasticsearch_url,
             redis_url,
@@ -65,4 +70,17 @@ impl Settings {
             drain: arguments.service.drain(),
         })
     }
+
+    /// The queue alone, for what needs nothing else.
+    pub fn queue(arguments: &Arguments) -> Result<rabbitmq::Settings, BadSettings> {
+        let mut mistakes = Mistakes::default();
+        let amqp_url = mistakes.required("AMQP_URL");
+        let Some(amqp_url) = amqp_url else { return Err(mistakes.into()) };
+        mistakes.check()?;
+        Ok(queue_at(amqp_url, arguments))
+    }
+}
+
+fn queue_at(url: rabbitmq::Url, arguments: &Arguments) -> rabbitmq::Settings {
+    rabbitmq::Settings::new(url, &arguments.service.prefix, "snapshots")
 }

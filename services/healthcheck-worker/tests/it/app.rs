@@ -75,16 +75,21 @@ pub fn beat(number: u8, at: Millis) -> Record {
     record(number, at, at, None)
 }
 
+/// Enrols the server of this number.
+pub async fn enrol(registry: &Registry, number: u8) {
+    let token_hash = [number; 32];
+    let id = EnrolmentTokenId::new(NOW, [number; 10]);
+    let (uses, expires_at) = (1, NOW + 1_000);
+    let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: NOW };
+    registry.make_enrolment_token(&token, token_hash).await.unwrap();
+    let (name, server) = (format!("server-{number}"), server(number));
+    let enrol = Enrol { token_hash, key_hash: [0; 32], name: &name, address: None, server, now: NOW };
+    registry.enrol(&enrol).await.unwrap();
+}
+
 impl App {
     pub async fn enrol(&self, number: u8) {
-        let token_hash = [number; 32];
-        let id = EnrolmentTokenId::new(NOW, [number; 10]);
-        let (uses, expires_at) = (1, NOW + 1_000);
-        let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: NOW };
-        self.registry.make_enrolment_token(&token, token_hash).await.unwrap();
-        let (name, server) = (format!("server-{number}"), server(number));
-        let enrol = Enrol { token_hash, key_hash: [0; 32], name: &name, address: None, server, now: NOW };
-        self.registry.enrol(&enrol).await.unwrap();
+        enrol(&self.registry, number).await;
     }
 
     pub async fn publish(&self, records: Vec<Record>) -> Result<(), PublishError<Message>> {

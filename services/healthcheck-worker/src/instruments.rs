@@ -1,0 +1,88 @@
+//! What `/metrics` tells of a worker: each name once, with its description.
+
+use std::time::Instant;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+
+/// Every stage from the queue to the ack.
+pub struct Instruments {
+    /// Messages.
+    pub received: Counter,
+    /// Messages.
+    pub settled: Counter,
+    /// Messages.
+    pub handed_back: Counter,
+    pub stored: Counter,
+    pub unknown: Counter,
+    pub revoked: Counter,
+    pub refused: Counter,
+    pub sightings: Counter,
+    /// Snapshots.
+    pub batch_size: Histogram,
+    pub batch: Histogram,
+    pub registry: Histogram,
+    pub history: Histogram,
+    pub cache: Histogram,
+    pub lag: Gauge,
+}
+
+impl Instruments {
+    pub fn new() -> Self {
+        describe();
+        let snapshots = |outcome| counter!("rollcall_worker_snapshots_total", "outcome" => outcome);
+        let store = |store| histogram!("rollcall_worker_store_seconds", "store" => store);
+        Self {
+            received: counter!("rollcall_worker_received_total"),
+            settled: counter!("rollcall_worker_settled_total"),
+            handed_back: counter!("rollcall_worker_handed_back_total"),
+            stored: snapshots("stored"),
+            unknown: snapshots("unknown"),
+            revoked: snapshots("revoked"),
+            refused: snapshots("refused"),
+            sightings: counter!("rollcall_worker_sightings_written_total"),
+            batch_size: histogram!("rollcall_worker_batch_snapshots"),
+            batch: histogram!("rollcall_worker_batch_seconds"),
+            registry: store("registry"),
+            history: store("history"),
+            cache: store("cache"),
+            lag: gauge!("rollcall_worker_lag_seconds"),
+        }
+    }
+}
+
+fn describe() {
+    describe_counter!("rollcall_worker_received_total", "Messages that the queue handed out to this worker");
+    describe_counter!("rollcall_worker_settled_total", "Messages that are stored and acked");
+    describe_counter!(
+        "rollcall_worker_handed_back_total",
+        "Messages that went back to the queue unsettled, because a store was away"
+    );
+    describe_counter!(
+        "rollcall_worker_snapshots_total",
+        "Snapshots of settled messages, by what became of them; what is refused is a dead letter"
+    );
+    describe_counter!("rollcall_worker_sightings_written_total", "Rows written to the registry");
+    describe_histogram!("rollcall_worker_batch_snapshots", "Snapshots that are stored together");
+    describe_histogram!("rollcall_worker_batch_seconds", Unit::Seconds, "From a batch to its last ack");
+    describe_histogram!(
+        "rollcall_worker_store_seconds",
+        Unit::Seconds,
+        "Calls to each store, those that failed too"
+    );
+    describe_gauge!(
+        "rollcall_worker_lag_seconds",
+        Unit::Seconds,
+        "Age of the oldest message in hand, or without one of the newest that is settled"
+    );
+}
+
+/// The answer of a store, with the time that it took written down.
+pub async fn timed<T>(histogram: &Histogram, call: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let answer = call.await;
+    histogram.record(begun.elapsed());
+    answer
+}

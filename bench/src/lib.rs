@@ -5,14 +5,17 @@
 #![warn(missing_docs)]
 
 pub mod http;
+pub mod indexed;
 pub mod journal;
 pub mod oracle;
 pub mod process;
+pub mod services;
 pub mod simulator;
 pub mod snapshot;
 pub mod stored;
 
 pub use journal::{Entry, Journal};
-pub use oracle::{Verdict, oracle};
+pub use oracle::{Verdict, judge, oracle};
 pub use process::Suite;
+pub use services::{Fleet, Kind, Operator, Service, Urls};
 pub use simulator::{Load, Simulated, drive, enrol};

@@ -53,9 +53,14 @@ impl fmt::Display for Verdict {
 
 /// Compares a journal of all that was ever sent with a history file. The suite may run, if it is quiet, or not.
 pub async fn oracle(journal: &Journal, history_db: &Path) -> Result<Verdict> {
+    Ok(judge(journal, &stored_snapshots(history_db).await?))
+}
+
+/// Compares a journal of all that was ever sent with all that is stored.
+pub fn judge(journal: &Journal, found: &[Identity]) -> Verdict {
     let mut stored: HashMap<Identity, u32> = HashMap::with_capacity(journal.entries.len());
-    for identity in stored_snapshots(history_db).await? {
-        *stored.entry(identity).or_default() += 1;
+    for identity in found {
+        *stored.entry(*identity).or_default() += 1;
     }
     let sent: HashSet<Identity> =
         journal.entries.iter().map(|entry| (entry.server, entry.sampled_at)).collect();
@@ -64,10 +69,10 @@ pub async fn oracle(journal: &Journal, history_db: &Path) -> Result<Verdict> {
         .map(|entry| (entry.server, entry.sampled_at))
         .filter(|identity| !stored.contains_key(identity))
         .collect();
-    Ok(Verdict {
+    Verdict {
         stored: stored.len(),
         lost: lost.into_iter().collect(),
         duplicated: stored.iter().filter(|(_, count)| **count > 1).map(|(identity, _)| *identity).collect(),
         unexpected: stored.into_keys().filter(|identity| !sent.contains(identity)).collect(),
-    })
+    }
 }

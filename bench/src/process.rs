@@ -119,6 +119,16 @@ impl Started {
         self.pid
     }
 
+    /// What it ended with, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, what: Signal) -> Result<()> {
+        signal(self.pid, what)
+    }
+
     /// kill -9, and waits until it is gone.
     pub async fn kill(mut self) -> Result<()> {
         self.child.kill().await.context("killing")

@@ -59,18 +59,41 @@ pub struct Load {
     pub lasting: Duration,
     /// At most this many requests.
     pub requests: u64,
+    /// How often the servers say that they report. They report as often as `rate` lets them.
+    pub interval: Interval,
+    /// Counts what is acknowledged, for whoever watches.
+    pub acknowledged: Arc<AtomicU64>,
+}
+
+impl Default for Load {
+    /// Eight connections, as fast as answers come, until it is stopped.
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            rate: None,
+            lasting: Duration::from_secs(24 * 3_600),
+            requests: u64::MAX,
+            interval: Interval::DEFAULT,
+            acknowledged: Arc::default(),
+        }
+    }
 }
 
 /// What the connections of one drive share.
 struct Shared {
-    target: Target,
+    /// Gates that are alike.
+    targets: Vec<Target>,
     until: Instant,
     left: AtomicU64,
+    interval: Interval,
+    acknowledged: Arc<AtomicU64>,
     clock: Clock,
 }
 
 /// One connection's part.
 struct Share {
+    /// Which of the gates is asked.
+    gate: usize,
     servers: Vec<Simulated>,
     entries: Vec<Entry>,
     /// Time between two requests.
@@ -134,17 +157,25 @@ async fn enrol_part(
 /// One snapshot a request, `sampled_at` the clock's time, `covers` the time since the server's sample before. A
 /// snapshot that was not answered, or by 429 or 5xx, is sent again until it is, as agents do; connections that break are
 /// made anew after a short back-off. `stop` breaks off what is in flight; the end of the load lets it finish.
+///
+/// With several gates the connections are spread over them, and one that breaks turns to the next gate, as a proxy would.
 pub async fn drive(
-    base_url: &str,
+    base_urls: &[&str],
     servers: &mut Vec<Simulated>,
     load: &Load,
     stop: &CancellationToken,
 ) -> Result<Journal> {
     let start = Instant::now();
+    let mut targets = Vec::with_capacity(base_urls.len());
+    for url in base_urls {
+        targets.push(Target::resolve(url).await?);
+    }
     let shared = Arc::new(Shared {
-        target: Target::resolve(base_url).await?,
+        targets,
         until: start + load.lasting,
         left: AtomicU64::new(load.requests),
+        interval: load.interval,
+        acknowledged: load.acknowledged.clone(),
         clock: Clock::system(),
     });
     let mut tasks = JoinSet::new();
@@ -169,7 +200,13 @@ pub async fn drive(
 fn shares(servers: Vec<Simulated>, load: &Load, start: Instant) -> Vec<Share> {
     let count = load.connections.min(servers.len());
     let mut shares: Vec<Share> = (0..count)
-        .map(|_| Share { servers: Vec::new(), entries: Vec::new(), period: Duration::ZERO, next: start })
+        .map(|gate| Share {
+            gate,
+            servers: Vec::new(),
+            entries: Vec::new(),
+            period: Duration::ZERO,
+            next: start,
+        })
         .collect();
     for (number, server) in servers.into_iter().enumerate() {
         shares[number % count].servers.push(server);
@@ -200,7 +237,7 @@ impl Share {
             let at = turn % self.servers.len();
             let server = &mut self.servers[at];
             let sampled_at = shared.clock.now().max(server.newest + 1);
-            write_request(&mut request, &shared.target, server, sampled_at);
+            write_request(&mut request, shared.target(self.gate), server, sampled_at, shared.interval);
             server.newest = sampled_at;
             let id = server.id;
             self.send(shared, &mut connection, &request, id, sampled_at).await;
@@ -219,7 +256,7 @@ impl Share {
         let mut back_off = BACK_OFF.0;
         loop {
             if connection.is_none() {
-                *connection = open(&shared.target).await;
+                *connection = open(shared.target(self.gate)).await;
             }
             if let Some(open) = connection {
                 let sent = shared.clock.now();
@@ -236,9 +273,16 @@ impl Share {
                 }
                 match status {
                     Some(429 | 500..) => {}
+                    Some(202) => {
+                        shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
                     Some(_) => return,
                     None => *connection = None,
                 }
+            }
+            if connection.is_none() {
+                self.gate += 1;
             }
             if Instant::now() + back_off >= shared.until {
                 return;
@@ -250,6 +294,10 @@ impl Share {
 }
 
 impl Shared {
+    fn target(&self, gate: usize) -> &Target {
+        &self.targets[gate % self.targets.len()]
+    }
+
     fn take_one(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
@@ -259,12 +307,17 @@ async fn open(target: &Target) -> Option<Connection> {
     timeout(PATIENCE, Connection::open(target)).await.ok()?.ok()
 }
 
-fn write_request(out: &mut Vec<u8>, target: &Target, server: &Simulated, sampled_at: Millis) {
-    const BEFORE: &[u8] = br#"{"interval_ms":30000,"snapshots":["#;
+fn write_request(
+    out: &mut Vec<u8>,
+    target: &Target,
+    server: &Simulated,
+    sampled_at: Millis,
+    interval: Interval,
+) {
     const AFTER: &[u8] = b"]}";
     const LENGTH: usize = 3;
     let since = if server.newest == 0 { 0 } else { sampled_at - server.newest };
-    let covers = since.min(2 * Interval::DEFAULT.millis());
+    let covers = since.min(2 * interval.millis());
     let [.., a, b] = *server.id.as_bytes();
     let seed = sampled_at.unsigned_abs() << 16 | u64::from(u16::from_be_bytes([a, b]));
     out.clear();
@@ -277,7 +330,8 @@ fn write_request(out: &mut Vec<u8>, target: &Target, server: &Simulated, sampled
     let length_at = out.len();
     out.extend_from_slice(b"000\r\n\r\n");
     let body_at = out.len();
-    out.extend_from_slice(BEFORE);
+    let written = write!(out, r#"{{"interval_ms":{},"snapshots":["#, interval.millis());
+    debug_assert!(written.is_ok(), "a Vec takes every write");
     snapshot::write(out, sampled_at, covers, seed);
     out.extend_from_slice(AFTER);
     let length = out.len() - body_at;
@@ -304,7 +358,7 @@ mod tests {
     fn the_length_is_that_of_the_body() {
         let target = Target { addr: ([127, 0, 0, 1], 1).into(), host: "h".to_owned() };
         let mut request = Vec::new();
-        write_request(&mut request, &target, &fleet(1)[0], 1_790_000_000_000);
+        write_request(&mut request, &target, &fleet(1)[0], 1_790_000_000_000, Interval::DEFAULT);
         let text = String::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
@@ -312,7 +366,7 @@ mod tests {
 
     #[test]
     fn no_server_exceeds_what_a_gate_takes() {
-        let load = Load { connections: 8, rate: None, lasting: Duration::from_secs(1), requests: 1 };
+        let load = Load { lasting: Duration::from_secs(1), requests: 1, ..Load::default() };
         let shares = shares(fleet(20), &load, Instant::now());
         assert_eq!(shares.len(), 8);
         for share in shares {
@@ -325,10 +379,11 @@ mod tests {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let load = Load { connections: 4, rate: None, lasting: Duration::from_secs(600), requests: u64::MAX };
+        let load = Load { connections: 4, ..Load::default() };
         let stop = CancellationToken::new();
         let mut servers = fleet(10);
-        let (journal, ()) = tokio::join!(drive(&url, &mut servers, &load, &stop), async { stop.cancel() });
+        let urls = [url.as_str()];
+        let (journal, ()) = tokio::join!(drive(&urls, &mut servers, &load, &stop), async { stop.cancel() });
         assert_eq!((journal.unwrap().acknowledged(), servers.len()), (0, 10));
     }
 }

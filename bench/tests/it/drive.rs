@@ -41,7 +41,7 @@ async fn take(request: HttpRequest, report: web::Json<Report>, taken: web::Data<
 }
 
 fn load(requests: u64) -> Load {
-    Load { connections: 4, rate: None, lasting: Duration::from_secs(60), requests }
+    Load { connections: 4, lasting: Duration::from_secs(60), requests, ..Load::default() }
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn every_snapshot_is_new_and_none_overlaps() {
     let taken = Taken::default();
     let url = format!("http://{}", gate(&taken));
     let mut servers = fleet(10);
-    let journal = drive(&url, &mut servers, &load(100), &CancellationToken::new()).await.unwrap();
+    let journal = drive(&[&url], &mut servers, &load(100), &CancellationToken::new()).await.unwrap();
     assert_eq!((journal.entries.len(), journal.acknowledged()), (100, 100));
     let mut taken = taken.lock().unwrap().clone();
     taken.sort_by_key(|(server, snapshot)| (server.clone(), snapshot.sampled_at()));
@@ -79,7 +79,8 @@ async fn what_was_not_answered_is_sent_again_until_it_is() {
         eventually("snapshots are taken again", async || taken.lock().unwrap().len() > then + 50).await;
     };
     let load = load(500);
-    let (journal, ()) = tokio::join!(drive(&url, &mut servers, &load, &stop), breaking);
+    let urls = [url.as_str()];
+    let (journal, ()) = tokio::join!(drive(&urls, &mut servers, &load, &stop), breaking);
     let journal = journal.unwrap();
     assert_eq!(journal.acknowledged(), 500);
     assert!(journal.unanswered() >= 4);
@@ -109,7 +110,8 @@ async fn a_cancelled_drive_ends_at_once_and_knows_what_was_in_flight() {
         stop.cancel();
     };
     let load = load(u64::MAX);
-    let (journal, ()) = tokio::join!(drive(&url, &mut servers, &load, &stop), breaking);
+    let urls = [url.as_str()];
+    let (journal, ()) = tokio::join!(drive(&urls, &mut servers, &load, &stop), breaking);
     let journal = journal.unwrap();
     let taken = taken.lock().unwrap();
     for (_, snapshot) in taken.iter() {

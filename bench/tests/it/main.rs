@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod drive;
+mod faults;
+mod flow;
 mod oracle;
+mod stage;
 
 use bench::Simulated;
 use fleet::ServerId;

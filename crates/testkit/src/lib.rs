@@ -16,13 +16,18 @@ pub use tempfile::{TempDir, tempdir};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `holds` answers true; fails the test, naming `what` it waited for, if it never does.
-pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, holds: F) {
+    eventually_within(PATIENCE, what, holds).await;
+}
+
+/// The same, for what takes its time.
+pub async fn eventually_within<F: AsyncFnMut() -> bool>(patience: Duration, what: &str, mut holds: F) {
     let begun = Instant::now();
     loop {
         if pin!(holds()).await {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -14,8 +14,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    driving::{Outcome, drive_one},
     reference::{Raw, start_bare},
-    table::{Table, median, megabytes, thousands},
+    table::{Table, median, megabytes, micros, own, thousands},
 };
 
 /// Pace of the servers when each has a connection: the usual interval.
@@ -45,14 +46,11 @@ pub struct Settings {
     folder: PathBuf,
 }
 
-/// One run of one contender.
-struct Outcome {
-    rate: f64,
-    /// CPU time per snapshot in microseconds: of the contender, and of the generator.
-    cpu: f64,
-    generator_cpu: f64,
-    /// Of the time that an answer takes.
-    p99_ms: Option<f64>,
+impl Settings {
+    fn load(&self) -> Load {
+        let lasting = Duration::from_secs(self.seconds);
+        Load { connections: self.connections, lasting, ..Load::default() }
+    }
 }
 
 /// What is measured, with its runs.
@@ -71,6 +69,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let enrolling = settings.servers as f64 / begun.elapsed().as_secs_f64();
     let enrolled = memory(&[suite.pid()])?;
 
+    let load = settings.load();
     let mut contenders = contenders();
     let mut journal = Journal::default();
     let mut raw = Vec::new();
@@ -79,7 +78,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     }
     for run in 1..=settings.runs {
         eprintln!("run {run} of {}", settings.runs);
-        let (outcome, sent) = drive_one(&suite.url, suite.pid(), &mut servers, settings).await?;
+        let (outcome, sent) = drive_one(&suite.url, suite.pid(), &mut servers, &load).await?;
         ensure!(sent.refused() == 0, "{} requests were refused", sent.refused());
         journal.extend(sent);
         contenders[0].runs.push(outcome);
@@ -87,7 +86,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
         let listen = free_address()?;
         let bare = start_bare(listen).await?;
         let url = format!("http://{listen}");
-        contenders[1].runs.push(drive_one(&url, bare.pid(), &mut servers, settings).await?.0);
+        contenders[1].runs.push(drive_one(&url, bare.pid(), &mut servers, &load).await?.0);
         bare.kill().await?;
 
         for ((batch, raw), contender) in raw.iter_mut().zip(&mut contenders[2..]) {
@@ -130,34 +129,6 @@ fn contenders() -> Vec<Contender> {
     names.into_iter().chain(raw).map(|name| Contender { name, runs: Vec::new() }).collect()
 }
 
-async fn drive_one(
-    url: &str,
-    pid: u32,
-    servers: &mut Vec<Simulated>,
-    settings: &Settings,
-) -> Result<(Outcome, Journal)> {
-    let load = Load {
-        connections: settings.connections,
-        rate: None,
-        lasting: Duration::from_secs(settings.seconds),
-        requests: u64::MAX,
-    };
-    let (theirs, ours, begun) = (cpu(&[pid])?, cpu(&[own()])?, Instant::now());
-    let journal = drive(url, servers, &load, &CancellationToken::new()).await?;
-    let took = begun.elapsed();
-    let (theirs, ours) = (cpu(&[pid])? - theirs, cpu(&[own()])? - ours);
-    let answered =
-        journal.entries.iter().filter(|entry| matches!(entry.status, Some(202 | 204))).count() as f64;
-    let outcome = Outcome {
-        rate: answered / took.as_secs_f64(),
-        cpu: micros(theirs) / answered,
-        generator_cpu: micros(ours) / answered,
-        p99_ms: Some(f64::from(journal.took_us(0.99)) / 1e3),
-    };
-    eprintln!("  {url}: {}/s, {} entries", thousands(outcome.rate), journal.entries.len());
-    Ok((outcome, journal))
-}
-
 /// Memory while every server has a connection of its own, and reports at the usual interval, as agents do.
 async fn connect_all(
     url: &str,
@@ -170,14 +141,15 @@ async fn connect_all(
         connections: count,
         rate: Some(count as f64 / EACH_REPORTS_EVERY.as_secs_f64()),
         lasting: EACH_REPORTS_EVERY * 2,
-        requests: u64::MAX,
+        ..Load::default()
     };
     let look = async {
         sleep(load.lasting.mul_f64(0.9)).await;
         memory(&[pid])
     };
     let stop = CancellationToken::new();
-    let (sent, memory) = tokio::join!(drive(url, servers, &load, &stop), look);
+    let urls = [url];
+    let (sent, memory) = tokio::join!(drive(&urls, servers, &load, &stop), look);
     let sent = sent?;
     // An attempt that met a connection the suite had closed between two beats goes again at once, as agents do.
     ensure!(sent.acknowledged() >= count, "some reports were not taken: see the log");
@@ -232,14 +204,6 @@ fn print_rates(contenders: &[Contender], settings: &Settings) {
     table.print(&format!(
         "Ingest: {servers} servers over {connections} connections, one snapshot a request, {runs} runs of {seconds} s"
     ));
-}
-
-fn own() -> u32 {
-    std::process::id()
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }
 
 fn bytes_in(folder: &Path) -> Result<u64> {

@@ -1,10 +1,22 @@
 //! `bench`: measures the suite, each figure beside its reference in the same run.
 
 mod agent;
+mod broker;
+mod drain;
+mod driving;
+mod elastic;
+mod fleet;
+mod gate;
+mod index;
 mod ingest;
+mod load;
 mod machine;
 mod neighbours;
+mod perf_test;
+mod records;
 mod reference;
+mod servers;
+mod steady;
 mod table;
 mod uptime;
 
@@ -25,6 +37,12 @@ struct Arguments {
 enum Command {
     /// Snapshots per second, beside a bare endpoint and raw SQLite; memory with a fleet enrolled
     Ingest(ingest::Settings),
+    /// Packed and single messages at the broker, beside RabbitMQ's own PerfTest; the gate beside a bare endpoint
+    Broker(broker::Settings),
+    /// What a snapshot costs each process of the fleet composition; memory, rows written, a backlog
+    Fleet(fleet::Settings),
+    /// Documents per second and bytes of the history in Elasticsearch, beside the mapping that it would choose
+    Index(index::Settings),
     /// The agent beside node_exporter and zabbix-agent
     Agent(agent::Settings),
     /// How long uptime takes, and how that grows
@@ -65,6 +83,9 @@ fn raise_open_files() {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Ingest(settings) => ingest::run(&settings).await,
+        Command::Broker(settings) => broker::run(&settings).await,
+        Command::Fleet(settings) => fleet::run(&settings).await,
+        Command::Index(settings) => index::run(&settings).await,
         Command::Agent(settings) => agent::run(&settings).await,
         Command::Uptime(settings) => uptime::run(&settings).await,
         Command::Machine => machine::run(),

@@ -1,5 +1,7 @@
 //! Tables in Markdown that a terminal shows well too.
 
+use std::time::Duration;
+
 /// Rows under a head; the first column is text, the others are figures.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -12,6 +14,11 @@ impl Table {
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
+    }
+
+    /// The same for rows whose length is known only now; each must be as long as the head.
+    pub fn rows(&mut self, rows: impl IntoIterator<Item = Vec<String>>) {
+        self.rows.extend(rows);
     }
 
     pub fn print(&self, title: &str) {
@@ -52,6 +59,16 @@ pub fn thousands(number: f64) -> String {
 /// Bytes as MB of a million bytes.
 pub fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
+}
+
+/// In microseconds.
+pub fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// The process id of this program.
+pub fn own() -> u32 {
+    std::process::id()
 }
 
 /// The middle one; of an even number the upper of the two in the middle.

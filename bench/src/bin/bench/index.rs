@@ -1,0 +1,206 @@
+//! How the history is written to Elasticsearch, beside the same snapshots under the mapping that it would choose.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use bench::Urls;
+use chassis::Clock;
+use fleet::{Millis, Record, ServerId};
+use history::{ElasticUrl, History};
+use serde_json::Value;
+
+use crate::{
+    elastic::{Elastic, Kept},
+    records::{record, strangers},
+    servers::{Party, SERVERS},
+    table::{Table, median, micros, thousands},
+};
+
+const BEAT: Millis = 30_000;
+const DAY: Millis = 86_400_000;
+/// Documents of the round that nobody counts: the server is faster once it has compiled what it runs.
+const WARM: usize = 20_000;
+
+#[derive(clap::Args)]
+pub struct Settings {
+    /// Snapshots of a run
+    #[arg(long, default_value_t = 60_000)]
+    documents: usize,
+    /// Servers that they are of
+    #[arg(long, default_value_t = 1_000)]
+    servers: usize,
+    /// Snapshots appended at once, which is a bulk request; a worker takes up to 10,000
+    #[arg(long, default_value_t = 5_000)]
+    batch: usize,
+    /// Runs of each, interleaved
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+struct Contender {
+    name: &'static str,
+    ours: bool,
+    runs: Vec<Outcome>,
+}
+
+struct Outcome {
+    /// Documents per second, a refresh included.
+    rate: f64,
+    /// CPU of the server per document in microseconds: until they can be searched, and for merging them afterwards.
+    cpu: f64,
+    merging: f64,
+    kept: Kept,
+}
+
+pub async fn run(settings: &Settings) -> Result<()> {
+    let elastic = Elastic::new(&Urls::from_env()?.elasticsearch)?;
+    let server = Party::server(SERVERS[3]).await?;
+    let mut contenders = [
+        Contender { name: "our mapping, by History::append", ours: true, runs: Vec::new() },
+        Contender { name: "dynamic default mapping", ours: false, runs: Vec::new() },
+    ];
+    let all = records(settings)?;
+    for run in 0..=settings.runs {
+        eprintln!("run {run} of {}", settings.runs);
+        let these = if run == 0 { &all[..WARM.min(all.len())] } else { &all };
+        for contender in &mut contenders {
+            let prefix = format!("bench-{:016x}", u64::from_le_bytes(chassis::random()));
+            let outcome = write(&elastic, &server, &prefix, contender.ours, these, settings.batch).await;
+            elastic.delete(&prefix).await?;
+            let outcome = outcome?;
+            eprintln!("  {}: {}/s", contender.name, thousands(outcome.rate));
+            if run > 0 {
+                contender.runs.push(outcome);
+            }
+        }
+    }
+    print(&contenders, settings);
+    print_parts(&contenders);
+    Ok(())
+}
+
+/// In the order in which they come: beat by beat, all of one day.
+fn records(settings: &Settings) -> Result<Vec<Record>> {
+    let servers: Vec<ServerId> = strangers(settings.servers);
+    let today = Clock::system().now() / DAY * DAY;
+    let beats = settings.documents.div_ceil(servers.len());
+    ensure!(beats as i64 * BEAT < DAY, "these do not fit a day: take more servers");
+    let mut records = Vec::with_capacity(settings.documents);
+    for beat in 1..=beats as i64 {
+        for (number, server) in servers.iter().enumerate() {
+            // Each at a moment of its own within the interval.
+            let phase = BEAT * number as i64 / servers.len() as i64;
+            records.push(record(*server, today + (beat - 1) * BEAT + phase, None)?);
+        }
+    }
+    records.truncate(settings.documents);
+    Ok(records)
+}
+
+async fn write(
+    elastic: &Elastic,
+    server: &Party,
+    prefix: &str,
+    ours: bool,
+    records: &[Record],
+    batch: usize,
+) -> Result<Outcome> {
+    let url: ElasticUrl = elastic.url().parse()?;
+    let history = History::open_elasticsearch(&url, prefix, 30)?;
+    let indices = format!("{prefix}-snapshots-*");
+    let plain = format!("{prefix}-snapshots-dynamic");
+    // Made before it counts, like the bodies: neither is what is compared.
+    let bodies: Vec<Vec<u8>> =
+        if ours { Vec::new() } else { records.chunks(batch).map(plain_body).collect::<Result<_>>()? };
+    if !ours {
+        elastic.make(&plain).await?;
+    }
+    let (cpu, begun) = (server.cpu()?, Instant::now());
+    if ours {
+        for batch in records.chunks(batch) {
+            let rejected = history.append(batch).await?;
+            ensure!(rejected.is_empty(), "{} records were rejected", rejected.len());
+        }
+    }
+    for body in bodies {
+        elastic.bulk(&plain, body).await?;
+    }
+    elastic.refresh(&indices).await?;
+    let (took, used) = (begun.elapsed(), server.cpu()? - cpu);
+    let cpu = server.cpu()?;
+    elastic.merge(&indices).await?;
+    let kept = elastic.kept(&indices).await?;
+    let count = records.len() as f64;
+    ensure!(kept.documents == count, "{} documents of {count} are there", kept.documents);
+    Ok(Outcome {
+        rate: count / took.as_secs_f64(),
+        cpu: micros(used) / count,
+        merging: micros(server.cpu()? - cpu) / count,
+        kept,
+    })
+}
+
+/// A document is the snapshot and its server, under an id that the index chooses, which is the cheapest.
+fn plain_body(records: &[Record]) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    for Record { server, snapshot, .. } in records {
+        let mut document: Value = serde_json::to_value(snapshot.as_wire())?;
+        document["server"] = server.to_string().into();
+        body.extend_from_slice(b"{\"create\":{}}\n");
+        serde_json::to_writer(&mut body, &document)?;
+        body.push(b'\n');
+    }
+    Ok(body)
+}
+
+fn print(contenders: &[Contender], settings: &Settings) {
+    let median_of = |contender: &Contender, figure: fn(&Outcome) -> f64| {
+        median(contender.runs.iter().map(figure).collect())
+    };
+    let ours = &contenders[0];
+    let mut table = Table::new(&[
+        "median of the runs",
+        "documents/s",
+        "runs",
+        "ours is",
+        "CPU µs/document",
+        "merging's",
+        "bytes/document",
+        "ours is",
+    ]);
+    for contender in contenders {
+        let rate = median_of(contender, |run| run.rate);
+        let bytes = median_of(contender, |run| run.kept.bytes);
+        let runs: Vec<String> = contender.runs.iter().map(|run| thousands(run.rate)).collect();
+        table.row([
+            contender.name.to_owned(),
+            thousands(rate),
+            runs.join(" "),
+            format!("{:.2}×", median_of(ours, |run| run.rate) / rate),
+            format!("{:.1}", median_of(contender, |run| run.cpu)),
+            format!("{:.1}", median_of(contender, |run| run.merging)),
+            format!("{bytes:.0}"),
+            format!("{:.2}×", median_of(ours, |run| run.kept.bytes) / bytes),
+        ]);
+    }
+    let Settings { documents, servers, batch, runs } = settings;
+    table.print(&format!(
+        "Index: {} snapshots of {} servers in bulks of {}, {runs} runs; the targets are 4× and 0.2×",
+        thousands(*documents as f64),
+        thousands(*servers as f64),
+        thousands(*batch as f64)
+    ));
+}
+
+/// What the bytes are made of, by the server's own account of the last run.
+fn print_parts(contenders: &[Contender]) {
+    let mut table = Table::new(&["bytes/document after the merge", "ours", "dynamic"]);
+    let parts: Vec<_> =
+        contenders.iter().filter_map(|contender| contender.runs.last()).map(|run| &run.kept.parts).collect();
+    let [ours, dynamic] = parts[..] else { return };
+    for (name, bytes) in ours {
+        let theirs = dynamic.iter().find(|(other, _)| other == name).map_or(0.0, |(_, bytes)| *bytes);
+        table.row([name.clone(), format!("{bytes:.1}"), format!("{theirs:.1}")]);
+    }
+    table.print("Index: what the bytes are made of");
+}

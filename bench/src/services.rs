@@ -1,0 +1,408 @@
+//! The fleet composition as processes on real servers: a place of its own in each of them, and services that can be
+//! killed, stopped and woken.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lapin::{ConnectionProperties, options::QueueDeleteOptions};
+use reqwest::Url;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    indexed::indexed_snapshots,
+    journal::Journal,
+    oracle::{Verdict, judge},
+    process::{Started, free_address},
+};
+
+/// How long a service may take to become ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Password of the user `admin` in every fleet that is made here.
+pub const ADMIN_PASSWORD: &str = "a password of the bench";
+
+/// Lines of its log that a service shows when a test fails.
+const LAST_LINES: usize = 12;
+
+const NO_SERVERS: &str =
+    "is not set: `make services` starts the servers, `eval \"$(dev/services env)\"` tells where";
+
+/// Where the servers are.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// RabbitMQ.
+    pub amqp: String,
+    /// PostgreSQL.
+    pub database: String,
+    /// Redis.
+    pub redis: String,
+    /// Elasticsearch.
+    pub elasticsearch: String,
+}
+
+/// A suite of its own on the servers. What it left there is removed by [`remove`](Self::remove).
+pub struct Fleet {
+    /// First part of all its names.
+    pub prefix: String,
+    /// Where its servers are; the database's URL leads to a schema of its own.
+    pub urls: Urls,
+    /// Whoever asks servers and services.
+    pub http: reqwest::Client,
+    binaries: PathBuf,
+    logs: TempDir,
+}
+
+/// A service of the fleet composition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `healthcheck-server`.
+    Gate,
+    /// `healthcheck-worker`.
+    Worker,
+    /// `server-management`.
+    Management,
+}
+
+/// A running service. Dropped, it is killed.
+pub struct Service {
+    process: Started,
+    start: Start,
+    log: Log,
+    /// Where it listens, as `http://127.0.0.1:port`.
+    pub url: String,
+}
+
+/// The file that a service logs to. Its end is shown where a test fails.
+struct Log(PathBuf);
+
+/// How a service is started.
+#[derive(Clone)]
+struct Start {
+    kind: Kind,
+    binary: PathBuf,
+    listen: SocketAddr,
+    log: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    http: reqwest::Client,
+}
+
+impl Urls {
+    /// Those of the environment, as `make test` sets them.
+    pub fn from_env() -> Result<Self> {
+        let url = |name: &str| std::env::var(name).with_context(|| format!("{name} {NO_SERVERS}"));
+        Ok(Self {
+            amqp: url("AMQP_URL")?,
+            database: url("DATABASE_URL")?,
+            redis: url("REDIS_URL")?,
+            elasticsearch: url("ELASTICSEARCH_URL")?,
+        })
+    }
+
+    /// Where the server of this URL listens.
+    pub fn address(url: &str) -> Result<SocketAddr> {
+        let url = Url::parse(url)?;
+        let port = url.port_or_known_default().context("a URL without a port")?;
+        let host = url.host_str().context("a URL without a host")?;
+        (host, port).to_socket_addrs()?.next().context("a host without an address")
+    }
+
+    /// The same server by way of another address.
+    pub fn by_way_of(url: &str, address: SocketAddr) -> Result<String> {
+        let mut url = Url::parse(url)?;
+        url.set_host(Some(&address.ip().to_string()))?;
+        ensure!(url.set_port(Some(address.port())).is_ok(), "a URL without a port");
+        Ok(url.into())
+    }
+}
+
+impl Fleet {
+    /// Makes a place on the servers for services whose binaries lie in the folder `binaries`.
+    pub async fn new(urls: Urls, binaries: &Path) -> Result<Self> {
+        let number = u64::from_le_bytes(chassis::random());
+        let prefix = format!("bench-{number:016x}");
+        let mut server = PgConnection::connect(&urls.database).await.context("the database")?;
+        let schema = AssertSqlSafe(format!("CREATE SCHEMA \"{prefix}\""));
+        sqlx::raw_sql(schema).execute(&mut server).await?;
+        let mut database = Url::parse(&urls.database)?;
+        database.query_pairs_mut().append_pair("options[search_path]", &prefix);
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let urls = Urls { database: database.into(), ..urls };
+        Ok(Self { prefix, urls, http, binaries: binaries.to_owned(), logs: TempDir::new()? })
+    }
+
+    /// Starts a service and waits until it is ready.
+    pub async fn start(&self, kind: Kind) -> Result<Service> {
+        self.start_with(kind, &self.urls).await
+    }
+
+    /// The same, with other ways to the servers.
+    pub async fn start_with(&self, kind: Kind, urls: &Urls) -> Result<Service> {
+        let mut service = self.spawn(kind, urls)?;
+        service.ready().await?;
+        Ok(service)
+    }
+
+    /// Starts a service and waits for nothing.
+    pub fn spawn(&self, kind: Kind, urls: &Urls) -> Result<Service> {
+        let listen = free_address()?;
+        let environment = vec![
+            ("AMQP_URL", urls.amqp.clone()),
+            ("DATABASE_URL", urls.database.clone()),
+            ("REDIS_URL", urls.redis.clone()),
+            ("ELASTICSEARCH_URL", urls.elasticsearch.clone()),
+            ("ROLLCALL_PREFIX", self.prefix.clone()),
+            ("AGENT_KEY", "a".repeat(32)),
+            ("TOKEN_KEY", "t".repeat(32)),
+            ("ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
+            ("LISTEN", listen.to_string()),
+            ("DRAIN_SECONDS", "0".to_owned()),
+            ("LOG_FORMAT", "text".to_owned()),
+        ];
+        let log = self.logs.path().join(format!("{}-{}.log", kind.binary(), listen.port()));
+        let binary = self.binaries.join(kind.binary());
+        Start { kind, binary, listen, log, environment, http: self.http.clone() }.spawn()
+    }
+
+    /// What is stored against what was acknowledged.
+    pub async fn verdict(&self, journal: &Journal) -> Result<Verdict> {
+        let found = indexed_snapshots(&self.http, &self.urls.elasticsearch, &self.prefix).await?;
+        Ok(judge(journal, &found))
+    }
+
+    /// Waits until all that was acknowledged is stored, for `patience` at most; answers what is then there.
+    pub async fn settled(&self, journal: &Journal, patience: Duration) -> Result<Verdict> {
+        let until = Instant::now() + patience;
+        loop {
+            let verdict = self.verdict(journal).await?;
+            if verdict.lost.is_empty() || Instant::now() > until {
+                return Ok(verdict);
+            }
+            sleep(10 * LOOK_EVERY).await;
+        }
+    }
+
+    /// How many dead letters there are.
+    pub async fn dead_letters(&self) -> Result<u32> {
+        let url = self.urls.amqp.parse()?;
+        let settings = queue::rabbitmq::Settings::new(url, &self.prefix, "snapshots");
+        Ok(queue::rabbitmq::dead_letters(&settings).await?)
+    }
+
+    /// Removes all that the suite left on the servers.
+    pub async fn remove(self) -> Result<()> {
+        let elasticsearch = self.urls.elasticsearch.trim_end_matches('/');
+        let indices = format!("{elasticsearch}/{}-*", self.prefix);
+        let names: Value = self.http.get(format!("{indices}/_alias")).send().await?.json().await?;
+        for name in names.as_object().context("no list of indices")?.keys() {
+            self.http.delete(format!("{elasticsearch}/{name}")).send().await?;
+        }
+        let template = format!("{elasticsearch}/_index_template/{}-snapshots", self.prefix);
+        self.http.delete(template).send().await?;
+        let mut server = PgConnection::connect(&self.urls.database).await?;
+        let schema = AssertSqlSafe(format!(
+            "SET client_min_messages = warning; DROP SCHEMA \"{}\" CASCADE",
+            self.prefix
+        ));
+        sqlx::raw_sql(schema).execute(&mut server).await?;
+        let broker = lapin::Connection::connect(&self.urls.amqp, ConnectionProperties::default()).await?;
+        let channel = broker.create_channel().await?;
+        for queue in [format!("{}.snapshots", self.prefix), format!("{}.snapshots.dead", self.prefix)] {
+            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+        }
+        broker.close(200, "done".into()).await?;
+        self.forget_cache().await
+    }
+
+    /// Removes every key of the suite from Redis.
+    pub async fn forget_cache(&self) -> Result<()> {
+        let mut cache = self.cache().await?;
+        let keys: Vec<String> =
+            redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut cache).await?;
+        if !keys.is_empty() {
+            let _deleted: u64 = redis::cmd("DEL").arg(keys).query_async(&mut cache).await?;
+        }
+        Ok(())
+    }
+
+    /// A connection to Redis.
+    pub async fn cache(&self) -> Result<redis::aio::MultiplexedConnection> {
+        Ok(redis::Client::open(self.urls.redis.as_str())?.get_multiplexed_async_connection().await?)
+    }
+}
+
+impl Kind {
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Gate => "healthcheck-server",
+            Self::Worker => "healthcheck-worker",
+            Self::Management => "server-management",
+        }
+    }
+}
+
+impl Start {
+    fn spawn(self) -> Result<Service> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.binary);
+        // Settings of whoever runs this must not reach what is tested.
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(log.try_clone()?).stderr(log);
+        let process = Started::spawn(&mut command)
+            .with_context(|| format!("starting {}: is it built?", self.binary.display()))?;
+        let (url, log) = (format!("http://{}", self.listen), Log(self.log.clone()));
+        Ok(Service { process, start: self, log, url })
+    }
+}
+
+impl Service {
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let url = format!("{}/health/ready", self.url);
+        loop {
+            if let Some(status) = self.process.ended()? {
+                bail!("{} ended: {status}\n{}", self.start.kind.binary(), self.log());
+            }
+            if self.start.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("{} is not ready after {PATIENCE:?}\n{}", self.start.kind.binary(), self.log());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What it logged so far, since its first start.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// The value of a metric, summed over its labels; 0 where there is none yet.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let answer = self.start.http.get(format!("{}/metrics", self.url)).send().await?.text().await?;
+        let lines = answer
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGSTOP: it does nothing any more, and holds what it has.
+    pub fn halt(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on as if nothing had been.
+    pub fn wake(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
+    /// kill -9, and a new process of the same settings at the same address, ready.
+    pub async fn kill_and_start(self) -> Result<Self> {
+        let Self { process, start, .. } = self;
+        process.kill().await?;
+        let mut service = start.spawn()?;
+        service.ready().await?;
+        Ok(service)
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(self) -> Result<()> {
+        self.process.kill().await
+    }
+
+    /// SIGTERM, waits until it has ended, and starts it again at the same address.
+    pub async fn restart(self) -> Result<Self> {
+        let start = self.start.clone();
+        self.stop().await?;
+        let mut service = start.spawn()?;
+        service.ready().await?;
+        Ok(service)
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub async fn stop(self) -> Result<()> {
+        let status = self.process.stop().await?;
+        ensure!(status.success(), "{} ended with {status}", self.start.kind.binary());
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap_or_default()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = self.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            eprintln!("--- the end of {}\n{}", self.0.display(), last.join("\n"));
+        }
+    }
+}
+
+/// What a person does with a suite, by the interface of a `server-management`.
+pub struct Operator {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Operator {
+    /// Logs in as `admin`.
+    pub async fn log_in(management: &Service) -> Result<Self> {
+        let http = management.start.http.clone();
+        let base = format!("{}/server-management/v1", management.url);
+        let body = json!({"username": "admin", "password": ADMIN_PASSWORD});
+        let answer = http.post(format!("{base}/sessions")).json(&body).send().await?;
+        ensure!(answer.status().is_success(), "log-in: {}", answer.status());
+        let session: Value = answer.json().await?;
+        let token = session["access_token"].as_str().context("no access_token")?.to_owned();
+        Ok(Self { http, base, token })
+    }
+
+    /// GET of a path below `/server-management/v1/`: status and body.
+    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
+        let answer = self.http.get(format!("{}/{path}", self.base)).bearer_auth(&self.token).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+    }
+
+    /// POST of JSON to a path below `/server-management/v1/`: status and body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let request = self.http.post(format!("{}/{path}", self.base)).bearer_auth(&self.token).json(body);
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+    }
+
+    /// `GET status`, which always answers while the registry does.
+    pub async fn status(&self) -> Result<Value> {
+        let (status, body) = self.get("status").await?;
+        ensure!(status == 200, "GET status: {status} {body}");
+        Ok(body)
+    }
+}

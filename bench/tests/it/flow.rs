@@ -1,0 +1,83 @@
+//! From an agent's host to the operator's screen, through every process and every server.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use bench::{Kind, Operator, Service, Urls, process::Started};
+use serde_json::{Value, json};
+use testkit::{eventually, eventually_within, tempdir};
+use tokio::process::Command;
+
+use crate::stage::{binary, fleet};
+
+/// Silent for four intervals of a second, and the ticks of five seconds that say so.
+const FOUND_DOWN: Duration = Duration::from_secs(60);
+
+/// The agent as it is shipped, reporting each second to all gates.
+async fn agent(gates: &[Service], management: &Service, folder: &Path) -> Started {
+    let urls: Vec<&str> = gates.iter().map(|gate| gate.url.as_str()).collect();
+    let mut command = Command::new(binary("rollcall-agent").await);
+    command.env_clear().args(["--url", &urls.join(","), "--enrol-url", &management.url, "--interval", "1"]);
+    command.args(["--name", "web-1", "--state-dir"]).arg(folder.join("state"));
+    command.env("ROLLCALL_TOKEN_FILE", folder.join("token"));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Started::spawn(&mut command).unwrap()
+}
+
+async fn state(operator: &Operator) -> Value {
+    let (status, body) = operator.get("servers?name=web-1").await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    body["items"][0].clone()
+}
+
+#[tokio::test]
+async fn an_agent_is_up_measured_down_and_up_again_whichever_replica_is_asked() {
+    let fleet = fleet(Urls::from_env().unwrap()).await;
+    // In any order, and all at once: each waits for what it needs.
+    let spawn = |kind| fleet.spawn(kind, &fleet.urls).unwrap();
+    let mut workers = [spawn(Kind::Worker), spawn(Kind::Worker)];
+    let mut gates = [spawn(Kind::Gate), spawn(Kind::Gate)];
+    let mut managements = [spawn(Kind::Management), spawn(Kind::Management)];
+    for service in workers.iter_mut().chain(&mut gates).chain(&mut managements) {
+        service.ready().await.unwrap();
+    }
+    let operators =
+        [Operator::log_in(&managements[0]).await.unwrap(), Operator::log_in(&managements[1]).await.unwrap()];
+
+    let folder = tempdir().unwrap();
+    let (status, made) = operators[0].post("enrolment-tokens", &json!({"uses": 1})).await.unwrap();
+    assert_eq!(status, 201, "{made}");
+    std::fs::write(folder.path().join("token"), made["token"].as_str().unwrap()).unwrap();
+    let first = agent(&gates, &managements[1], folder.path()).await;
+    for operator in &operators {
+        eventually("the agent is up", async || state(operator).await["status"] == "up").await;
+        eventually("its newest sample is shown", async || state(operator).await["latest"].is_object()).await;
+    }
+    let server = state(&operators[0]).await;
+    let id = server["id"].as_str().unwrap().to_owned();
+    assert!(server["facts"]["hostname"].is_string(), "{server}");
+
+    // Two gates and two workers: whichever took what, the history is one.
+    let uptime = format!("servers/{id}/uptime");
+    eventually("ten seconds are covered", async || {
+        operators[1].get(&uptime).await.unwrap().1["covered_ms"].as_i64() >= Some(10_000)
+    })
+    .await;
+    let (_, whole) = operators[0].get(&uptime).await.unwrap();
+    assert!(whole["uptime"].as_f64().unwrap() > 0.99, "{whole}");
+
+    first.kill().await.unwrap();
+    for operator in &operators {
+        eventually_within(FOUND_DOWN, "it is down", async || state(operator).await["status"] == "down").await;
+    }
+    let second = agent(&gates, &managements[0], folder.path()).await;
+    eventually("it is up again", async || state(&operators[0]).await["status"] == "up").await;
+    let (_, broken) = operators[0].get(&uptime).await.unwrap();
+    assert!(broken["uptime"].as_f64().unwrap() < 1.0, "{broken}");
+    assert!(second.stop().await.unwrap().success());
+
+    assert_eq!(fleet.dead_letters().await.unwrap(), 0);
+    for service in gates.into_iter().chain(workers).chain(managements) {
+        service.stop().await.unwrap();
+    }
+    fleet.remove().await.unwrap();
+}

@@ -22,6 +22,13 @@ export const now = () => Date.now() + skew;
 export const loggedIn = () => session !== null;
 export const get = (path, query, signal) => call('GET', path, { query, signal });
 export const post = (path, body) => call('POST', path, { body });
+export const remove = path => call('DELETE', path, {});
+/** Its body, and the version of it that `change` needs. */
+export const getTagged = path => call('GET', path, { as: async answer => ({ etag: answer.headers.get('ETag'), body: await answer.json() }) });
+/** Unless it was changed since that version. */
+export const change = (path, etag, body) => call('PATCH', path, { body, etag });
+/** A file, which may take its time. */
+export const download = (path, query) => call('GET', path, { query, as: answer => answer.blob(), patience: 600_000 });
 
 export async function logIn(username, password) {
     keep(await read(await send('POST', '/sessions', { body: { username, password } })));
@@ -38,7 +45,7 @@ async function call(method, path, options) {
         answer = await send(method, path, options);
     }
     if (answer.status === 401) keep(null);
-    return read(answer);
+    return read(answer, options?.as);
 }
 
 /** One at a time: a refresh token that is used twice ends the session. */
@@ -54,12 +61,13 @@ function keep(tokens) {
     sessionStorage.setItem(stored, JSON.stringify(tokens));
 }
 
-async function send(method, path, { query, body, signal } = {}) {
+async function send(method, path, { query, body, signal, etag, patience = patienceMs } = {}) {
     const asked = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== '');
     const headers = { Accept: 'application/json' };
     if (session) headers.Authorization = `Bearer ${session.access_token}`;
     if (body) headers['Content-Type'] = 'application/json';
-    const limit = AbortSignal.any([AbortSignal.timeout(patienceMs), ...(signal ? [signal] : [])]);
+    if (etag) headers['If-Match'] = etag;
+    const limit = AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]);
     const url = base + path + (asked.length ? `?${new URLSearchParams(asked)}` : '');
     try {
         const answer = await fetch(url, { method, headers, cache: 'no-store', body: body && JSON.stringify(body), signal: limit });
@@ -72,7 +80,8 @@ async function send(method, path, { query, body, signal } = {}) {
     }
 }
 
-async function read(answer) {
+async function read(answer, as) {
+    if (answer.ok && as) return as(answer);
     const body = await answer.json().catch(error => { if (error.name === 'AbortError') throw error; });
     if (answer.ok) return body;
     throw new Problem(body?.code ?? `HTTP ${answer.status}`, body?.detail, answer.headers.get('Retry-After'));

@@ -1,6 +1,6 @@
 // Routes and views. The hash holds all that chooses what is shown. api.js has the data, show.js the looks.
 
-import { Problem, get, logIn, logOut, loggedIn, now, post } from './api.js';
+import { Problem, change, download, get, getTagged, logIn, logOut, loggedIn, now, post, remove } from './api.js';
 import {
     GiB, ago, cell, celsius, chart, element, facts, figure, fill, foreign, head, instant, moment, number, percent, rate, share, span,
     state, text, uptime, words,
@@ -11,7 +11,11 @@ const refreshEvery = 10 * second;
 const ranges = { '1h': [hour, 60], '24h': [day, 144], '7d': [7 * day, 168] };
 const uptimes = { '1h': hour, '24h': day, '7d': 7 * day, '30d': 30 * day };
 const loaders = { fleet: showFleet, server: showServer };
-const forms = { login: submitLogin, filter: submitFilter, enrol: submitEnrol };
+const forms = {
+    login: submitLogin, filter: submitFilter, enrol: submitEnrol, export: submitExport, pause: submitPause, delete: submitDelete, edit: submitEdit,
+};
+/** Outages in one table. */
+const mostOutages = 20;
 
 const at = id => document.getElementById(id);
 /** Percent in use of what tells its total. */
@@ -158,14 +162,16 @@ async function showServer({ id, query }, signal) {
     }
     const path = `/servers/${id}`;
     const [length, points] = ranges[range];
-    const [server, series, ...figures] = await Promise.all([
-        get(path, {}, signal), overTime(`${path}/snapshots`, length, { points }, signal),
+    const [server, series, outages, ...figures] = await Promise.all([
+        get(path, {}, signal), overTime(`${path}/snapshots`, length, { points }, signal), overTime(`${path}/outages`, length, {}, signal),
         ...Object.values(uptimes).map(back => overTime(`${path}/uptime`, back, {}, signal)),
     ]);
     fill(document.querySelector('h1'), foreign(server.name), ' ', state(server.status));
     document.title = `${server.name} – Rollcall`;
     say('spoken', `${server.name}: ${text.states[server.status]}`);
     facts(at('uptime'), Object.fromEntries(Object.keys(uptimes).map((name, index) => [name, uptimeFigure(figures[index])])));
+    showPause(server);
+    showOutages(outages?.outages);
     showFacts(server);
     showLatest(server.latest ?? {});
     showCharts(series ?? { points: [], from: now() - length, to: now() }, length / points, server.latest ?? {});
@@ -186,11 +192,28 @@ function uptimeFigure(answer) {
     return element('span', { title }, uptime(answer?.uptime));
 }
 
-function showFacts({ id, address, labels, facts: host, last_seen_at: seen, created_at: enrolled }) {
+function showPause({ name, paused }) {
+    shown.name = name;
+    shown.paused = paused !== null;
+    at('pause-button').textContent = paused ? text.resume : text.pause;
+    at('paused').textContent = paused ? text.pausedNote(instant(paused.since), paused.until && instant(paused.until), paused.reason) : '';
+}
+
+function showOutages(outages) {
+    const latest = (outages ?? []).slice(-mostOutages).reverse();
+    const total = (outages ?? []).reduce((sum, outage) => sum + outage.length_ms, 0);
+    const more = outages?.length > latest.length ? ` ${text.outagesShown(latest.length)}` : '';
+    at('outages-note').textContent = outages?.length ? text.outages(outages.length, span(total)) + more : outages ? text.noOutages : '';
+    at('outages-table').hidden = !latest.length;
+    fill(at('outages'), ...latest.map(({ from, to, length_ms: length }) =>
+        element('tr', {}, cell(instant(from)), cell(instant(to)), figure(span(length)))));
+}
+
+function showFacts({ id, address, labels, facts: host, last_seen_at: seen, created_at: made, enrolled_at: enrolled }) {
     const theirs = Object.entries({ address, ...host }).map(([name, value]) => [name, value && foreign(value)]);
     const labelled = Object.entries(labels ?? {}).map(([key, value]) => element('span', { class: 'label' }, foreign(`${key}: ${value}`)));
     facts(at('facts'), {
-        ...Object.fromEntries(theirs), id, enrolled: instant(enrolled), seen: moment(seen) ?? text.never, boot_at: moment(host?.boot_at),
+        ...Object.fromEntries(theirs), id, enrolled: instant(enrolled ?? made), seen: moment(seen) ?? text.never, boot_at: moment(host?.boot_at),
         labels: labelled.length ? element('span', {}, ...labelled) : undefined,
     });
 }
@@ -257,6 +280,54 @@ async function submitEnrol({ uses, expires }) {
     at('local').hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
     at('made').hidden = false;
     at('made-title').focus();
+}
+
+async function submitExport({ format }) {
+    const { q, status } = route().query;
+    const url = URL.createObjectURL(await download('/servers/export', { format, q, status }));
+    element('a', { href: url, download: `servers.${format}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60 * second);
+}
+
+async function submitPause() {
+    const { id, paused } = shown;
+    const reason = paused ? '' : prompt(text.askReason, '');
+    if (reason === null) return;
+    await post(`/servers/${id}/${paused ? 'resume' : 'pause'}`, paused ? undefined : { reason: reason.trim() || undefined });
+    run();
+}
+
+async function submitDelete() {
+    const { id, name } = shown;
+    if (!confirm(text.askDelete(name))) return;
+    await remove(`/servers/${id}`);
+    location.hash = '#/';
+}
+
+/** As it is when the form is opened; what is saved is a change of that. */
+document.addEventListener('toggle', async ({ target }) => {
+    if (target.id !== 'change' || !target.open) return;
+    const { id } = shown;
+    try {
+        const { etag, body: { name, address, labels } } = await getTagged(`/servers/${id}`);
+        if (shown.id !== id) return;
+        shown.etag = etag;
+        at('edit-name').value = name;
+        at('edit-address').value = address ?? '';
+        at('edit-labels').value = Object.entries(labels).map(([key, value]) => `${key}:${value}`).join('\n');
+        at('edit-button').disabled = false;
+    } catch (error) {
+        fail(error);
+    }
+}, true);
+
+async function submitEdit({ name, address, labels }) {
+    const lines = labels.split('\n').map(line => line.trim()).filter(line => line);
+    if (lines.some(line => !line.includes(':'))) throw new Problem('bad_labels', text.badLabels);
+    const pairs = lines.map(line => [line.slice(0, line.indexOf(':')).trim(), line.slice(line.indexOf(':') + 1).trim()]);
+    await change(`/servers/${shown.id}`, shown.etag, { name, address: address.trim() || null, labels: Object.fromEntries(pairs) });
+    at('change').open = false;
+    run();
 }
 
 let typing;

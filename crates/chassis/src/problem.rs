@@ -85,6 +85,11 @@ impl Problem {
         self.status
     }
 
+    /// What people read.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         self.code

@@ -82,6 +82,14 @@ ids! {
     SessionId
     /// A token with which servers enrol.
     EnrolmentTokenId
+    /// A report: what it says of each server is computed once.
+    ReportId
+    /// One mail of a report to one recipient.
+    DeliveryId
+    /// What makes a report again and again.
+    ScheduleId
+    /// A token with which a program uses the interface.
+    ApiTokenId
 }
 
 #[cfg(test)]

@@ -45,6 +45,28 @@ pub struct Uptime {
     pub uptime: Option<f64>,
 }
 
+/// The gaps in what was expected, found by walking back from its end.
+///
+/// Back, because a snapshot says what it vouches for before it: once all that is later was seen, what no snapshot
+/// reached is a gap, even if an agent's snapshots overlap.
+#[derive(Debug, Clone)]
+pub struct Gaps {
+    /// Those that are not done, the latest last; the end of that one moves back.
+    pieces: Vec<Piece>,
+    found: Vec<Piece>,
+    most: usize,
+    more_before: Option<Millis>,
+}
+
+/// When a server was not heard though it was expected to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outages {
+    /// In order of time. Together they are what was expected less what is covered.
+    pub gaps: Vec<Piece>,
+    /// There are more that end here or before; these are the latest.
+    pub more_before: Option<Millis>,
+}
+
 impl Piece {
     /// Its length.
     pub fn length(&self) -> Millis {
@@ -81,6 +103,59 @@ impl Expected<'_> {
             pieces.push(Piece { from, to: end });
         }
         pieces
+    }
+}
+
+impl Gaps {
+    /// In these pieces, which are in order, the latest `most` gaps.
+    pub fn new(pieces: Vec<Piece>, most: usize) -> Self {
+        Self { pieces, found: Vec::new(), most, more_before: None }
+    }
+
+    /// The time `(from, to]` of which snapshots are still to be passed; `None` when no more need be.
+    pub fn open(&self) -> Option<Piece> {
+        let (first, last) = (self.pieces.first()?, self.pieces.last()?);
+        Some(Piece { from: first.from, to: last.to })
+    }
+
+    /// The next snapshot back in time, which vouches for `(from, at]`. One that vouches for nothing divides no gap.
+    pub fn pass(&mut self, from: Millis, at: Millis) {
+        if from >= at {
+            return;
+        }
+        while let Some(piece) = self.pieces.last().copied() {
+            if at < piece.to {
+                self.find(Piece { from: at.max(piece.from), to: piece.to });
+            }
+            let Some(open) = self.pieces.last_mut() else { return };
+            open.to = open.to.min(from);
+            if open.to > open.from {
+                return;
+            }
+            self.pieces.pop();
+        }
+    }
+
+    /// All snapshots were passed.
+    pub fn finish(mut self) -> Outages {
+        while let Some(piece) = self.pieces.last().copied() {
+            self.find(piece);
+            self.pieces.pop();
+        }
+        self.found.reverse();
+        Outages { gaps: self.found, more_before: self.more_before }
+    }
+
+    fn find(&mut self, gap: Piece) {
+        if gap.from >= gap.to {
+            return;
+        }
+        if self.found.len() < self.most {
+            self.found.push(gap);
+        } else {
+            self.more_before = Some(gap.to);
+            self.pieces.clear();
+        }
     }
 }
 
@@ -143,6 +218,39 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn gaps_are_the_moments_that_no_snapshot_reaches(
+            snapshots in proptest::collection::btree_map(0i64..60, 0i64..12, 0..12),
+            edges in proptest::collection::btree_set(0i64..70, 0..8),
+            most in 0usize..6,
+        ) {
+            let edges: Vec<i64> = edges.into_iter().collect();
+            let pieces: Vec<Piece> =
+                edges.chunks_exact(2).map(|edge| Piece { from: edge[0], to: edge[1] }).collect();
+            let walk = |most: usize| {
+                let mut gaps = Gaps::new(pieces.clone(), most);
+                for (at, covers) in snapshots.iter().rev() {
+                    gaps.pass(at - covers, *at);
+                }
+                gaps.finish()
+            };
+            // The moment m stands for the unit of time (m, m + 1].
+            let reached = |m: i64| snapshots.iter().any(|(at, covers)| at - covers <= m && m < *at);
+            let wanted: Vec<i64> =
+                pieces.iter().flat_map(|piece| piece.from..piece.to).filter(|m| !reached(*m)).collect();
+            let all = walk(usize::MAX);
+            let got: Vec<i64> = all.gaps.iter().flat_map(|gap| gap.from..gap.to).collect();
+            prop_assert_eq!((got, all.more_before), (wanted, None));
+            // No two of one piece touch.
+            for pair in all.gaps.windows(2) {
+                prop_assert!(pair[0].to < pair[1].from || edges.contains(&pair[0].to));
+            }
+            let cut = walk(most);
+            let left_out = all.gaps.len().saturating_sub(most);
+            prop_assert_eq!(&cut.gaps, &all.gaps[left_out..]);
+            prop_assert_eq!(cut.more_before, left_out.checked_sub(1).map(|last| all.gaps[last].to));
+        }
+
         #[test]
         fn pieces_are_the_moments_that_brute_force_finds(
             from in 0i64..100, to in 0i64..100, enrolled_at in 0i64..100, oldest_retained in 0i64..50,

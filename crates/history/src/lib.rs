@@ -9,7 +9,11 @@ mod sqlite;
 
 use std::{error::Error, path::Path};
 
-use fleet::{Millis, Record, ServerId, series::Point, uptime::Piece};
+use fleet::{
+    Millis, Record, ServerId,
+    series::Point,
+    uptime::{Outages, Piece},
+};
 
 pub use elastic::{BadUrl, Elastic, ElasticUrl};
 pub use sqlite::Sqlite;
@@ -116,6 +120,20 @@ impl History {
         match self {
             Self::Sqlite(store) => store.covered(asked).await,
             Self::Elasticsearch(store) => store.covered(asked).await,
+        }
+    }
+
+    /// The latest `most` gaps in the pieces of one server, which are in order: what [`covered`](Self::covered) leaves of
+    /// them. Reads what the pieces span back from its end, a bounded part at a time.
+    pub async fn outages(
+        &self,
+        server: ServerId,
+        pieces: Vec<Piece>,
+        most: usize,
+    ) -> Result<Outages, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.outages(server, pieces, most).await,
+            Self::Elasticsearch(store) => store.outages(server, pieces, most).await,
         }
     }
 

@@ -12,16 +12,26 @@
 //! is an argument of every method that writes one.
 #![warn(missing_docs)]
 
+mod account;
 mod advice;
+mod api_token;
+mod audit;
 mod enrolment;
+mod import;
 mod list;
 mod migrate;
+mod outbox;
 mod pause;
 mod people;
 mod pipeline;
 mod postgres;
+mod profile;
+mod refusal;
+mod report;
 mod revocation;
+mod role;
 mod roll;
+mod schedule;
 mod server;
 mod session;
 mod sighting;
@@ -37,10 +47,21 @@ use sqlx::{error::DatabaseError as _, sqlite::SqliteError};
 use advice::Advice;
 use statement::Dialect;
 
+pub use account::{Account, AccountChange, AccountFilter, NewAccount};
+pub use api_token::ApiToken;
+pub use audit::{Actor, AuditEntry, AuditFilter, Change, Who};
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
+pub use import::{ImportFault, ImportRow, Verdict};
 pub use list::{Page, ServerFilter, Sort, SortKey};
+pub use outbox::{Attempt, Delivery, DeliveryState};
+pub use pause::Pause;
 pub use people::User;
+pub use profile::{Changed, Profile, ProfileChange};
+pub use refusal::Refusal;
+pub use report::{NewReport, Report, ReportRow, ReportState};
+pub use role::{Role, RoleChange, RoleId};
 pub use roll::{Counts, Roll};
+pub use schedule::{ReportSchedule, ScheduleChange};
 pub use server::Server;
 pub use session::Refresh;
 pub use sighting::{Marks, Sighting, Standing};

@@ -196,6 +196,31 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// The ids of at most `limit` servers after a folded name, by name. A walk along the names, so that each part costs what
+/// it passes over and all parts together pass over the fleet once.
+pub(crate) fn part(
+    filter: &ServerFilter,
+    after: Option<String>,
+    limit: u32,
+    roll: &Roll,
+    dialect: Dialect,
+) -> Result<Statement, RegistryError> {
+    let page = Page { page: 1, page_size: limit };
+    let listing = Listing::new(filter, &[], page, roll, dialect)?;
+    let mut statement = Statement::new(dialect);
+    listing.judge.push_roll(&mut statement);
+    statement.push(" SELECT s.id FROM servers s");
+    if filter.status.is_some() {
+        statement.push(" LEFT JOIN sightings g ON g.server_id = s.id");
+    }
+    listing.push_conditions(&mut statement)?;
+    if let Some(after) = after {
+        statement.push(" AND s.name_folded > ").bind(after);
+    }
+    statement.push(" ORDER BY s.name_folded LIMIT ").bind(page.limit());
+    Ok(statement)
+}
+
 fn push_equal(statement: &mut Statement, column: &'static str, text: String) {
     if text::is_storable(&text) {
         statement.push(column).bind(text);

@@ -1,7 +1,7 @@
 //! The schema, embedded from `migrations/`.
 //!
 //! To change it, add a file with the next number; never edit one that was released, the stores remember its checksum.
-//! PostgreSQL gets the same files with two words changed, so that the two schemas cannot drift apart; the checksum is the
+//! PostgreSQL gets the same files with three words changed, so that the two schemas cannot drift apart; the checksum is the
 //! file's on both.
 //! A release may add tables, and columns with a default; it removes only what the release before it no longer used.
 
@@ -59,5 +59,7 @@ fn migrator(dialect: Dialect) -> Migrator {
 /// `COLLATE "C"` because text then sorts by its bytes, as on SQLite, whatever the locale of the database.
 fn for_postgres(migration: Migration) -> Migration {
     let sql = migration.sql.as_str().replace(" WITHOUT ROWID", "").replace(" TEXT", " TEXT COLLATE \"C\"");
+    let sql = sql
+        .replace("INTEGER NOT NULL PRIMARY KEY", "BIGINT NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY");
     Migration { sql: AssertSqlSafe(sql).into_sql_str(), ..migration }
 }

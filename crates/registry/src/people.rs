@@ -2,7 +2,9 @@
 
 use fleet::{Millis, Scope, id::UserId};
 
-use crate::{Registry, RegistryError, id, on, text};
+use serde_json::json;
+
+use crate::{Actor, Change, Registry, RegistryError, audit, id, on, text};
 
 /// A person, or a program with an account.
 #[derive(Debug, Clone)]
@@ -33,8 +35,8 @@ pub(crate) struct UserRow {
 }
 
 const ANY: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT id FROM users LIMIT 1) AS one";
-/// Changes nothing, and holds the row of the role: whoever else makes a first user waits, and then sees this one.
-const HOLD_ROLE: &str = "UPDATE roles SET built_in = 1 WHERE id = 'admin'";
+/// Changes nothing, and holds the row of the role: whoever else changes users or roles waits, and then sees this change.
+pub(crate) const HOLD_ROLE: &str = "UPDATE roles SET built_in = 1 WHERE id = 'admin'";
 const FIRST: &str = "INSERT INTO users
 (id, username, username_folded, password_hash, role_id, epoch, version, created_at, updated_at)
 SELECT $1, $2, $3, $4, 'admin', 1, 1, $5, $5 WHERE NOT EXISTS (SELECT id FROM users)";
@@ -50,6 +52,16 @@ impl Registry {
         password_hash: &str,
         now: Millis,
     ) -> Result<bool, RegistryError> {
+        let actor = Actor::system();
+        let change = Change {
+            actor: &actor,
+            at: now,
+            action: "user.create",
+            kind: "user",
+            id: Some(id.to_string()),
+            before: None,
+            after: Some(json!({"username": username.trim(), "role": "admin"})),
+        };
         let made = on!(self, db => {
             let mut tx = db.begin_write().await?;
             sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
@@ -62,6 +74,9 @@ impl Registry {
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
+            if made > 0 {
+                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+            }
             tx.commit().await?;
             made
         });

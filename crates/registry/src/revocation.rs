@@ -4,27 +4,39 @@ use std::collections::BTreeMap;
 
 use fleet::{Millis, ServerId};
 
-use crate::{Registry, RegistryError, count, id, on};
+use serde_json::json;
+
+use crate::{Actor, Registry, RegistryError, audit, count, id, on, profile::of_server};
 
 const RAISE: &str = "UPDATE servers SET generation = generation + 1, version = version + 1, updated_at = $2
 WHERE id = $1 RETURNING generation";
-const DENY: &str = "INSERT INTO revocations (server_id, generation, revoked_at) VALUES ($1, $2, $3)
+pub(crate) const DENY: &str =
+    "INSERT INTO revocations (server_id, generation, revoked_at) VALUES ($1, $2, $3)
 ON CONFLICT (server_id) DO UPDATE SET generation = excluded.generation, revoked_at = excluded.revoked_at
 WHERE excluded.generation > revocations.generation";
-const COUNT_UP: &str = "UPDATE versions SET version = version + 1 WHERE name = 'denylist'";
+pub(crate) const COUNT_UP: &str = "UPDATE versions SET version = version + 1 WHERE name = 'denylist'";
 const VERSION: &str = "SELECT version FROM versions WHERE name = 'denylist'";
 const DENYLIST: &str = "SELECT server_id, generation FROM revocations";
 
 impl Registry {
     /// Refuses every credential of this server made so far, raises its generation and the version of the denylist.
     /// Answers the lowest generation that is accepted from now on; `None`: no such server.
-    pub async fn revoke(&self, id: ServerId, now: Millis) -> Result<Option<u32>, RegistryError> {
-        let id = id.to_string();
+    pub async fn revoke(
+        &self,
+        server: ServerId,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<Option<u32>, RegistryError> {
+        let id = server.to_string();
         let in_force: Option<i64> = on!(self, db => {
             let mut tx = db.begin_write().await?;
             let raised: Option<(i64,)> = sqlx::query_as(RAISE).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
             let Some((generation,)) = raised else { return Ok(None) };
             sqlx::query(DENY).bind(&id).bind(generation).bind(now).execute(&mut *tx).await?;
+            let states = [generation - 1, generation].map(|generation| Some(json!({"generation": generation})));
+            let [before, after] = states;
+            let change = of_server(by, now, "server.revoke", server, before, after);
+            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
             // Last, because its row is everybody's; held until the commit, so versions are in force in their order.
             sqlx::query(COUNT_UP).execute(&mut *tx).await?;
             tx.commit().await?;

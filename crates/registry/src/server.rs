@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use fleet::{Millis, ServerId, Status, wire::v1::Host};
 
 use crate::{
-    Page, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
-    list::Listing,
+    Page, Pause, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
+    list::{self, Listing},
     on, roll,
     statement::{Dialect, Statement, Text, one_of, rows_of},
     text,
@@ -21,8 +21,10 @@ pub struct Server {
     pub name: String,
     /// A fact about it, never its identity.
     pub address: Option<String>,
-    /// Lowest generation of its credential that is accepted.
+    /// Lowest generation of its credential that is accepted; 0 while it never had one.
     pub generation: u32,
+    /// Rises with every change by a person.
+    pub version: i64,
     /// Its state, as the roll that was passed tells it.
     pub status: Status,
     /// Key to value.
@@ -30,7 +32,13 @@ pub struct Server {
     /// Gate time (Unix ms) at which it was heard last, behind by at most
     /// [`SIGHTING_SLACK`](fleet::liveness::SIGHTING_SLACK).
     pub last_seen_at: Option<Millis>,
-    /// When it enrolled, in Unix ms.
+    /// How often it reports, by its newest sample.
+    pub interval_ms: Option<Millis>,
+    /// Since when (Unix ms) and how it is paused, if it is.
+    pub paused: Option<(Millis, Pause)>,
+    /// When it enrolled first, in Unix ms; `None` while it never did.
+    pub enrolled_at: Option<Millis>,
+    /// When it was made, by a person or by enrolling, in Unix ms.
     pub created_at: Millis,
     /// When a person changed it last, in Unix ms.
     pub updated_at: Millis,
@@ -44,8 +52,14 @@ struct Row {
     name: String,
     address: Option<String>,
     generation: i64,
+    version: i64,
     status: String,
     received_at: Option<Millis>,
+    interval_ms: Option<Millis>,
+    paused_at: Option<Millis>,
+    ends_at: Option<Millis>,
+    reason: Option<String>,
+    enrolled_at: Option<Millis>,
     created_at: Millis,
     updated_at: Millis,
     facts: Option<String>,
@@ -97,37 +111,30 @@ impl Registry {
         Ok(assemble(rows, labels)?.pop())
     }
 
-    /// Replaces all labels of a server; false: no such server.
-    pub async fn set_labels(
+    /// At most `limit` servers that the filter lets through, by name, after the one of the name `after`: to read all of
+    /// them, part by part. A server that is renamed meanwhile may be left out or come twice.
+    pub async fn servers_after(
         &self,
-        id: ServerId,
-        labels: &BTreeMap<String, String>,
-        now: Millis,
-    ) -> Result<bool, RegistryError> {
-        // First, so that nobody renames it meanwhile.
-        const CHANGE: &str = "UPDATE servers SET version = version + 1, updated_at = $2 WHERE id = $1
-            RETURNING name, address";
-        const FIND_BY: &str = "UPDATE servers SET search = $2 WHERE id = $1";
-        const CLEAR: &str = "DELETE FROM labels WHERE server_id = $1";
-        const ADD: Text = Text {
-            sqlite: "INSERT INTO labels (server_id, key, value) SELECT $1, key, value FROM json_each($2)",
-            postgres: "INSERT INTO labels (server_id, key, value)
-                SELECT $1, key, value FROM jsonb_each_text(CAST($2 AS JSONB))",
-        };
-        let id = id.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let found: Option<(String, Option<String>)> =
-                sqlx::query_as(CHANGE).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
-            let Some((name, address)) = found else { return Ok(false) };
-            let texts = [Some(name.as_str()), address.as_deref()].into_iter().flatten();
-            let search = text::searchable(texts.chain(labels.values().map(String::as_str)));
-            sqlx::query(FIND_BY).bind(&id).bind(search).execute(&mut *tx).await?;
-            sqlx::query(CLEAR).bind(&id).execute(&mut *tx).await?;
-            sqlx::query(ADD.on(self.dialect())).bind(&id).bind(json(labels)?).execute(&mut *tx).await?;
+        filter: &ServerFilter,
+        after: Option<&str>,
+        limit: u32,
+        roll: &Roll,
+    ) -> Result<Vec<Server>, RegistryError> {
+        let part = list::part(filter, after.map(text::fold_name), limit, roll, self.dialect())?;
+        let (ids, rows, labels) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let mut ids: Vec<ServerId> = Vec::new();
+            for (hit,) in rows_of!((String,), part).fetch_all(&mut *tx).await? {
+                ids.push(id("servers", "id", &hit)?);
+            }
+            let rows = rows_of!(Row, details(&ids, roll, self.dialect())?).fetch_all(&mut *tx).await?;
+            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&ids)?).fetch_all(&mut *tx).await?;
             tx.commit().await?;
-            true
-        }))
+            (ids, rows, labels)
+        });
+        let mut servers: HashMap<_, _> =
+            assemble(rows, labels)?.into_iter().map(|server| (server.id, server)).collect();
+        Ok(ids.iter().filter_map(|id| servers.remove(id)).collect())
     }
 }
 
@@ -137,10 +144,13 @@ fn details(ids: &[ServerId], roll: &Roll, dialect: Dialect) -> Result<Statement,
     let judge = roll.judge(|id| wanted.contains(id))?;
     let mut statement = Statement::new(dialect);
     judge.push_roll(&mut statement);
-    statement.push(" SELECT s.id, s.name, s.address, s.generation, ");
+    statement.push(" SELECT s.id, s.name, s.address, s.generation, s.version, ");
     judge.push_status(&mut statement);
-    statement.push(" AS status, g.received_at, s.created_at, s.updated_at, f.facts FROM servers s");
+    statement
+        .push(" AS status, g.received_at, g.interval_ms, p.paused_at, p.ends_at, p.reason, s.enrolled_at,");
+    statement.push(" s.created_at, s.updated_at, f.facts FROM servers s");
     statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
+    statement.push(" LEFT JOIN pauses p ON p.server_id = s.id AND p.paused_at = s.paused_at");
     statement.push(" WHERE s.id").one_of(json(&ids)?);
     Ok(statement)
 }
@@ -152,6 +162,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
     }
     let mut servers = Vec::with_capacity(rows.len());
     for row in rows {
+        let pause = Pause { until: row.ends_at, reason: row.reason };
         servers.push(Server {
             id: id("servers", "id", &row.id)?,
             generation: count("servers", "generation", &row.id, row.generation)?,
@@ -160,7 +171,12 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
             facts: row.facts.map(|facts| read_facts(&row.id, &facts)).transpose()?,
             name: row.name,
             address: row.address,
+            version: row.version,
             last_seen_at: row.received_at,
+            interval_ms: row.interval_ms,
+            paused: row.paused_at.map(|since| (since, pause)),
+            // Rows of the release before do not tell: it enrolled them when it made them.
+            enrolled_at: row.enrolled_at.or(Some(row.created_at)).filter(|_| row.generation > 0),
             created_at: row.created_at,
             updated_at: row.updated_at,
         });

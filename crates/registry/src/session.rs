@@ -5,7 +5,7 @@ use fleet::{
     id::{SessionId, UserId},
 };
 
-use crate::{Registry, RegistryError, User, id, on, people::one_user, text};
+use crate::{Actor, Change, Registry, RegistryError, User, audit, id, on, people::one_user, text};
 
 /// What a refresh token is exchanged for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Registry {
         session: SessionId,
         user: &User,
         refresh_hash: [u8; 32],
+        by: &Actor,
         now: Millis,
         expires_at: Millis,
     ) -> Result<(), RegistryError> {
@@ -85,6 +86,8 @@ impl Registry {
                 .bind(expires_at)
                 .execute(&mut *tx)
                 .await?;
+            let change = of(by, now, "session.begin", &session);
+            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
             tx.commit().await?;
         });
         Ok(())
@@ -102,6 +105,8 @@ impl Registry {
         expires_at: Millis,
     ) -> Result<Refresh, RegistryError> {
         let (hash, next) = (text::hex(&hash), text::hex(&next));
+        // Nobody can tell whether it was the user or a thief.
+        let stranger = Actor::stranger(None);
         Ok(on!(self, db => {
             let mut tx = db.begin_write().await?;
             let found: Option<TokenRow> = sqlx::query_as(FIND).bind(&hash).fetch_optional(&mut *tx).await?;
@@ -118,6 +123,8 @@ impl Registry {
                 sqlx::query_as(USE).bind(&hash).bind(now).fetch_optional(&mut *tx).await?;
             if used.is_none() {
                 sqlx::query(END).bind(&token.session_id).bind(now).execute(&mut *tx).await?;
+                let change = of(&stranger, now, "session.reuse", &token.session_id);
+                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
                 tx.commit().await?;
                 return Ok(Refresh::Reused);
             }
@@ -131,11 +138,34 @@ impl Registry {
     }
 
     /// Ends a session; one that has ended, or never was, is left as it is.
-    pub async fn end_session(&self, session: SessionId, now: Millis) -> Result<(), RegistryError> {
+    pub async fn end_session(
+        &self,
+        session: SessionId,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<(), RegistryError> {
         let session = session.to_string();
         on!(self, db => {
-            sqlx::query(END).bind(session).bind(now).execute(db.writer()).await?;
+            let mut tx = db.begin_write().await?;
+            let ended = sqlx::query(END).bind(&session).bind(now).execute(&mut *tx).await?;
+            if ended.rows_affected() > 0 {
+                let change = of(by, now, "session.end", &session);
+                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
         });
         Ok(())
+    }
+}
+
+fn of<'a>(by: &'a Actor, now: Millis, action: &'static str, session: &str) -> Change<'a> {
+    Change {
+        actor: by,
+        at: now,
+        action,
+        kind: "session",
+        id: Some(session.to_owned()),
+        before: None,
+        after: None,
     }
 }

@@ -1,6 +1,9 @@
 //! What all handlers share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use cache::Cache;
 use chassis::{Clock, Problem, Trouble};
@@ -8,7 +11,7 @@ use fleet::{Pipeline, liveness::SIGHTING_SLACK};
 use history::History;
 use registry::{Registry, RegistryError, Roll};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Duration, timeout},
 };
 
@@ -16,6 +19,15 @@ use crate::{Settings, dead_letters::DeadLetters, failure::RETRY_AFTER};
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.
 const HASHING: usize = 2;
+
+/// Sheets that are made at once, each on a thread of its own.
+const EXPORTING: usize = 4;
+
+/// Sheets that are read at once: each may take some 150 MB.
+const IMPORTING: usize = 1;
+
+/// How long a sheet waits for its turn.
+const SHEET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a log-in waits for its turn.
 const HASHING_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +44,8 @@ pub(crate) struct App {
     /// Logs that the cache is away, and that it is back, once each.
     pub(crate) cache_trouble: Trouble,
     hashing: Semaphore,
+    exporting: Arc<Semaphore>,
+    importing: Semaphore,
 }
 
 /// What a process that starts before its stores waits for. Nothing, unless it is told to.
@@ -62,6 +76,8 @@ impl App {
             awaited: Awaited::default(),
             cache_trouble: Trouble::new("the cache"),
             hashing: Semaphore::new(HASHING),
+            exporting: Arc::new(Semaphore::new(EXPORTING)),
+            importing: Semaphore::new(IMPORTING),
         }
     }
 
@@ -89,6 +105,22 @@ impl App {
     pub(crate) fn arrived(&self, what: impl FnOnce(&Awaited) -> &AtomicBool) -> Result<(), Problem> {
         let awaited = what(&self.awaited).load(Ordering::Relaxed);
         if awaited { Err(Problem::unavailable(RETRY_AFTER)) } else { Ok(()) }
+    }
+
+    /// Waits for the right to make a sheet; 503 if too many others do.
+    pub(crate) async fn turn_to_export(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match timeout(SHEET_PATIENCE, Arc::clone(&self.exporting).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable(SHEET_PATIENCE.as_secs())),
+        }
+    }
+
+    /// Waits for the right to read a sheet; 503 if another takes too long.
+    pub(crate) async fn turn_to_import(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(SHEET_PATIENCE, self.importing.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable(SHEET_PATIENCE.as_secs())),
+        }
     }
 
     /// Waits for the right to hash a password; 503 if too many others wait.

@@ -4,10 +4,12 @@ use std::sync::atomic::Ordering;
 
 use actix_web::web;
 use chassis::Trouble;
+use fleet::MailJob;
+use queue::Publisher;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::{app::App, reporting};
 
 /// How often the denylist is rewritten: a cache that was emptied has it again by then.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
@@ -19,8 +21,19 @@ const EXPIRE_AGAIN: Duration = Duration::from_secs(10);
 /// How often dead letters are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(app: &web::Data<App>, shutdown: CancellationToken) {
-    let work = async { tokio::join!(publish_denylist(app), expire(app), count_dead_letters(app)) };
+/// How often servers are resumed whose pause has ended: for so long they are shown as paused still.
+const RESUME_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(app: &web::Data<App>, jobs: &Publisher<MailJob>, shutdown: CancellationToken) {
+    let work = async {
+        tokio::join!(
+            publish_denylist(app),
+            expire(app),
+            count_dead_letters(app),
+            resume_due(app),
+            reporting::run(app, jobs)
+        )
+    };
     shutdown.run_until_cancelled(work).await;
 }
 
@@ -51,5 +64,15 @@ async fn count_dead_letters(app: &App) {
     loop {
         due.tick().await;
         app.dead_letters.count(app.clock.now()).await;
+    }
+}
+
+async fn resume_due(app: &App) {
+    let registry = Trouble::new("ending pauses");
+    let mut due = interval(RESUME_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        registry.watch(app.registry.resume_due(app.clock.now()).await);
     }
 }

@@ -101,6 +101,8 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
 pub(crate) fn label(field: &str, text: String) -> Result<String, Problem> {
     let mut text = text.trim().to_owned();
     let seen = |text: &str| !text.chars().all(unseen);
+    // No sheet holds these, and what was exported is to be imported unchanged.
+    text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
     let seen_before = seen(&text);
     text::clean(&mut text).map_err(|bad| invalid_body(format!("{field} {bad}")))?;
     // Cleaning may have cut it just behind a space.

@@ -1,4 +1,4 @@
-//! The dashboard's files: embedded at compile time, so that no working directory can change them.
+//! The files of the dashboard, and of the page that shows the interface: embedded at compile time, so that no working directory can change them.
 
 use actix_web::{
     HttpResponse,
@@ -19,15 +19,18 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/", HTML, include_str!("../../../web/index.html")),
     ("/app.js", SCRIPT, include_str!("../../../web/app.js")),
     ("/api.js", SCRIPT, include_str!("../../../web/api.js")),
     ("/show.js", SCRIPT, include_str!("../../../web/show.js")),
     ("/style.css", STYLE, include_str!("../../../web/style.css")),
+    ("/server-management/v1/docs", HTML, include_str!("../../../web/docs.html")),
+    ("/server-management/v1/docs.js", SCRIPT, include_str!("../../../web/docs.js")),
+    ("/server-management/v1/docs.css", STYLE, include_str!("../../../web/docs.css")),
 ];
 
-/// Mounts them at the root.
+/// Mounts them.
 pub(crate) fn mount(config: &mut web::ServiceConfig) {
     for (path, content_type, content) in FILES {
         let answer = move || async move {

@@ -1,13 +1,14 @@
 //! How servers come in: a person makes a short-lived token, an agent exchanges it for its server's own credential.
 
+use std::collections::BTreeMap;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::StatusCode,
     web::{Data, Json},
 };
 use chassis::{Clock, Problem, Secret, random};
 use fleet::{ServerId, id::EnrolmentTokenId};
-use registry::{Enrol, Enrolled, EnrolmentToken, Registry, RegistryError};
+use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,10 +16,12 @@ use crate::{
     app::App,
     auth::{
         client,
+        guard::By,
         throttle::{self, Limit},
     },
     body::{Body, Id, bounded, label},
-    failure::{Failure, invalid_body, unauthorized},
+    failure::{Failure, invalid_body, name_taken, unauthorized},
+    labels,
     query::{Listed, Paging, Parsed},
     sessions::{Minted, digest, mint},
 };
@@ -27,6 +30,9 @@ use crate::{
 const USES: std::ops::RangeInclusive<u32> = 1..=10_000;
 const EXPIRES_IN: std::ops::RangeInclusive<i64> = 60..=86_400;
 const DEFAULT_EXPIRES_IN: i64 = 3_600;
+
+/// Of a server's first credential: there is none before it.
+const FIRST_GENERATION: u32 = 1;
 
 /// Lengths in bytes.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=256;
@@ -41,6 +47,17 @@ pub(crate) struct NewToken {
     /// How many servers it enrols.
     #[schema(minimum = 1, maximum = 10_000, default = 1)]
     uses: Option<u32>,
+    /// For how many seconds it serves.
+    #[schema(minimum = 60, maximum = 86_400, default = 3_600)]
+    expires_in: Option<i64>,
+    /// The servers that enrol with it get these labels; what a person said of a server stays.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+/// A token to make for one server.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct NewServerToken {
     /// For how many seconds it serves.
     #[schema(minimum = 60, maximum = 86_400, default = 3_600)]
     expires_in: Option<i64>,
@@ -73,6 +90,11 @@ pub(crate) struct TokenItem {
     revoked_at: Option<i64>,
     /// Unix ms.
     created_at: i64,
+    /// The servers that enrol with it get these.
+    labels: BTreeMap<String, String>,
+    /// The one server whose credential it replaces; null: it enrols new ones.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    server_id: Option<ServerId>,
 }
 
 /// What an agent enrols with.
@@ -108,33 +130,79 @@ pub(crate) struct Issued {
     responses((status = 201, description = "The token, shown this once", body = MadeToken)),
     security(("token" = ["agent:enroll"]))
 )]
-pub(crate) async fn make_token(app: Data<App>, body: Body<NewToken>) -> Result<HttpResponse, Failure> {
-    let uses = body.0.uses.unwrap_or(1);
-    let expires_in = body.0.expires_in.unwrap_or(DEFAULT_EXPIRES_IN);
-    within("uses", uses, &USES)?;
-    within("expires_in", expires_in, &EXPIRES_IN)?;
-    let (token, secret) = make(&app.registry, &app.clock, uses, expires_in).await?;
-    let EnrolmentToken { id, expires_at, .. } = token;
-    Ok(HttpResponse::Created().json(MadeToken { id, token: secret.text, uses, expires_at }))
+pub(crate) async fn make_token(
+    app: Data<App>,
+    by: By,
+    body: Body<NewToken>,
+) -> Result<HttpResponse, Failure> {
+    let NewToken { uses, expires_in, labels } = body.0;
+    let order = Order { uses: uses.unwrap_or(1), expires_in, labels: labels::checked(labels)?, server: None };
+    made(&app, order, &by).await
+}
+
+/// Make a token by which one server gets a new credential: after its host was set up anew, or to rotate it. The agent that
+/// enrols with it stays this server, whatever name it gives; the credential that it had is refused from then on.
+#[utoipa::path(
+    post, path = "/servers/{id}/enrolment-tokens", operation_id = "make_server_token", tag = "enrolment",
+    params(("id" = String, Path, description = "Id of the server")), request_body = NewServerToken,
+    responses((status = 201, description = "The token, shown this once", body = MadeToken)),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn make_server_token(
+    app: Data<App>,
+    by: By,
+    id: Id<ServerId>,
+    body: Body<NewServerToken>,
+) -> Result<HttpResponse, Failure> {
+    if app.registry.standing(&[id.0]).await?.is_empty() {
+        return Err(Problem::not_found().into());
+    }
+    let Body(NewServerToken { expires_in }) = body;
+    made(&app, Order { uses: 1, expires_in, labels: BTreeMap::new(), server: Some(id.0) }, &by).await
 }
 
 /// A token for one server, to be used within the hour: for the host that monitors itself.
 pub async fn make_enrolment_token(registry: &Registry, clock: &Clock) -> Result<Secret, RegistryError> {
-    let (_, secret) = make(registry, clock, 1, DEFAULT_EXPIRES_IN).await?;
+    let order = Order { uses: 1, expires_in: None, labels: BTreeMap::new(), server: None };
+    let (_, secret) = make(registry, clock, order, &Actor::system()).await?;
     Ok(Secret::new(secret.text))
+}
+
+/// A token as it is asked for.
+struct Order {
+    uses: u32,
+    expires_in: Option<i64>,
+    labels: BTreeMap<String, String>,
+    server: Option<ServerId>,
+}
+
+async fn made(app: &App, order: Order, by: &By) -> Result<HttpResponse, Failure> {
+    within("uses", order.uses, &USES)?;
+    within("expires_in", order.expires_in.unwrap_or(DEFAULT_EXPIRES_IN), &EXPIRES_IN)?;
+    let (token, secret) = make(&app.registry, &app.clock, order, &by.0).await?;
+    let EnrolmentToken { id, uses, expires_at, .. } = token;
+    Ok(HttpResponse::Created().json(MadeToken { id, token: secret.text, uses, expires_at }))
 }
 
 async fn make(
     registry: &Registry,
     clock: &Clock,
-    uses: u32,
-    expires_in: i64,
+    order: Order,
+    by: &Actor,
 ) -> Result<(EnrolmentToken, Minted), RegistryError> {
     let now = clock.now();
-    let (id, expires_at) = (EnrolmentTokenId::new(now, random()), now + expires_in * 1_000);
-    let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: now };
+    let token = EnrolmentToken {
+        id: EnrolmentTokenId::new(now, random()),
+        uses: order.uses,
+        used: 0,
+        expires_at: now + order.expires_in.unwrap_or(DEFAULT_EXPIRES_IN) * 1_000,
+        revoked_at: None,
+        created_at: now,
+        labels: order.labels,
+        server: order.server,
+    };
     let secret = mint();
-    registry.make_enrolment_token(&token, secret.hash).await?;
+    registry.make_enrolment_token(&token, secret.hash, by).await?;
     Ok((token, secret))
 }
 
@@ -160,8 +228,12 @@ pub(crate) async fn list_tokens(
     responses((status = 204, description = "It serves no more")),
     security(("token" = ["agent:enroll"]))
 )]
-pub(crate) async fn revoke_token(app: Data<App>, id: Id<EnrolmentTokenId>) -> Result<HttpResponse, Failure> {
-    if app.registry.revoke_enrolment_token(id.0, app.clock.now()).await? {
+pub(crate) async fn revoke_token(
+    app: Data<App>,
+    by: By,
+    id: Id<EnrolmentTokenId>,
+) -> Result<HttpResponse, Failure> {
+    if app.registry.revoke_enrolment_token(id.0, &by.0, app.clock.now()).await? {
         return Ok(HttpResponse::NoContent().finish());
     }
     Err(Problem::not_found().into())
@@ -185,32 +257,34 @@ pub(crate) async fn enrol(
     bounded("enrolment_key", &enrolment_key, KEY_BYTES)?;
     let name = label("name", name)?;
     let address = address.map(|address| label("address", address)).transpose()?;
-    let now = app.clock.now();
+    let (now, from) = (app.clock.now(), client::address(&request));
     let enrol = Enrol {
         token_hash: digest(&token),
         key_hash: digest(&enrolment_key),
         name: &name,
         address: address.as_deref(),
         server: ServerId::new(now, random()),
+        from: Some(&from),
         now,
     };
     match app.registry.enrol(&enrol).await? {
         Enrolled::Server { id, generation } => {
+            // The credential before it is refused from now on.
+            if generation > FIRST_GENERATION {
+                app.publish_denylist().await?;
+            }
             let credential = app.settings.keyring.issue(id, generation);
             Ok(HttpResponse::Created().json(Issued { server_id: id, credential }))
         }
         Enrolled::BadToken => {
-            let key = format!("enrol:address:{}", client::address(&request));
+            let key = format!("enrol:address:{from}");
             let limits = [Limit { key, most: MOST_BAD, what: "bad enrolment tokens from this address" }];
             throttle::check(&app, &limits).await?;
             throttle::fail(&app, &limits).await;
             let detail = "the enrolment token is unknown, expired, revoked or used up; ask for a new one";
             Err(unauthorized(detail).into())
         }
-        Enrolled::NameTaken => {
-            let detail = "another server has this name; enrol under another one";
-            Err(Problem::new(StatusCode::CONFLICT, "name_taken", detail).into())
-        }
+        Enrolled::NameTaken => Err(name_taken().into()),
     }
 }
 
@@ -227,7 +301,7 @@ fn within<T: PartialOrd + std::fmt::Display>(
 
 impl From<EnrolmentToken> for TokenItem {
     fn from(token: EnrolmentToken) -> Self {
-        let EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at } = token;
-        Self { id, uses, used, expires_at, revoked_at, created_at }
+        let EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at, labels, server } = token;
+        Self { id, uses, used, expires_at, revoked_at, created_at, labels, server_id: server }
     }
 }

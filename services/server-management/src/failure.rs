@@ -1,4 +1,4 @@
-//! What is answered when a request does not succeed. Every code there is stands in [`CODES`].
+//! What is answered when a request does not succeed. Every code there is stands in [`CODES`], and in `docs/api.md`.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(crate) const RETRY_AFTER: u64 = 5;
 const MOST_TOLD: usize = 64;
 
 /// The stable codes: code, status, meaning. The OpenAPI shows them with the schema `Problem`.
-pub(crate) const CODES: [(&str, u16, &str); 15] = [
+pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("invalid_json", 400, "The body is not JSON."),
     (
         "invalid_parameter",
@@ -30,13 +30,23 @@ pub(crate) const CODES: [(&str, u16, &str); 15] = [
     ),
     ("unauthorized", 401, "Log in, or use a token that is valid still."),
     ("insufficient_scope", 403, "The role lacks what `scope` names."),
+    ("session_required", 403, "An API token is not enough; log in."),
+    ("wrong_password", 403, "`current_password` is not the one in force."),
     ("not_found", 404, "There is no such resource."),
     ("method_not_allowed", 405, "The resource does not know the method; `Allow` lists those that it knows."),
     ("request_timeout", 408, "The body did not arrive in time."),
-    ("name_taken", 409, "Another server has this name."),
-    ("too_large", 413, "The body is larger than 64 KiB."),
+    ("name_taken", 409, "Another server, user or role has this name."),
+    ("last_admin", 409, "Nobody would be left who is enabled and has the role `admin`."),
+    ("built_in", 409, "The role is built in and stays as it is."),
+    ("role_in_use", 409, "Users have this role."),
+    ("conflict", 409, "It was changed meanwhile; look at it again."),
+    ("precondition_failed", 412, "It was changed since the version of `If-Match`; read it again."),
+    ("too_large", 413, "The body is larger than is taken here; `detail` says how large it may be."),
     ("unsupported_encoding", 415, "The body is compressed; send it as it is."),
     ("invalid_body", 422, "The body is JSON, but not what is asked for; `detail` says why."),
+    ("invalid_sheet", 422, "The file is not a sheet that can be read; `detail` says why."),
+    ("invalid_rows", 422, "Some rows of the sheet are wrong, and nothing was changed; `errors` names them."),
+    ("precondition_required", 428, "Say by `If-Match` which version is changed."),
     ("rate_limited", 429, "Too many failures; `detail` says of what. Come back after `Retry-After` seconds."),
     ("internal", 500, "A bug or a damaged store; the log says which."),
     ("unavailable", 503, "A store does not answer; come back after `Retry-After` seconds."),
@@ -86,11 +96,34 @@ pub(crate) fn insufficient_scope(scope: Scope) -> Problem {
         .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
 }
 
+/// 403: an API token is not enough.
+pub(crate) fn session_required() -> Problem {
+    let detail = "this needs a log-in; an API token is not enough";
+    Problem::new(StatusCode::FORBIDDEN, "session_required", detail)
+}
+
+/// 409: `code` says what stands in the way.
+pub(crate) fn conflict(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail)
+}
+
+/// 409: names are unique regardless of case.
+pub(crate) fn name_taken() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "name_taken", "another server has this name; take another one")
+}
+
 /// 429: too many of `what`; the oldest that counts is forgotten in `wait`.
 pub(crate) fn rate_limited(what: &str, wait: Millis) -> Problem {
     let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000).max(1);
     let detail = format!("too many {what}; come back in {seconds} s");
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
+}
+
+impl Failure {
+    /// Whether it is only that a store is away.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.0.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 impl From<Problem> for Failure {
@@ -142,5 +175,18 @@ impl ResponseError for Failure {
 
     fn error_response(&self) -> HttpResponse {
         self.0.error_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_manual() {
+        let manual = include_str!("../../../docs/api.md");
+        for (code, status, meaning) in CODES {
+            assert!(manual.contains(&format!("| {status} `{code}` | {meaning} |")), "{status} {code}");
+        }
     }
 }

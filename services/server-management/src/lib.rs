@@ -6,18 +6,28 @@
 #![warn(missing_docs)]
 
 mod app;
+mod audit;
 mod auth;
 mod background;
 mod body;
 mod dashboard;
 mod dead_letters;
 mod enrolment;
+mod export;
 mod failure;
 mod first_admin;
+mod import;
 mod instruments;
+mod labels;
 mod openapi;
+mod outages;
+mod precondition;
 mod query;
+mod reporting;
+mod reports;
+mod roles;
 mod routes;
+mod schedules;
 mod servers;
 mod service;
 mod sessions;
@@ -25,16 +35,18 @@ mod sessions;
 pub mod settings;
 mod snapshots;
 mod status;
+mod tokens;
 mod uptime;
+mod users;
 
 use std::sync::atomic::Ordering;
 
 use actix_web::web;
 use cache::Cache;
 use chassis::Clock;
-use fleet::Keyring;
+use fleet::{AllowedDomains, Keyring, MailJob};
 use history::History;
-use queue::DeadLetters;
+use queue::{DeadLetters, Publisher};
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +69,8 @@ pub struct Settings {
     /// How many proxies of ours stand in front. With 0 a client's address is that of the connection; else the one that
     /// the outermost of them wrote into `X-Forwarded-For`, since all before it is the client's own invention.
     pub proxies: usize,
+    /// Where reports may be mailed to.
+    pub allowed_domains: AllowedDomains,
 }
 
 /// The interface. Clones share it.
@@ -106,8 +120,9 @@ impl Management {
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
-    /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s.
-    pub async fn run(self, shutdown: CancellationToken) {
-        background::run(&self.app, shutdown).await;
+    /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
+    /// are due are made and computed, and their mails brought to `jobs`.
+    pub async fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) {
+        background::run(&self.app, &jobs, shutdown).await;
     }
 }

@@ -13,6 +13,7 @@ use chrono::DateTime;
 use fleet::{Millis, Status, series::MAX_POINTS, snapshot::MAX_TIME};
 use registry::{Page, ServerFilter, Sort, SortKey};
 use serde::Serialize;
+use sheets::Format;
 use utoipa::ToSchema;
 
 use crate::{
@@ -51,6 +52,15 @@ pub(crate) struct Listing {
     pub(crate) sort: Vec<Sort>,
     pub(crate) page: Page,
 }
+
+/// Which servers, as a sheet of which kind.
+pub(crate) struct Export {
+    pub(crate) format: Format,
+    pub(crate) filter: ServerFilter,
+}
+
+/// Whether only to say what would be done.
+pub(crate) struct DryRun(pub(crate) bool);
 
 /// A half-open range of time; the last 24 h unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +139,7 @@ impl Parameters {
         self.0.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect()
     }
 
-    fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
+    pub(crate) fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.all(name);
         if values.len() > 1 {
             return Err(invalid_parameter(name, "is given twice"));
@@ -138,7 +148,7 @@ impl Parameters {
     }
 
     /// The parameter `name` by `parser`, which says for people what is right.
-    fn parsed<T, E: Display>(
+    pub(crate) fn parsed<T, E: Display>(
         &mut self,
         name: &str,
         parser: impl FnOnce(&str) -> Result<T, E>,
@@ -147,14 +157,14 @@ impl Parameters {
         text.map(|text| parser(&text).map_err(|error| invalid_parameter(name, error))).transpose()
     }
 
-    fn number(&mut self, name: &str, most: u32) -> Result<Option<u32>, Problem> {
+    pub(crate) fn number(&mut self, name: &str, most: u32) -> Result<Option<u32>, Problem> {
         self.parsed(name, |text| {
             let number = decimal::<u32>(text).filter(|number| (1..=most).contains(number));
             number.ok_or_else(|| format!("must be 1 to {most}"))
         })
     }
 
-    fn range(&mut self, now: Millis, length: Millis) -> Result<Range, Problem> {
+    pub(crate) fn range(&mut self, now: Millis, length: Millis) -> Result<Range, Problem> {
         let from = self.parsed("from", time)?;
         let to = self.parsed("to", time)?.unwrap_or(now);
         let from = from.unwrap_or((to - length).max(0));
@@ -176,26 +186,50 @@ impl FromParameters for Paging {
     }
 }
 
-impl FromParameters for Listing {
-    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+impl FromParameters for ServerFilter {
+    fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
         let mut labels = parameters.all("label");
         labels.retain(|label| !label.is_empty());
         if labels.len() > MAX_LABELS {
             return Err(invalid_parameter("label", format!("is given more than {MAX_LABELS} times")));
         }
         let labels = labels.iter().map(|text| label(text)).collect::<Result<_, _>>();
-        let filter = ServerFilter {
+        Ok(Self {
             status: parameters.parsed("status", status)?,
             name: parameters.one("name")?,
             address: parameters.one("address")?,
             q: parameters.one("q")?,
             labels: labels.map_err(|error| invalid_parameter("label", error))?,
             ids: None,
-        };
+        })
+    }
+}
+
+impl FromParameters for Listing {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let filter = ServerFilter::take(parameters, now)?;
         let by_name = Sort { key: SortKey::Name, descending: false };
         let sort = parameters.parsed("sort", sort)?.unwrap_or_else(|| vec![by_name]);
         let Paging(page) = Paging::take(parameters, now)?;
         Ok(Self { filter, sort, page })
+    }
+}
+
+impl FromParameters for Export {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let format = parameters.parsed("format", str::parse)?.unwrap_or(Format::Xlsx);
+        Ok(Self { format, filter: ServerFilter::take(parameters, now)? })
+    }
+}
+
+impl FromParameters for DryRun {
+    fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
+        let dry_run = parameters.parsed("dry_run", |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("must be true or false"),
+        })?;
+        Ok(Self(dry_run.unwrap_or(false)))
     }
 }
 
@@ -226,7 +260,7 @@ fn decimal<T: FromStr>(text: &str) -> Option<T> {
 
 /// Unix milliseconds or, for people, RFC 3339. In a query an unescaped `+` means a space; since no other space can be
 /// in such a time, the one of `…T08:00:00+02:00` is taken for what was meant.
-fn time(text: &str) -> Result<Millis, &'static str> {
+pub(crate) fn time(text: &str) -> Result<Millis, &'static str> {
     let at = decimal(text).or_else(|| {
         let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
         let meant = text.replacen(' ', "+", 1);
@@ -236,7 +270,7 @@ fn time(text: &str) -> Result<Millis, &'static str> {
         .ok_or("must be Unix milliseconds or a time such as 2026-01-31T08:00:00Z")
 }
 
-fn status(text: &str) -> Result<Status, &'static str> {
+pub(crate) fn status(text: &str) -> Result<Status, &'static str> {
     match text {
         "up" => Ok(Status::Up),
         "down" => Ok(Status::Down),
@@ -246,8 +280,18 @@ fn status(text: &str) -> Result<Status, &'static str> {
     }
 }
 
+/// As [`status`] reads it.
+pub(crate) fn spell(status: Status) -> &'static str {
+    match status {
+        Status::Up => "up",
+        Status::Down => "down",
+        Status::Unknown => "unknown",
+        Status::Paused => "paused",
+    }
+}
+
 /// `key:value`; the value may hold colons.
-fn label(text: &str) -> Result<(String, String), &'static str> {
+pub(crate) fn label(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once(':') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("must be key:value"),

@@ -14,36 +14,118 @@ use fleet::Scope;
 
 use crate::{
     app::App,
+    audit,
     auth::guard::{
         Access::{LoggedIn, Needs, Public},
-        Endpoint, delete, get, post,
+        Endpoint, delete, get, patch, post,
     },
-    body, enrolment, openapi, servers, sessions, snapshots, status, uptime,
+    body, enrolment, export, import, openapi, outages, reports, roles, schedules, servers, sessions,
+    snapshots, status, tokens, uptime, users,
 };
 
 /// Before every path of the interface.
 pub(crate) const PREFIX: &str = "/server-management/v1";
 
+/// A path and its methods.
+type Resource = (&'static str, Vec<Endpoint>);
+
 /// The table.
-pub(crate) fn table() -> Vec<(&'static str, Vec<Endpoint>)> {
+pub(crate) fn table() -> Vec<Resource> {
+    let open = vec![("/openapi.json", vec![get(Public, openapi::show)])];
+    [open, people(), fleet(), reporting()].into_iter().flatten().collect()
+}
+
+/// Who may do what, and who did.
+fn people() -> Vec<Resource> {
+    let (read, write) = (Scope::UserRead, Scope::UserWrite);
+    vec![
+        (
+            "/sessions",
+            vec![
+                get(LoggedIn, sessions::show),
+                post(Public, sessions::log_in),
+                delete(LoggedIn, sessions::log_out),
+            ],
+        ),
+        ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
+        ("/scopes", vec![get(Needs(read), roles::list_scopes)]),
+        ("/roles", vec![get(Needs(read), roles::list), post(Needs(write), roles::make)]),
+        (
+            "/roles/{id}",
+            vec![
+                get(Needs(read), roles::show),
+                patch(Needs(write), roles::change),
+                delete(Needs(write), roles::delete),
+            ],
+        ),
+        ("/users", vec![get(Needs(read), users::list), post(Needs(write), users::make)]),
+        (
+            "/users/{id}",
+            vec![
+                get(Needs(read), users::show),
+                patch(Needs(write), users::change),
+                delete(Needs(write), users::delete),
+            ],
+        ),
+        ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
+        ("/tokens", vec![get(LoggedIn, tokens::list), post(LoggedIn, tokens::make)]),
+        ("/tokens/{id}", vec![delete(LoggedIn, tokens::delete)]),
+        ("/audit", vec![get(Needs(Scope::AuditRead), audit::list)]),
+        ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),
+    ]
+}
+
+/// Servers: how they come in, what they are, how they are.
+fn fleet() -> Vec<Resource> {
     let (read, write, enroll) = (Scope::ServerRead, Scope::ServerWrite, Scope::AgentEnroll);
     vec![
-        ("/openapi.json", vec![get(Public, openapi::show)]),
-        ("/sessions", vec![post(Public, sessions::log_in), delete(LoggedIn, sessions::log_out)]),
-        ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
         (
             "/enrolment-tokens",
             vec![get(Needs(enroll), enrolment::list_tokens), post(Needs(enroll), enrolment::make_token)],
         ),
         ("/enrolment-tokens/{id}", vec![delete(Needs(enroll), enrolment::revoke_token)]),
         ("/enrolments", vec![post(Public, enrolment::enrol)]),
-        ("/servers", vec![get(Needs(read), servers::list)]),
-        ("/servers/{id}", vec![get(Needs(read), servers::show)]),
+        ("/servers", vec![get(Needs(read), servers::list), post(Needs(write), servers::make)]),
+        // Before `/servers/{id}`, which they would be otherwise.
+        ("/servers/export", vec![get(Needs(read), export::export)]),
+        ("/servers/import", vec![post(Needs(write), import::import)]),
+        (
+            "/servers/{id}",
+            vec![
+                get(Needs(read), servers::show),
+                patch(Needs(write), servers::change),
+                delete(Needs(write), servers::remove),
+            ],
+        ),
+        ("/servers/{id}/pause", vec![post(Needs(write), servers::pause)]),
+        ("/servers/{id}/resume", vec![post(Needs(write), servers::resume)]),
+        ("/servers/{id}/enrolment-tokens", vec![post(Needs(write), enrolment::make_server_token)]),
+        ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
         ("/servers/{id}/revoke", vec![post(Needs(write), servers::revoke)]),
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
         ("/uptime", vec![get(Needs(read), uptime::list)]),
         ("/status", vec![get(Needs(read), status::show)]),
+    ]
+}
+
+/// What is sent to people.
+fn reporting() -> Vec<Resource> {
+    let (read, write) = (Scope::ReportRead, Scope::ReportWrite);
+    vec![
+        ("/reports", vec![get(Needs(read), reports::list), post(Needs(write), reports::make)]),
+        ("/reports/{id}", vec![get(Needs(read), reports::show)]),
+        ("/report-schedules", vec![get(Needs(read), schedules::list), post(Needs(write), schedules::make)]),
+        // Before `/report-schedules/{id}`, which it would be otherwise.
+        ("/report-schedules/preview", vec![post(Needs(read), schedules::preview)]),
+        (
+            "/report-schedules/{id}",
+            vec![
+                get(Needs(read), schedules::show),
+                patch(Needs(write), schedules::change),
+                delete(Needs(write), schedules::remove),
+            ],
+        ),
     ]
 }
 

@@ -4,8 +4,9 @@ use std::{error::Error, io, net::TcpListener, time::Duration};
 
 use cache::Cache;
 use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, service, trouble::causes};
+use fleet::MailJob;
 use history::{History, HistoryError};
-use queue::{DeadLetters, rabbitmq};
+use queue::{DeadLetters, Publisher, rabbitmq};
 use registry::{Registry, RegistryError};
 use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ struct Start {
     history: History,
     cache: Cache,
     admin_password: Option<Secret>,
+    jobs: Publisher<MailJob>,
     clock: Clock,
     health: Health,
 }
@@ -56,6 +58,7 @@ pub async fn run(
     let (prefix, interface) = (&settings.prefix, settings.interface);
     let history = History::open_elasticsearch(&settings.elasticsearch_url, prefix, interface.history_days)?;
     let cache = Cache::redis(&settings.redis_url, prefix);
+    let jobs = rabbitmq::publisher(&rabbitmq::Settings::new(settings.amqp_url.clone(), prefix, "mail"));
     let dead_letters = rabbitmq::Settings::new(settings.amqp_url, prefix, "snapshots");
     let management = Management::new(
         interface,
@@ -78,6 +81,7 @@ pub async fn run(
         history,
         cache,
         admin_password,
+        jobs,
         clock,
         health: health.clone(),
     };
@@ -100,12 +104,12 @@ pub async fn run(
 impl Start {
     /// Ends only when it fails.
     async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { management, registry, history, cache, admin_password, clock, health } = self;
+        let Self { management, registry, history, cache, admin_password, jobs, clock, health } = self;
         let manage = async {
             reach("the registry", || prepare(&registry, &admin_password, &clock)).await?;
             health.reached("registry");
             management.let_in();
-            management.run(stop).await;
+            management.run(jobs, stop).await;
             Ok(())
         };
         let reach_history = async {

@@ -7,9 +7,13 @@ use actix_web::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chassis::{Problem, random};
-use fleet::{Millis, id::SessionId};
-use registry::{Refresh, fold_name};
+use fleet::{
+    Millis,
+    id::{SessionId, UserId},
+};
+use registry::{Actor, Change, Refresh, User, Who, fold_name};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -17,7 +21,7 @@ use crate::{
     app::App,
     auth::{
         client,
-        guard::Session,
+        guard::{By, Caller, Session},
         password,
         throttle::{self, Limit},
         token::{ACCESS_LIFE, AccessToken},
@@ -68,6 +72,16 @@ pub(crate) struct Tokens {
     expires_in: i64,
 }
 
+/// Whose session it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedInAs {
+    #[schema(value_type = String, format = "uuid")]
+    user_id: UserId,
+    username: String,
+    /// Of its role, as it is now.
+    scopes: Vec<&'static str>,
+}
+
 /// A secret as the client has it, and as we store it.
 pub(crate) struct Minted {
     pub(crate) text: String,
@@ -97,15 +111,19 @@ pub(crate) async fn log_in(
     let limits = limits(&fold_name(&username), &client::address(&request));
     throttle::check(&app, &limits).await?;
     let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
-    let Some(user) = user.filter(|user| right && !user.disabled) else {
+    let from = client::exact(&request);
+    if !right || user.as_ref().is_none_or(|user| user.disabled) {
         throttle::fail(&app, &limits).await;
+        note_refusal(&app, user.as_ref(), from).await?;
         return Err(unauthorized("unknown user or wrong password").into());
-    };
+    }
+    let user = user.ok_or_else(Problem::internal)?;
     drop(turn);
     let now = app.clock.now();
     let session = SessionId::new(now, random());
     let refresh = mint();
-    app.registry.begin_session(session, &user, refresh.hash, now, now + REFRESH_LIFE).await?;
+    let by = Actor { who: Who::User(user.id), name: Some(user.username.clone()), address: from };
+    app.registry.begin_session(session, &user, refresh.hash, &by, now, now + REFRESH_LIFE).await?;
     tokens(&app, AccessToken { user: user.id, session }, refresh)
 }
 
@@ -141,9 +159,36 @@ pub(crate) async fn refresh(app: Data<App>, body: Body<RefreshToken>) -> Result<
     delete, path = "/sessions", tag = "sessions",
     responses((status = 204, description = "The session has ended")), security(("token" = []))
 )]
-pub(crate) async fn log_out(app: Data<App>, session: Session) -> Result<HttpResponse, Failure> {
-    app.registry.end_session(session.0, app.clock.now()).await?;
+pub(crate) async fn log_out(app: Data<App>, session: Session, by: By) -> Result<HttpResponse, Failure> {
+    app.registry.end_session(session.0, &by.0, app.clock.now()).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Tell who is logged in, and what they may do.
+#[utoipa::path(
+    get, path = "/sessions", operation_id = "show_session", tag = "sessions",
+    responses((status = 200, description = "The user of the session", body = LoggedInAs)), security(("token" = []))
+)]
+pub(crate) async fn show(caller: Caller) -> Json<LoggedInAs> {
+    let mut scopes: Vec<_> = caller.user.scopes.iter().map(|scope| scope.as_str()).collect();
+    scopes.sort_unstable();
+    Json(LoggedInAs { user_id: caller.user.id, username: caller.user.username.clone(), scopes })
+}
+
+/// As many as are not throttled: so many that nobody fills the log. A name that no user has is not kept, for now and
+/// then it is a password that went into the wrong field.
+async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> Result<(), Failure> {
+    let actor = Actor::stranger(from);
+    let change = Change {
+        actor: &actor,
+        at: app.clock.now(),
+        action: "session.refuse",
+        kind: "user",
+        id: user.map(|user| user.id.to_string()),
+        before: None,
+        after: user.map(|user| json!({"username": user.username, "disabled": user.disabled})),
+    };
+    Ok(app.registry.note(&change).await?)
 }
 
 fn limits(account: &str, address: &str) -> [Limit; 3] {

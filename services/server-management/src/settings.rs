@@ -9,7 +9,7 @@ use chassis::{
     settings::BadSettings,
 };
 use clap::Parser;
-use fleet::{Keyring, retention};
+use fleet::{AllowedDomains, Keyring, retention};
 use history::ElasticUrl;
 use queue::rabbitmq;
 use registry::PostgresUrl;
@@ -31,6 +31,9 @@ pub struct Arguments {
     /// How many proxies of yours stand in front: whose X-Forwarded-For is believed
     #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
     trusted_proxies: u8,
+    /// Domains that reports may be mailed to, separated by commas; * for any, and none unless set
+    #[arg(long, env = "MAIL_ALLOWED_DOMAINS", default_value = "")]
+    mail_allowed_domains: AllowedDomains,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -78,6 +81,7 @@ impl Settings {
             token_key,
             history_days: arguments.history_days,
             proxies: arguments.trusted_proxies.into(),
+            allowed_domains: arguments.mail_allowed_domains.clone(),
         };
         let (prefix, drain) = (arguments.service.prefix.clone(), arguments.service.drain());
         Ok(Self {

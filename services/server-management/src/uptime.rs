@@ -73,6 +73,19 @@ pub(crate) async fn list(
 
 /// A line for each server, in their order.
 async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Result<Vec<Line>, Failure> {
+    let asked = expected(app, &servers, range, roll).await?;
+    let covered = app.history.covered(&asked).await?;
+    let figures = servers.into_iter().zip(asked).zip(covered);
+    Ok(figures.map(|((server, (_, pieces)), covered)| line(server, range, &pieces, covered)).collect())
+}
+
+/// When each server was expected to be heard, in their order.
+pub(crate) async fn expected(
+    app: &App,
+    servers: &[Server],
+    range: Range,
+    roll: &Roll,
+) -> Result<Vec<(ServerId, Vec<Piece>)>, Failure> {
     app.arrived(|awaited| &awaited.retention)?;
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let pauses = app.registry.pauses(&ids).await?;
@@ -85,7 +98,7 @@ async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Re
         let expected = Expected {
             from: range.from,
             to: range.to,
-            enrolled_at: server.created_at,
+            enrolled_at: server.enrolled_at.unwrap_or(server.created_at),
             oldest_retained,
             oldest_start: extent.map(|extent| extent.oldest_start),
             newest: extent.map(|extent| extent.newest),
@@ -94,9 +107,7 @@ async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Re
         };
         asked.push((server.id, expected.pieces()));
     }
-    let covered = app.history.covered(&asked).await?;
-    let figures = servers.into_iter().zip(asked).zip(covered);
-    Ok(figures.map(|((server, (_, pieces)), covered)| line(server, range, &pieces, covered)).collect())
+    Ok(asked)
 }
 
 fn line(server: Server, range: Range, pieces: &[Piece], covered: Millis) -> Line {

@@ -1,4 +1,4 @@
-//! `rollcall`: the gate, the worker, management and this host's own agent in one process, on SQLite and in-process
+//! `rollcall`: the gate, the worker, management, mail and this host's own agent in one process, on SQLite and in-process
 //! parts. The composition root of the embedded suite; it holds no logic of its own.
 
 pub mod allocator;
@@ -16,11 +16,12 @@ use actix_web::dev::Server;
 use anyhow::Context;
 use cache::Cache;
 use chassis::{Clock, Health, http, lifecycle::Shutdown, telemetry};
-use fleet::{AgentKey, Keyring, Message};
+use fleet::{AgentKey, Keyring, MailJob, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
 use history::History;
-use queue::{DeadLetters, in_process};
+use mail::{Letterhead, Mail, Sender};
+use queue::{DeadLetters, Publisher, in_process};
 use registry::Registry;
 use server_management::{Management, TokenKey};
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,9 @@ use crate::{data::DataDir, settings::Settings};
 /// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. A checkpoint of the history stalls
 /// for some tenths of a second: at 33,333 small snapshots a second these are a second and a half.
 const QUEUE_CAPACITY: usize = 64 * 1024 * 1024;
+
+/// Mail jobs that may wait or be on their way; the registry holds the others back.
+const MAIL_CAPACITY: usize = 1_000;
 
 /// How long what is in hand may take once it stops serving.
 const GRACE: Duration = Duration::from_secs(20);
@@ -75,6 +79,7 @@ pub async fn run(
         token_key: token_key(&data, &settings)?,
         history_days: settings.history_days,
         proxies: usize::from(settings.proxies),
+        allowed_domains: settings.allowed_domains.clone(),
     };
     let management = Management::new(
         management,
@@ -93,6 +98,8 @@ pub async fn run(
         clock.clone(),
     );
 
+    let (jobs, mail) = mail(&data, &settings, &stores.registry, &clock);
+
     management.publish_denylist().await?;
     gate.read_denylist().await;
     if settings.proxies == 0 && !listen.ip().is_loopback() {
@@ -105,7 +112,7 @@ pub async fn run(
     };
     tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));
     welcome(listen, &data);
-    let parts = Parts { server, gate, management, worker, own_agent };
+    let parts = Parts { server, gate, management, worker, jobs, mail, own_agent };
     let ended = parts.run(&shutdown).await;
     stores.history.close().await;
     stores.registry.close().await;
@@ -119,6 +126,8 @@ struct Parts {
     gate: Gate,
     management: Management,
     worker: Worker,
+    jobs: Publisher<MailJob>,
+    mail: Mail,
     own_agent: Option<rollcall_agent::Settings>,
 }
 
@@ -128,7 +137,8 @@ impl Parts {
         let soft = &shutdown.soft;
         let publishers = TaskTracker::new();
         publishers.spawn(self.gate.run(soft.child_token()));
-        publishers.spawn(self.management.run(soft.child_token()));
+        publishers.spawn(self.management.run(self.jobs, soft.child_token()));
+        publishers.spawn(self.mail.run(soft.child_token()));
         publishers.spawn(soft.child_token().run_until_cancelled_owned(telemetry::upkeep()));
         if let Some(settings) = self.own_agent {
             publishers.spawn(own_agent::run(settings, soft.child_token()));
@@ -165,6 +175,30 @@ async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::R
     let history = history.context("cannot open history.db")?;
     health.reached("history");
     Ok(Stores { registry, history, cache: Cache::in_process() })
+}
+
+/// Mail, and the way to it. Without an SMTP server mails become files.
+fn mail(
+    data: &DataDir,
+    settings: &Settings,
+    registry: &Registry,
+    clock: &Clock,
+) -> (Publisher<MailJob>, Mail) {
+    let (jobs, consumer) = in_process(MAIL_CAPACITY, |_| 1);
+    let sender = match &settings.smtp_url {
+        Some(url) => Sender::Smtp(url.clone()),
+        None => {
+            let outbox = data.join("outbox");
+            tracing::info!(
+                "no SMTP_URL is set: mails are written to {}, and sent to nobody",
+                outbox.display()
+            );
+            Sender::Folder(outbox)
+        }
+    };
+    let letterhead =
+        Letterhead { from: settings.mail_from.clone(), allowed: settings.allowed_domains.clone() };
+    (jobs, Mail::new(consumer, registry.clone(), sender, letterhead, clock.clone()))
 }
 
 fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {

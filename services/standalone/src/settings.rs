@@ -4,10 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{Mistakes, Secret, settings::BadSettings, telemetry::LogFormat};
 use clap::{Parser, Subcommand};
-use fleet::{AgentKey, retention};
+use fleet::{AgentKey, AllowedDomains, Recipient, retention};
+use mail::SmtpUrl;
 use server_management::TokenKey;
 
-/// Server-fleet monitoring in one process: gate, worker, management and this host's own agent on one port.
+/// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
 #[derive(Debug, Parser)]
 #[command(name = "rollcall", version, about)]
 pub struct Arguments {
@@ -32,6 +33,12 @@ pub struct Arguments {
     /// How many proxies of yours stand in front: whose X-Forwarded-For is believed
     #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
     trusted_proxies: u8,
+    /// Address that reports come from; needed with SMTP_URL
+    #[arg(long, env = "MAIL_FROM")]
+    mail_from: Option<Recipient>,
+    /// Domains that reports may be mailed to, separated by commas; * for any. Unless set none with SMTP_URL, any without
+    #[arg(long, env = "MAIL_ALLOWED_DOMAINS")]
+    mail_allowed_domains: Option<AllowedDomains>,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -61,6 +68,10 @@ pub struct Settings {
     pub agent_key: Option<AgentKey>,
     pub agent_key_previous: Option<AgentKey>,
     pub token_key: Option<TokenKey>,
+    /// `None`: mails become files in the data folder.
+    pub smtp_url: Option<SmtpUrl>,
+    pub mail_from: Recipient,
+    pub allowed_domains: AllowedDomains,
     /// `None`: generated at first start and kept in the data folder.
     pub admin_password: Option<Secret>,
 }
@@ -69,6 +80,15 @@ impl Settings {
     /// Checks everything and tells all mistakes at once. Opens nothing but the files of secrets.
     pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
         let mut mistakes = Mistakes::default();
+        let smtp_url: Option<SmtpUrl> = mistakes.parsed("SMTP_URL");
+        let Some(mail_from) = mail_from(arguments, smtp_url.is_some(), &mut mistakes) else {
+            return Err(mistakes.into());
+        };
+        // Files in a folder of ours may be to anybody.
+        let allowed = match smtp_url {
+            Some(_) => AllowedDomains::Only(Vec::new()),
+            None => AllowedDomains::Any,
+        };
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
             history_days: arguments.history_days,
@@ -77,11 +97,23 @@ impl Settings {
             agent_key: mistakes.parsed("AGENT_KEY"),
             agent_key_previous: mistakes.parsed("AGENT_KEY_PREVIOUS"),
             token_key: mistakes.parsed("TOKEN_KEY"),
+            smtp_url,
+            mail_from,
+            allowed_domains: arguments.mail_allowed_domains.clone().unwrap_or(allowed),
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;
         Ok(settings)
     }
+}
+
+/// Of files it is a name that leads nowhere.
+fn mail_from(arguments: &Arguments, sends: bool, mistakes: &mut Mistakes) -> Option<Recipient> {
+    if sends && arguments.mail_from.is_none() {
+        mistakes.add("MAIL_FROM: is not set, and SMTP_URL is; set it to the address that reports come from");
+    }
+    let nowhere = || mistakes.take("MAIL_FROM", "rollcall@localhost".parse());
+    arguments.mail_from.clone().or_else(nowhere)
 }
 
 fn admin_password(mistakes: &mut Mistakes) -> Option<Secret> {

@@ -275,3 +275,12 @@ pub struct Record {
     /// What it sent, cleaned.
     pub snapshot: Snapshot,
 }
+
+/// What management hands to mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailJob {
+    /// 1.
+    pub version: u32,
+    /// Which delivery; the registry has the rest.
+    pub delivery_id: String,
+}

@@ -2,7 +2,7 @@
 //! release reads a newer one's files, so every object may hold fields that nobody knows yet.
 
 use fleet::{
-    Interval, Message, Record, ServerId, Snapshot, Tick,
+    Interval, MailJob, Message, Record, ServerId, Snapshot, Tick,
     wire::v1::{
         Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, Memory, Network, Refusal, Report,
         Snapshot as RawSnapshot, Temperature,
@@ -187,5 +187,16 @@ fn a_message_that_no_gate_writes_is_refused_with_its_place() {
         message["records"][1][member] = value;
         let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
         assert!(error.contains("record 1"), "{member}: {error}");
+    }
+}
+
+#[test]
+fn mail_job() {
+    let delivery = "01a0c450-6c00-7303-8303-030303030303".parse().unwrap();
+    is_both_ways(include_str!("golden/mail_job.json"), MailJob { delivery });
+    for (member, value) in [("version", json!(2)), ("delivery_id", json!("1"))] {
+        let mut job: Value = parse(include_str!("golden/mail_job.json"));
+        job[member] = value;
+        assert!(serde_json::from_value::<MailJob>(job).is_err(), "{member}");
     }
 }

@@ -14,6 +14,7 @@ mod append;
 mod client;
 mod covered;
 mod layout;
+mod outages;
 mod read;
 
 use std::{

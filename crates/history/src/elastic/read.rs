@@ -25,7 +25,7 @@ const MOST_ASKS: usize = 500;
 /// Days of which each is looked at, rather than the first and the last.
 const FEW_DAYS: usize = 3;
 /// Indices that are not there are empty; a shard that does not answer fails the search.
-const LENIENT: &str = "ignore_unavailable=true&allow_no_indices=true";
+pub const LENIENT: &str = "ignore_unavailable=true&allow_no_indices=true";
 
 /// One aggregation, made for each of some servers by itself.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 mod append;
 mod known;
 mod layout;
+mod outages;
 mod pack;
 mod read;
 

@@ -105,7 +105,7 @@ impl Sqlite {
 
     /// A view of the file that does not change, and the oldest midnight that is kept in it. Tables of what is older may
     /// be missing from it; every other table that was known before this call is there.
-    async fn reading(&self) -> Result<(Transaction<'static, sqlx::Sqlite>, Millis), HistoryError> {
+    pub(super) async fn reading(&self) -> Result<(Transaction<'static, sqlx::Sqlite>, Millis), HistoryError> {
         let mut transaction = self.0.readers.begin().await?;
         let oldest = horizon(&mut transaction).await?;
         Ok((transaction, oldest))

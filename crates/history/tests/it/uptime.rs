@@ -1,10 +1,10 @@
-//! Uptime from the store against an oracle that looks at each unit of time by itself.
+//! Uptime and outages from the store against an oracle that looks at each unit of time by itself.
 
 use std::cell::Cell;
 
 use fleet::{
     Millis, Record,
-    uptime::{Expected, Uptime},
+    uptime::{Expected, Piece, Uptime},
 };
 use history::{Extent, History};
 use proptest::{
@@ -17,6 +17,7 @@ use crate::make::{MIDNIGHT, record, server};
 
 crate::on_every_store! {
     uptime_equals_the_oracle
+    outages_of_many_snapshots_are_read_in_parts
 }
 
 /// All in units of time.
@@ -87,24 +88,31 @@ impl Case {
         batches
     }
 
-    /// Covered and expected units.
-    fn oracle(&self) -> (i64, i64) {
+    /// Covered and expected units, and the gaps in what was expected.
+    fn oracle(&self) -> (i64, i64, Vec<(i64, i64)>) {
         let intervals = self.intervals();
         let oldest = intervals.iter().map(|(from, _)| *from).min();
         let newest = intervals.iter().map(|(_, to)| *to).max();
         let since = oldest.map_or(self.enrolled, |oldest| oldest.min(self.enrolled));
-        let Some(end) = self.down_at.or(newest) else { return (0, 0) };
+        let Some(end) = self.down_at.or(newest) else { return (0, 0, Vec::new()) };
         let (mut covered, mut expected) = (0, 0);
+        let mut gaps: Vec<(i64, i64)> = Vec::new();
         // The unit u is the time from u to u + 1.
         for unit in -20..1_000 {
             let asked = unit >= self.range.0 && unit < self.range.1 && unit >= since && unit < end;
             let paused = self.pauses.iter().any(|(from, to)| *from <= unit && unit < *to);
             if asked && unit >= self.oldest_retained && !paused {
                 expected += 1;
-                covered += i64::from(intervals.iter().any(|(from, to)| *from <= unit && unit < *to));
+                if intervals.iter().any(|(from, to)| *from <= unit && unit < *to) {
+                    covered += 1;
+                } else if let Some(gap) = gaps.last_mut().filter(|gap| gap.1 == unit) {
+                    gap.1 = unit + 1;
+                } else {
+                    gaps.push((unit, unit + 1));
+                }
             }
         }
-        (covered, expected)
+        (covered, expected, gaps)
     }
 }
 
@@ -146,13 +154,53 @@ async fn agrees(store: &History, n: u64, case: &Case) -> Result<(), TestCaseErro
     };
     let pieces = expected.pieces();
     let length = pieces.iter().map(|piece| piece.length()).sum();
-    let covered = store.covered(&[(server(n), pieces)]).await.unwrap()[0];
+    let covered = store.covered(&[(server(n), pieces.clone())]).await.unwrap()[0];
     let uptime = Uptime::new(covered, length);
+    let outages = store.outages(server(n), pieces.clone(), usize::MAX).await.unwrap();
 
-    let (covered, expected) = case.oracle();
+    let (covered, expected, gaps) = case.oracle();
+    let total: Millis = outages.gaps.iter().map(Piece::length).sum();
+    prop_assert_eq!(total, uptime.expected_ms - uptime.covered_ms);
+    prop_assert_eq!(outages.more_before, None);
+    let gaps: Vec<Piece> = gaps.into_iter().map(|(from, to)| Piece { from: at(from), to: at(to) }).collect();
+    prop_assert_eq!(merged(&outages.gaps), gaps);
+    let latest = store.outages(server(n), pieces, 2).await.unwrap();
+    let left_out = outages.gaps.len().saturating_sub(2);
+    prop_assert_eq!(&latest.gaps, &outages.gaps[left_out..]);
+    prop_assert_eq!(latest.more_before, left_out.checked_sub(1).map(|last| outages.gaps[last].to));
     prop_assert_eq!((uptime.covered_ms, uptime.expected_ms), (covered * case.unit, expected * case.unit));
     let share = (expected > 0).then(|| covered as f64 / expected as f64);
     prop_assert_eq!(uptime.uptime.is_some(), share.is_some());
     prop_assert!((uptime.uptime.unwrap_or(0.0) - share.unwrap_or(0.0)).abs() < 1e-12);
     Ok(())
+}
+
+/// Pieces of what was expected may touch, where a pause is empty; the oracle knows of no such border.
+fn merged(gaps: &[Piece]) -> Vec<Piece> {
+    let mut merged: Vec<Piece> = Vec::new();
+    for gap in gaps {
+        match merged.last_mut() {
+            Some(last) if last.to == gap.from => last.to = gap.to,
+            _ => merged.push(*gap),
+        }
+    }
+    merged
+}
+
+async fn outages_of_many_snapshots_are_read_in_parts(store: History) {
+    // More than one page of the store, over midnight; each sample leaves a second uncovered.
+    let times: Vec<Millis> = (0..12_000).map(|n| MIDNIGHT - 5_000_000 + n * 10_000).collect();
+    for part in times.chunks(4_000) {
+        let batch: Vec<Record> = part.iter().map(|at| record(server(1), *at, 9_000)).collect();
+        assert_eq!(store.append(&batch).await.unwrap(), []);
+    }
+    let piece = Piece { from: times[0] - 9_000, to: times[11_999] };
+    let outages = store.outages(server(1), vec![piece], usize::MAX).await.unwrap();
+    let expected: Vec<Piece> = times[..11_999].iter().map(|at| Piece { from: *at, to: at + 1_000 }).collect();
+    assert_eq!(outages.gaps, expected);
+    let few = store.outages(server(1), vec![piece], 5).await.unwrap();
+    assert_eq!((&few.gaps[..], few.more_before), (&expected[11_994..], Some(expected[11_993].to)));
+    let nobody = store.outages(server(2), vec![piece], 5).await.unwrap();
+    assert_eq!(nobody.gaps, [piece]);
+    assert_eq!(store.outages(server(1), Vec::new(), 5).await.unwrap().gaps, []);
 }

@@ -1,9 +1,9 @@
 //! How servers come in, and how they are sent away.
 
 use fleet::id::EnrolmentTokenId;
-use registry::{Enrol, Enrolled, EnrolmentToken, Page, ServerFilter};
+use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Page, ServerFilter};
 
-use crate::store::{ALL, NOW, Store, TOKEN, ask, server_id};
+use crate::store::{ALL, NOW, Store, TOKEN, ask, server_id, token};
 
 async fn used(store: &Store) -> u32 {
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
@@ -74,7 +74,7 @@ pub async fn one_key_at_once_is_one_server(store: Store) {
 
 pub async fn a_bad_token_enrols_nobody(store: Store) {
     let revoked = store.token([1; 32], 5, NOW + 1_000).await;
-    assert!(store.registry.revoke_enrolment_token(revoked.id, NOW).await.unwrap());
+    assert!(store.registry.revoke_enrolment_token(revoked.id, &Actor::system(), NOW).await.unwrap());
     store.token([2; 32], 5, NOW).await;
     for (token_hash, why) in [([1; 32], "revoked"), ([2; 32], "expired"), ([3; 32], "unknown")] {
         let enrol = Enrol { token_hash, ..ask(1, "web") };
@@ -86,7 +86,7 @@ pub async fn a_bad_token_enrols_nobody(store: Store) {
     let good = store.token([4; 32], 5, NOW + 1_000).await;
     let enrol = Enrol { token_hash: [4; 32], ..ask(1, "web") };
     assert!(matches!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::Server { .. }));
-    assert!(store.registry.revoke_enrolment_token(good.id, NOW).await.unwrap());
+    assert!(store.registry.revoke_enrolment_token(good.id, &Actor::system(), NOW).await.unwrap());
     assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken);
 }
 
@@ -117,7 +117,7 @@ pub async fn a_taken_name_uses_nothing_up(store: Store) {
 
 pub async fn a_revoked_server_does_not_come_back_by_its_enrolment(store: Store) {
     let id = store.enrol(1, "web").await;
-    store.registry.revoke(id, NOW).await.unwrap();
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
     assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
     assert_eq!(store.registry.enrol(&ask(2, "web")).await.unwrap(), Enrolled::NameTaken);
     assert_eq!(used(&store).await, 1);
@@ -134,11 +134,11 @@ pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let (before, denied) = store.registry.denylist().await.unwrap();
     assert!(denied.is_empty());
-    assert_eq!(store.registry.revoke(id, NOW + 5).await.unwrap(), Some(2));
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 5).await.unwrap(), Some(2));
     let (once, denied) = store.registry.denylist().await.unwrap();
     assert!(once > before);
     assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 2)]);
-    assert_eq!(store.registry.revoke(id, NOW + 6).await.unwrap(), Some(3));
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 6).await.unwrap(), Some(3));
     let (twice, denied) = store.registry.denylist().await.unwrap();
     assert!(twice > once);
     assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 3)]);
@@ -151,7 +151,7 @@ pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
 
 pub async fn a_deleted_server_stays_on_the_denylist(store: Store) {
     let id = store.enrol(1, "web").await;
-    store.registry.revoke(id, NOW).await.unwrap();
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
     store.execute("DELETE FROM servers").await;
     assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
 }
@@ -165,8 +165,9 @@ pub async fn tokens_are_listed_newest_first(store: Store) {
             expires_at: NOW + 9,
             revoked_at: None,
             created_at: NOW + i64::from(number / 2),
+            ..token([number; 32], u32::MAX, NOW + 9)
         };
-        store.registry.make_enrolment_token(&token, [number; 32]).await.unwrap();
+        store.registry.make_enrolment_token(&token, [number; 32], &Actor::system()).await.unwrap();
     }
     let mut seen = Vec::new();
     for page in 1..=3 {
@@ -177,8 +178,8 @@ pub async fn tokens_are_listed_newest_first(store: Store) {
     let wanted = [4, 3, 2, TOKEN[0], 1].map(|number| EnrolmentTokenId::new(NOW, [number; 10]));
     assert_eq!(seen, wanted);
 
-    assert!(store.registry.revoke_enrolment_token(wanted[0], NOW + 7).await.unwrap());
-    assert!(store.registry.revoke_enrolment_token(wanted[0], NOW + 8).await.unwrap());
+    assert!(store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 7).await.unwrap());
+    assert!(store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 8).await.unwrap());
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
     assert_eq!((tokens[0].revoked_at, tokens[0].uses), (Some(NOW + 7), u32::MAX));
     assert_eq!(tokens[1].revoked_at, None);
@@ -190,7 +191,7 @@ pub async fn a_denylist_is_whole_at_its_version(store: Store) {
     for number in 0..24 {
         let id = store.enrol(number, &format!("web-{number}")).await;
         let registry = store.registry.clone();
-        tasks.push(tokio::spawn(async move { registry.revoke(id, NOW).await.unwrap() }));
+        tasks.push(tokio::spawn(async move { registry.revoke(id, &Actor::system(), NOW).await.unwrap() }));
     }
     let mut read = 0;
     while read < 24 {
@@ -210,7 +211,9 @@ pub async fn revoking_at_once_counts_every_time(store: Store) {
     let mut tasks = Vec::new();
     for _ in 0..10 {
         let registry = store.registry.clone();
-        tasks.push(tokio::spawn(async move { registry.revoke(id, NOW).await.unwrap().unwrap() }));
+        tasks.push(tokio::spawn(async move {
+            registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap()
+        }));
     }
     let mut generations = Vec::new();
     for task in tasks {

@@ -7,22 +7,22 @@ use std::{
 };
 
 use fleet::id::{SessionId, UserId};
-use registry::{Registry, RegistryError, Roll, Sighting};
+use registry::{Actor, Pause, Registry, RegistryError, Roll, Sighting};
 
 use crate::store::{ALL, NOW, Store, ask, host, sighting};
 
 pub async fn reopening_keeps_everything(mut store: Store) {
     let id = store.enrol(1, "web").await;
     let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-    store.registry.set_labels(id, &labels, NOW).await.unwrap();
+    store.set_labels(id, &labels, NOW).await;
     let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
     store.registry.sight(&[told]).await.unwrap();
-    store.registry.pause(id, NOW).await.unwrap();
-    store.registry.revoke(id, NOW).await.unwrap();
+    store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
     store.registry.make_first_admin(UserId::new(NOW, [1; 10]), "admin", "hash", NOW).await.unwrap();
     let user = store.registry.user_by_name("admin").await.unwrap().unwrap();
     let session = SessionId::new(NOW, [1; 10]);
-    store.registry.begin_session(session, &user, [1; 32], NOW, NOW + 9).await.unwrap();
+    store.registry.begin_session(session, &user, [1; 32], &Actor::system(), NOW, NOW + 9).await.unwrap();
     let before = (
         store.server(id).await,
         store.registry.denylist().await.unwrap(),

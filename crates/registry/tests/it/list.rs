@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use fleet::{Status, id::EnrolmentTokenId};
-use registry::{Enrol, Page, Roll, ServerFilter, Sighting, Sort, SortKey};
+use registry::{
+    Actor, Changed, Enrol, Page, Pause, ProfileChange, Roll, ServerFilter, Sighting, Sort, SortKey,
+};
 
 use crate::store::{ALL, NOW, Store, ask, by, host, server_id, sighting};
 
@@ -28,11 +30,11 @@ pub async fn every_filter_narrows(store: Store) {
     enrol_at(&store, 1, "web-1", "10.0.0.1").await;
     enrol_at(&store, 2, "web-2", "10.0.0.2").await;
     store.enrol(3, "db").await;
-    store.registry.set_labels(server_id(1), &labels(&[("env", "Prod"), ("dc", "eu")]), NOW).await.unwrap();
-    store.registry.set_labels(server_id(3), &labels(&[("env", "Prod"), ("dc", "us")]), NOW).await.unwrap();
+    store.set_labels(server_id(1), &labels(&[("env", "Prod"), ("dc", "eu")]), NOW).await;
+    store.set_labels(server_id(3), &labels(&[("env", "Prod"), ("dc", "us")]), NOW).await;
     let told = Sighting { facts: Some((NOW, host("Mail.Example.org"))), ..sighting(server_id(2), NOW) };
     store.registry.sight(&[told]).await.unwrap();
-    store.registry.pause(server_id(3), NOW).await.unwrap();
+    store.registry.pause(server_id(3), &Pause::default(), &Actor::system(), NOW).await.unwrap();
 
     let status = |status| ServerFilter { status: Some(status), ..Default::default() };
     let address = |text: &str| ServerFilter { address: Some(text.to_owned()), ..Default::default() };
@@ -199,14 +201,14 @@ pub async fn a_page_past_the_end_has_the_total(store: Store) {
 pub async fn labels_are_replaced_whole(store: Store) {
     let id = store.enrol(1, "web").await;
     store.enrol(2, "db").await;
-    assert!(store.registry.set_labels(id, &labels(&[("env", "prod"), ("dc", "eu")]), NOW + 1).await.unwrap());
-    assert!(store.registry.set_labels(id, &labels(&[("env", "test")]), NOW + 2).await.unwrap());
+    assert!(store.set_labels(id, &labels(&[("env", "prod"), ("dc", "eu")]), NOW + 1).await);
+    assert!(store.set_labels(id, &labels(&[("env", "test")]), NOW + 2).await);
     let server = store.server(id).await;
     assert_eq!((server.labels, server.updated_at), (labels(&[("env", "test")]), NOW + 2));
     assert!(store.names(q("prod")).await.is_empty());
     assert_eq!(store.names(q("TEST")).await, ["web"]);
     assert_eq!(store.names(q("web")).await, ["web"]);
-    assert!(!store.registry.set_labels(server_id(9), &labels(&[("a", "b")]), NOW).await.unwrap());
+    assert!(!store.set_labels(server_id(9), &labels(&[("a", "b")]), NOW).await);
 }
 
 pub async fn hostile_text_is_only_text(store: Store) {
@@ -224,7 +226,7 @@ pub async fn hostile_text_is_only_text(store: Store) {
     for (number, name) in (1..).zip(names) {
         enrol_at(&store, number, name, name).await;
         let hostile = labels(&[(name, name)]);
-        assert!(store.registry.set_labels(server_id(number), &hostile, NOW).await.unwrap());
+        assert!(store.set_labels(server_id(number), &hostile, NOW).await);
         let told = Sighting { facts: Some((NOW, host(name))), ..sighting(server_id(number), NOW) };
         store.registry.sight(&[told]).await.unwrap();
     }
@@ -250,12 +252,12 @@ pub async fn unknown_ids_are_not_found(store: Store) {
     store.enrol(1, "web").await;
     let (registry, nobody) = (&store.registry, server_id(9));
     assert_eq!(registry.server(nobody, &Roll::default()).await.unwrap(), None);
-    assert_eq!(registry.revoke(nobody, NOW).await.unwrap(), None);
-    assert!(!registry.pause(nobody, NOW).await.unwrap());
-    assert!(!registry.resume(nobody, NOW).await.unwrap());
+    assert_eq!(registry.revoke(nobody, &Actor::system(), NOW).await.unwrap(), None);
+    assert!(!registry.pause(nobody, &Pause::default(), &Actor::system(), NOW).await.unwrap());
+    assert!(!registry.resume(nobody, &Actor::system(), NOW).await.unwrap());
     assert!(registry.pauses(&[nobody]).await.unwrap().is_empty());
     let token = EnrolmentTokenId::new(NOW, [99; 10]);
-    assert!(!registry.revoke_enrolment_token(token, NOW).await.unwrap());
+    assert!(!registry.revoke_enrolment_token(token, &Actor::system(), NOW).await.unwrap());
     assert_eq!(registry.denylist().await.unwrap().0, 0);
 }
 
@@ -267,7 +269,10 @@ pub async fn labels_that_are_set_at_once_do_not_mix(store: Store) {
         let registry = store.registry.clone();
         let value = format!("value-{number}");
         let labels = labels(&[("same", value.as_str()), (value.as_str(), "own")]);
-        tasks.push(tokio::spawn(async move { registry.set_labels(id, &labels, NOW).await.unwrap() }));
+        tasks.push(tokio::spawn(async move {
+            let change = ProfileChange { labels: Some(labels), ..ProfileChange::default() };
+            registry.change_server(id, None, &change, &Actor::system(), NOW).await.unwrap() == Changed::Done
+        }));
     }
     for task in tasks {
         assert!(task.await.unwrap());

@@ -1,11 +1,16 @@
 //! The contract of the registry: the same cases on every engine. And what is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod account;
+mod audit;
 mod enrolment;
+mod import;
 mod life;
 mod list;
 mod people;
 mod pipeline;
+mod profile;
+mod report;
 mod schema;
 mod server;
 mod sighting;
@@ -66,6 +71,22 @@ contract! {
         a_new_epoch_ends_every_session
         expired_sessions_are_forgotten
         a_scope_of_a_later_release_is_left_out;
+    account:
+        a_user_is_made_read_changed_and_deleted
+        users_are_listed_by_name_and_narrowed
+        the_last_admin_stays
+        of_admins_who_shut_each_other_out_at_once_one_stays
+        built_in_roles_stay_as_they_are
+        a_role_is_made_changed_and_deleted_when_nobody_has_it
+        nobody_gives_or_takes_more_than_they_have
+        a_password_or_disabling_ends_every_session_and_a_role_changes_it
+        a_token_is_worth_what_it_and_its_maker_have_in_common
+        tokens_are_their_makers_alone;
+    audit:
+        every_change_is_in_the_log_and_no_refused_one
+        what_cannot_be_logged_is_not_done
+        an_entry_tells_who_what_before_and_after_and_no_secret
+        the_log_is_filtered_paged_and_read_to_its_end;
     sighting:
         older_sighting_never_wins
         order_and_batches_do_not_matter
@@ -99,6 +120,37 @@ contract! {
         workers_write_at_once
         workers_that_are_gone_are_forgotten
         the_watermark_survives_its_worker;
+    report:
+        a_report_and_its_deliveries_are_there_together
+        a_report_is_computed_once
+        a_delivery_waits_for_its_report
+        a_due_delivery_is_taken_once
+        a_job_that_was_lost_is_taken_again
+        a_delivery_is_claimed_once
+        an_attempt_ends_as_it_went
+        a_claim_that_nobody_settles_is_unknown_and_never_sent
+        a_report_that_cannot_be_computed_fails_its_deliveries
+        old_reports_are_forgotten_with_all_that_is_theirs
+        a_schedule_is_made_changed_and_deleted
+        a_tick_is_once_at_any_number_of_replicas
+        a_changed_schedule_takes_no_tick_of_what_it_was;
+    profile:
+        a_server_that_was_made_enrols_once_by_its_name
+        a_tokens_labels_are_those_of_who_enrols_with_it
+        a_token_for_one_server_replaces_its_credential
+        a_stale_change_changes_nothing
+        of_changes_at_once_one_wins
+        one_name_at_once_is_one_servers
+        a_deleted_server_is_gone_and_its_credential_refused
+        a_pause_ends_by_itself_unless_it_is_made_longer
+        every_change_of_a_server_is_in_the_audit_log
+        parts_together_are_the_list;
+    import:
+        a_dry_run_tells_and_changes_nothing
+        one_wrong_row_leaves_everything_as_it_was
+        names_can_be_exchanged
+        what_a_row_does_not_tell_stays
+        ten_thousand_rows_are_one_import;
     life:
         reopening_keeps_everything
         migrating_twice_is_once

@@ -19,7 +19,11 @@ async fn admin(store: &Store) -> User {
 /// Logs in with the refresh token of this number.
 async fn log_in(store: &Store, user: &User, number: u8) -> SessionId {
     let session = SessionId::new(NOW, [number; 10]);
-    store.registry.begin_session(session, user, [number; 32], NOW, NOW + MONTH).await.unwrap();
+    store
+        .registry
+        .begin_session(session, user, [number; 32], &registry::Actor::system(), NOW, NOW + MONTH)
+        .await
+        .unwrap();
     session
 }
 
@@ -131,8 +135,8 @@ pub async fn an_expired_refresh_token_is_unknown(store: Store) {
 pub async fn an_ended_session_has_no_user(store: Store) {
     let user = admin(&store).await;
     let (session, other) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
-    store.registry.end_session(session, NOW).await.unwrap();
-    store.registry.end_session(session, NOW).await.unwrap();
+    store.registry.end_session(session, &registry::Actor::system(), NOW).await.unwrap();
+    store.registry.end_session(session, &registry::Actor::system(), NOW).await.unwrap();
     assert!(!is_open(&store, session).await);
     assert!(is_open(&store, other).await);
     assert_eq!(refresh(&store, 1, 3).await, Refresh::Unknown);
@@ -167,7 +171,11 @@ pub async fn expired_sessions_are_forgotten(store: Store) {
     let (old, kept) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
     store.registry.refresh([2; 32], [3; 32], NOW + 1, NOW + 2 * MONTH).await.unwrap();
     let new = SessionId::new(NOW + MONTH, [5; 10]);
-    store.registry.begin_session(new, &user, [5; 32], NOW + MONTH, NOW + 2 * MONTH).await.unwrap();
+    store
+        .registry
+        .begin_session(new, &user, [5; 32], &registry::Actor::system(), NOW + MONTH, NOW + 2 * MONTH)
+        .await
+        .unwrap();
     assert!(!is_open(&store, old).await);
     assert!(is_open(&store, kept).await);
     assert!(is_open(&store, new).await);

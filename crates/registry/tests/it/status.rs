@@ -8,7 +8,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
 };
-use registry::{Counts, Roll, ServerFilter, Sighting, SortKey};
+use registry::{Actor, Counts, Pause, Roll, ServerFilter, Sighting, SortKey};
 
 use crate::store::{ALL, NOW, Store, by, server_id, sighting};
 
@@ -63,7 +63,7 @@ pub async fn status_equals_the_rule(store: Store) {
             seen.insert(id, Sighting { silent_at, interval, ..sighting(id, 0) });
         }
         if number % 6 == 0 {
-            store.registry.pause(id, NOW).await.unwrap();
+            store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
         }
     }
     store.registry.sight(&seen.values().cloned().collect::<Vec<_>>()).await.unwrap();
@@ -117,27 +117,27 @@ fn place(counts: &mut Counts, status: Status) -> &mut u64 {
 pub async fn pauses_are_ranges(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let registry = &store.registry;
-    assert!(registry.pause(id, 100).await.unwrap());
-    assert!(registry.pause(id, 150).await.unwrap());
+    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 100).await.unwrap());
+    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 150).await.unwrap());
     assert_eq!(registry.pauses(&[id, other]).await.unwrap()[&id], [(100, Millis::MAX)]);
-    assert!(registry.resume(id, 200).await.unwrap());
-    assert!(registry.resume(id, 250).await.unwrap());
-    assert!(registry.pause(id, 300).await.unwrap());
+    assert!(registry.resume(id, &Actor::system(), 200).await.unwrap());
+    assert!(registry.resume(id, &Actor::system(), 250).await.unwrap());
+    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap());
     let pauses = registry.pauses(&[id, other]).await.unwrap();
     assert_eq!(pauses[&id], [(100, 200), (300, Millis::MAX)]);
     assert!(!pauses.contains_key(&other));
     assert_eq!(store.server(id).await.status, Status::Paused);
     assert_eq!(store.server(other).await.status, Status::Unknown);
     // Within one ms the pause goes on.
-    assert!(registry.resume(id, 300).await.unwrap());
-    assert!(registry.pause(id, 300).await.unwrap());
+    assert!(registry.resume(id, &Actor::system(), 300).await.unwrap());
+    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap());
     assert_eq!(registry.pauses(&[id]).await.unwrap()[&id], [(100, 200), (300, Millis::MAX)]);
 }
 
 pub async fn a_pause_never_ends_before_it_began(store: Store) {
     let id = store.enrol(1, "web").await;
-    assert!(store.registry.pause(id, 500).await.unwrap());
-    assert!(store.registry.resume(id, 400).await.unwrap());
+    assert!(store.registry.pause(id, &Pause::default(), &Actor::system(), 500).await.unwrap());
+    assert!(store.registry.resume(id, &Actor::system(), 400).await.unwrap());
     assert_eq!(store.registry.pauses(&[id]).await.unwrap()[&id], [(500, 500)]);
     assert_eq!(store.server(id).await.status, Status::Unknown);
 }
@@ -148,7 +148,9 @@ pub async fn pausing_at_once_is_once(store: Store) {
     let mut tasks = Vec::new();
     for number in 0..8 {
         let registry = store.registry.clone();
-        tasks.push(tokio::spawn(async move { registry.pause(id, NOW + number).await.unwrap() }));
+        tasks.push(tokio::spawn(async move {
+            registry.pause(id, &Pause::default(), &Actor::system(), NOW + number).await.unwrap()
+        }));
     }
     for task in tasks {
         assert!(task.await.unwrap());

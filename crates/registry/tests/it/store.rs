@@ -1,8 +1,11 @@
 //! A registry of its own for each test, and what most cases need in it.
 
+use std::collections::BTreeMap;
+
 use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
 use registry::{
-    Enrol, Enrolled, EnrolmentToken, Page, Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
+    Actor, AuditFilter, Changed, Enrol, Enrolled, EnrolmentToken, Page, Profile, ProfileChange, Registry,
+    Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use testkit::TempDir;
@@ -86,10 +89,30 @@ impl Store {
     }
 
     pub async fn token(&self, hash: [u8; 32], uses: u32, expires_at: Millis) -> EnrolmentToken {
-        let id = EnrolmentTokenId::new(NOW, [hash[0]; 10]);
-        let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: NOW };
-        self.registry.make_enrolment_token(&token, hash).await.unwrap();
+        let token = token(hash, uses, expires_at);
+        self.registry.make_enrolment_token(&token, hash, &Actor::system()).await.unwrap();
         token
+    }
+
+    /// False: there is no such server.
+    pub async fn set_labels(&self, id: ServerId, labels: &BTreeMap<String, String>, now: Millis) -> bool {
+        let change = ProfileChange { labels: Some(labels.clone()), ..ProfileChange::default() };
+        let changed = self.registry.change_server(id, None, &change, &Actor::system(), now).await.unwrap();
+        changed == Changed::Done
+    }
+
+    /// Makes a server that has no credential yet.
+    pub async fn make(&self, number: u64, name: &str) -> ServerId {
+        let profile = Profile { name: name.to_owned(), ..Profile::default() };
+        let id = server_id(number);
+        assert!(self.registry.make_server(id, &profile, &Actor::system(), NOW).await.unwrap());
+        id
+    }
+
+    /// Actions in the audit log, the oldest first.
+    pub async fn actions(&self) -> Vec<String> {
+        let (entries, _) = self.registry.audit(&AuditFilter::default(), ALL).await.unwrap();
+        entries.into_iter().rev().map(|entry| entry.action).collect()
     }
 
     /// Enrols the server of this number, named so.
@@ -126,11 +149,32 @@ impl Engine {
     }
 }
 
+pub fn token(hash: [u8; 32], uses: u32, expires_at: Millis) -> EnrolmentToken {
+    EnrolmentToken {
+        id: EnrolmentTokenId::new(NOW, [hash[0]; 10]),
+        uses,
+        used: 0,
+        expires_at,
+        revoked_at: None,
+        created_at: NOW,
+        labels: BTreeMap::new(),
+        server: None,
+    }
+}
+
 /// A request to enrol as the server of this number, with a key of its own.
 pub fn ask(number: u64, name: &str) -> Enrol<'_> {
     let mut key_hash = [0; 32];
     key_hash[..8].copy_from_slice(&number.to_be_bytes());
-    Enrol { token_hash: TOKEN, key_hash, name, address: None, server: server_id(number), now: NOW }
+    Enrol {
+        token_hash: TOKEN,
+        key_hash,
+        name,
+        address: None,
+        server: server_id(number),
+        from: None,
+        now: NOW,
+    }
 }
 
 pub fn server_id(number: u64) -> ServerId {

@@ -10,7 +10,7 @@ use fleet::{
 use healthcheck_worker::Worker;
 use history::History;
 use queue::{PublishError, Publisher};
-use registry::{Enrol, EnrolmentToken, Marks, Registry};
+use registry::{Actor, Enrol, EnrolmentToken, Marks, Registry};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use testkit::TempDir;
 use tokio::task::JoinHandle;
@@ -80,10 +80,20 @@ pub async fn enrol(registry: &Registry, number: u8) {
     let token_hash = [number; 32];
     let id = EnrolmentTokenId::new(NOW, [number; 10]);
     let (uses, expires_at) = (1, NOW + 1_000);
-    let token = EnrolmentToken { id, uses, used: 0, expires_at, revoked_at: None, created_at: NOW };
-    registry.make_enrolment_token(&token, token_hash).await.unwrap();
+    let token = EnrolmentToken {
+        id,
+        uses,
+        used: 0,
+        expires_at,
+        revoked_at: None,
+        created_at: NOW,
+        labels: Default::default(),
+        server: None,
+    };
+    registry.make_enrolment_token(&token, token_hash, &Actor::system()).await.unwrap();
     let (name, server) = (format!("server-{number}"), server(number));
-    let enrol = Enrol { token_hash, key_hash: [0; 32], name: &name, address: None, server, now: NOW };
+    let enrol =
+        Enrol { token_hash, key_hash: [0; 32], name: &name, address: None, server, from: None, now: NOW };
     registry.enrol(&enrol).await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! From where a request comes, as far as throttling cares.
+//! From where a request comes: for throttling its network, for the audit log the address itself.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,9 +8,17 @@ use crate::app::App;
 
 /// The client's address; for IPv6 its /64, which is one household or host.
 pub(crate) fn address(request: &HttpRequest) -> String {
+    whole(request).map_or_else(|| "unknown".to_owned(), |address| network(address).to_string())
+}
+
+/// The client's whole address, for the audit log.
+pub(crate) fn exact(request: &HttpRequest) -> Option<String> {
+    whole(request).map(|address| address.to_canonical().to_string())
+}
+
+fn whole(request: &HttpRequest) -> Option<IpAddr> {
     let proxies = request.app_data::<web::Data<App>>().map_or(0, |app| app.settings.proxies);
-    let address = forwarded(request, proxies).or_else(|| request.peer_addr().map(|peer| peer.ip()));
-    address.map_or_else(|| "unknown".to_owned(), |address| network(address).to_string())
+    forwarded(request, proxies).or_else(|| request.peer_addr().map(|peer| peer.ip()))
 }
 
 /// The entry that the outermost of our `proxies` appended.

@@ -3,6 +3,7 @@
 
 use std::{
     future::{Ready, ready},
+    rc::Rc,
     time::Instant,
 };
 
@@ -15,11 +16,14 @@ use actix_web::{
 };
 use chassis::Problem;
 use fleet::{Scope, id::SessionId};
+use registry::{Actor, User, Who};
 
 use crate::{
     app::App,
-    failure::{Failure, insufficient_scope},
+    auth::client,
+    failure::{Failure, insufficient_scope, session_required},
     instruments, query,
+    sessions::digest,
 };
 
 /// Who may use an endpoint.
@@ -27,9 +31,9 @@ use crate::{
 pub(crate) enum Access {
     /// Everybody; the handler itself looks at a token or password in the body, or has nothing to hide.
     Public,
-    /// Whoever is logged in.
+    /// Whoever is logged in. An API token is not enough: it must not make, change or end what it is a part of.
     LoggedIn,
-    /// Whoever is logged in with a role that has this scope.
+    /// Whoever is logged in, or has an API token, with this scope.
     Needs(Scope),
 }
 
@@ -39,9 +43,28 @@ pub(crate) struct Endpoint {
     pub(crate) route: Route,
 }
 
-/// The session in which a request was made; only behind [`Access::LoggedIn`] and [`Access::Needs`].
+/// Who makes a request; only behind [`Access::LoggedIn`] and [`Access::Needs`].
+#[derive(Clone)]
+pub(crate) struct Caller(Rc<Proved>);
+
+/// What a bearer token proved.
+pub(crate) struct Proved {
+    /// The scopes are those in force: of an API token, what it and the role of its maker have in common.
+    pub(crate) user: User,
+    /// `None` with an API token.
+    pub(crate) session: Option<SessionId>,
+    pub(crate) actor: Actor,
+}
+
+/// The same, for the audit log.
+pub(crate) struct By(pub(crate) Actor);
+
+/// The session in which a request was made; only behind [`Access::LoggedIn`].
 #[derive(Clone, Copy)]
 pub(crate) struct Session(pub(crate) SessionId);
+
+/// How API tokens begin, so that people and scanners of source code recognise one.
+pub(crate) const API_TOKEN_PREFIX: &str = "rct_";
 
 pub(crate) fn get<F, Args>(access: Access, handler: F) -> Endpoint
 where
@@ -68,6 +91,15 @@ where
     Args: FromRequest + 'static,
 {
     endpoint(Method::DELETE, access, handler)
+}
+
+pub(crate) fn patch<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::PATCH, access, handler)
 }
 
 fn endpoint<F, Args>(method: Method, access: Access, handler: F) -> Endpoint
@@ -106,23 +138,48 @@ async fn admit<Args: FromRequest>(
     Ok(args)
 }
 
-/// Reads the user of the session anew, so that a disabled user, a lost scope or an ended session counts at once.
+/// Reads the user anew, so that a disabled user, a lost scope, an ended session or a deleted token counts at once.
 async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(), Failure> {
     let scope = match access {
         Access::Public => return Ok(()),
         Access::LoggedIn => None,
         Access::Needs(scope) => Some(scope),
     };
-    let claimed = bearer(request).and_then(|token| app.settings.token_key.verify(token, app.clock.now()));
-    let access_token = claimed.ok_or_else(Problem::unauthorized)?;
+    let token = bearer(request).ok_or_else(Problem::unauthorized)?;
+    let proved = match token.starts_with(API_TOKEN_PREFIX) {
+        true => by_api_token(app, token, request).await?,
+        false => by_session(app, token, request).await?,
+    };
+    let proved = proved.ok_or_else(Problem::unauthorized)?;
+    match scope {
+        Some(scope) if !proved.user.scopes.contains(&scope) => return Err(insufficient_scope(scope).into()),
+        None if proved.session.is_none() => return Err(session_required().into()),
+        Some(_) | None => {}
+    }
+    request.extensions_mut().insert(Caller(Rc::new(proved)));
+    Ok(())
+}
+
+async fn by_session(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
+    let Some(access_token) = app.settings.token_key.verify(token, app.clock.now()) else { return Ok(None) };
     let user = app.registry.session_user(access_token.session).await?;
     let user = user.filter(|user| user.id == access_token.user && !user.disabled);
-    let user = user.ok_or_else(Problem::unauthorized)?;
-    if let Some(scope) = scope.filter(|scope| !user.scopes.contains(scope)) {
-        return Err(insufficient_scope(scope).into());
-    }
-    request.extensions_mut().insert(Session(access_token.session));
-    Ok(())
+    Ok(user.map(|user| {
+        let actor = actor(Who::User(user.id), &user, request);
+        Proved { user, session: Some(access_token.session), actor }
+    }))
+}
+
+async fn by_api_token(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
+    let found = app.registry.api_token_user(digest(token), app.clock.now()).await?;
+    Ok(found.map(|(token, user)| {
+        let actor = actor(Who::Token(token), &user, request);
+        Proved { user, session: None, actor }
+    }))
+}
+
+fn actor(who: Who, user: &User, request: &HttpRequest) -> Actor {
+    Actor { who, name: Some(user.username.clone()), address: client::exact(request) }
 }
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -131,11 +188,39 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+impl std::ops::Deref for Caller {
+    type Target = Proved;
+
+    fn deref(&self) -> &Proved {
+        &self.0
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get().cloned().ok_or_else(|| Problem::unauthorized().into()))
+    }
+}
+
+impl FromRequest for By {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Caller>().map(|caller| caller.actor.clone());
+        ready(caller.map(Self).ok_or_else(|| Problem::unauthorized().into()))
+    }
+}
+
 impl FromRequest for Session {
     type Error = Failure;
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.extensions().get().copied().ok_or_else(|| Problem::unauthorized().into()))
+        let session = request.extensions().get::<Caller>().and_then(|caller| caller.session);
+        ready(session.map(Self).ok_or_else(|| Problem::unauthorized().into()))
     }
 }

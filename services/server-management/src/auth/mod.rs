@@ -3,5 +3,6 @@
 pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod password;
+pub(crate) mod policy;
 pub(crate) mod throttle;
 pub(crate) mod token;

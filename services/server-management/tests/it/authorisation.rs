@@ -1,6 +1,6 @@
 use fleet::Scope;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::suite::{MINUTE, NOW, Suite};
 
@@ -12,7 +12,7 @@ struct Documented {
 }
 
 async fn documented(suite: &Suite) -> Vec<Documented> {
-    let document = suite.read("/openapi.json").await;
+    let document = suite.send(suite.call(Method::GET, "/openapi.json")).await.body;
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -25,7 +25,7 @@ async fn documented(suite: &Suite) -> Vec<Documented> {
             });
         }
     }
-    assert!(routes.len() >= 15, "{}", routes.len());
+    assert!(routes.len() >= 40, "{}", routes.len());
     routes
 }
 
@@ -41,10 +41,16 @@ async fn status(suite: &Suite, route: &Documented, token: Option<&str>) -> u16 {
 async fn without_a_valid_token_every_route_but_the_public_ones_is_closed() {
     let suite = Suite::embedded().await;
     let stranger = Suite::embedded().await;
-    let bad = [None, Some("garbage"), Some("a.b.c"), Some(""), Some(stranger.token.as_str())];
+    let (expired, deleted) = (api_token(&suite, &Scope::ALL).await, api_token(&suite, &Scope::ALL).await);
+    suite.sql(&format!("UPDATE api_tokens SET expires_at = {NOW} WHERE id = '{}'", expired.id)).await;
+    assert_eq!(suite.delete(&format!("/tokens/{}", deleted.id)).await.status, 204);
+    let strangers = api_token(&stranger, &Scope::ALL).await;
+    let sessions = [None, Some("garbage"), Some("a.b.c"), Some(""), Some(stranger.token.as_str())];
+    let tokens = [&expired.text, &deleted.text, &strangers.text].map(|text| Some(text.as_str()));
+    let bad = [sessions.as_slice(), &tokens, &[Some("rct_"), Some("rct_garbage")]].concat();
     for route in documented(&suite).await {
         let name = format!("{} {}", route.method, route.path);
-        for token in bad {
+        for &token in &bad {
             let status = status(&suite, &route, token).await;
             assert_eq!(status == 401, route.needs.is_some(), "{name} with {token:?}: {status}");
         }
@@ -72,6 +78,57 @@ async fn a_route_opens_to_its_scope_and_to_no_other() {
         let status = status(&suite, &route, Some(&suite.token)).await;
         assert!(status != 401 && status != 403 && status < 500, "{name} with {needs:?}: {status}");
         suite.log_in().await;
+    }
+}
+
+struct ApiToken {
+    id: String,
+    text: String,
+}
+
+async fn api_token(suite: &Suite, scopes: &[Scope]) -> ApiToken {
+    let scopes: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let made = suite.post("/tokens", json!({"name": "script", "scopes": scopes})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let text = |field: &str| made.body[field].as_str().unwrap().to_owned();
+    ApiToken { id: text("id"), text: text("token") }
+}
+
+#[actix_web::test]
+async fn a_route_opens_to_an_api_token_of_its_scope_while_its_maker_has_it() {
+    let suite = Suite::embedded().await;
+    let all = Scope::ALL.map(Scope::as_str);
+    let mut tokens = Vec::new();
+    for scope in Scope::ALL {
+        let others: Vec<_> = Scope::ALL.into_iter().filter(|other| *other != scope).collect();
+        tokens.push((scope.as_str(), api_token(&suite, &[scope]).await, api_token(&suite, &others).await));
+    }
+    let whole = api_token(&suite, &Scope::ALL).await;
+    for route in documented(&suite).await {
+        let name = format!("{} {}", route.method, route.path);
+        let Some(needs) = &route.needs else { continue };
+        if needs.is_empty() {
+            assert_eq!(status(&suite, &route, Some(&whole.text)).await, 403, "{name} by an API token");
+        }
+        for scope in needs {
+            let (_, right, wrong) = tokens.iter().find(|(own, ..)| own == scope).unwrap();
+            let opened = status(&suite, &route, Some(&right.text)).await;
+            assert!(opened != 401 && opened != 403 && opened < 500, "{name} with {scope}: {opened}");
+            assert_eq!(status(&suite, &route, Some(&wrong.text)).await, 403, "{name} without {scope}");
+            let others: Vec<_> = all.into_iter().filter(|other| other != scope).collect();
+            suite.give(&others).await;
+            assert_eq!(
+                status(&suite, &route, Some(&right.text)).await,
+                403,
+                "{name}: its maker lost {scope}"
+            );
+            suite.give(&all).await;
+        }
+    }
+    suite.sql("UPDATE users SET disabled_at = 1").await;
+    for route in documented(&suite).await {
+        let closed = status(&suite, &route, Some(&whole.text)).await == 401;
+        assert_eq!(closed, route.needs.is_some(), "{} {} of a disabled user", route.method, route.path);
     }
 }
 

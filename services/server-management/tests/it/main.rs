@@ -2,17 +2,22 @@
 //! is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod authorisation;
 mod enrolment;
 mod faults;
 mod first_admin;
 mod hostile;
+mod life;
+mod people;
 mod place;
 mod process;
 mod real;
 mod replicas;
+mod reports;
 mod servers;
 mod sessions;
+mod sheets;
 mod snapshots;
 mod status;
 mod suite;
@@ -43,6 +48,21 @@ macro_rules! compositions {
 }
 
 compositions! {
+    audit:
+        a_change_tells_who_made_it_from_where
+        refused_log_ins_are_there_as_long_as_they_are_not_throttled
+        log_in_and_log_out_are_there
+        the_log_is_filtered_paged_and_exported_alike;
+    people:
+        a_user_is_made_logs_in_is_changed_and_deleted
+        what_cannot_be_a_user_is_refused_by_its_code
+        the_last_admin_cannot_lock_everybody_out
+        a_password_is_changed_with_the_one_in_force_and_ends_every_session
+        who_guesses_the_password_of_an_open_session_is_stopped
+        disabling_and_another_role_count_on_every_replica
+        a_role_is_a_name_for_scopes
+        an_api_token_serves_as_far_as_it_and_its_maker_reach
+        nobody_makes_a_token_of_more_than_they_have;
     enrolment:
         an_enrolled_server_has_a_credential_and_can_be_read
         a_lost_answer_burns_nothing
@@ -57,6 +77,20 @@ compositions! {
         a_crash_between_file_and_user_keeps_the_password_of_the_file
         a_given_password_is_written_nowhere
         without_a_place_for_the_password_there_is_no_user;
+    reports:
+        a_report_is_computed_once_and_each_recipient_has_a_delivery
+        a_mail_that_is_to_be_tried_again_is_published_again_when_it_is_due
+        what_no_report_can_be_made_of_is_refused
+        a_schedule_is_made_shown_changed_and_deleted
+        missed_runs_of_the_last_day_are_caught_up_once;
+    life:
+        a_server_that_was_made_is_taken_over_by_who_enrols_under_its_name
+        a_change_needs_the_version_that_was_read
+        a_change_is_bounded_like_what_is_made
+        a_pause_is_shown_and_ends_by_itself
+        a_deleted_server_is_refused_everywhere_and_its_name_is_free
+        a_token_for_one_server_rotates_its_credential
+        a_tokens_labels_come_with_who_enrols;
     servers:
         a_server_shows_its_facts_its_latest_and_when_it_was_seen
         what_is_not_there_is_404
@@ -75,6 +109,12 @@ compositions! {
     snapshots:
         a_range_is_reduced_to_its_points
         the_last_hour_in_60_points_unless_said_otherwise;
+    sheets:
+        what_was_exported_imports_unchanged
+        an_export_is_narrowed_like_the_list
+        a_dry_run_tells_what_would_become_of_each_row
+        one_wrong_row_leaves_everything_as_it_was
+        a_hostile_file_is_refused;
     status:
         before_anything_was_settled_monitoring_is_late_and_nobody_is_down
         a_server_is_down_after_four_intervals_of_silence
@@ -85,6 +125,7 @@ compositions! {
     uptime:
         a_healthy_server_shows_all_of_the_last_hour
         a_gap_counts
+        outages_are_what_is_expected_less_what_is_covered
         a_server_that_is_down_is_expected_up_to_the_watermark
         nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future
         pauses_are_not_expected

@@ -69,9 +69,13 @@ impl Place {
         }
     }
 
-    /// The same, as another process has it: by connections of its own.
+    /// The same, as another process has it: by connections of its own. Embedded stores have one process; there it is
+    /// the same one.
     pub fn replica(&self) -> Self {
-        Self::on(Arc::clone(self.real()))
+        match &self.engine {
+            Engine::Embedded(_) => self.clone(),
+            Engine::Fleet(real) => Self::on(Arc::clone(real)),
+        }
     }
 
     /// The same, as it is after the cache was emptied.

@@ -173,16 +173,17 @@ impl Real {
         for path in names.chunks(20).map(|names| names.join(",")).chain([template]) {
             testkit::http().delete(base.join(&path).unwrap()).send().await.unwrap();
         }
+        self.remove_queues().await;
     }
 
-    /// Removes the queues, which only few tests make.
+    /// Removes the queues, of those who have left them: whoever has not makes them again.
     pub async fn remove_queues(&self) {
         let connected =
             lapin::Connection::connect(self.rabbitmq_url(), ConnectionProperties::default()).await;
         let connection = connected.unwrap_or_else(|error| nobody("AMQP_URL", error));
         let channel = connection.create_channel().await.unwrap();
-        for end in ["", ".dead"] {
-            let queue = format!("{}.snapshots{end}", self.prefix);
+        for name in ["snapshots", "snapshots.dead", "mail", "mail.dead"] {
+            let queue = format!("{}.{name}", self.prefix);
             channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         }
         connection.close(200, "done".into()).await.unwrap();

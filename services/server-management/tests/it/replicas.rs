@@ -85,7 +85,8 @@ async fn whoever_publishes_the_denylist_it_never_goes_back() {
             servers.push(one.enrol(&format!("web-{number}")).await);
         }
         let stop = CancellationToken::new();
-        let running = [&one, &other].map(|at| actix_web::rt::spawn(at.management.clone().run(stop.clone())));
+        let running = [&one, &other]
+            .map(|at| actix_web::rt::spawn(at.management.clone().run(crate::suite::nobody(), stop.clone())));
         let revoke = async {
             let revoked = servers.iter().zip([&one, &other].into_iter().cycle()).map(async |(server, at)| {
                 assert_eq!(at.post(&format!("/servers/{server}/revoke"), json!(null)).await.status, 204);

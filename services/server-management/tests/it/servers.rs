@@ -28,12 +28,15 @@ pub async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen(place: Pla
     let expected = [
         "address",
         "created_at",
+        "enrolled_at",
         "facts",
         "id",
+        "interval_ms",
         "labels",
         "last_seen_at",
         "latest",
         "name",
+        "paused",
         "status",
         "updated_at",
     ];
@@ -50,11 +53,15 @@ pub async fn what_is_not_there_is_404(place: Place) {
     for id in
         ["0190a5c2-7b5e-7c3d-8e4f-0123456789ab", "nonsense", "0190A5C2-7B5E-7C3D-8E4F-0123456789AB", "%FF"]
     {
-        for path in ["", "/snapshots", "/uptime"] {
+        for path in ["", "/snapshots", "/uptime", "/outages"] {
             let answer = suite.get(&format!("/servers/{id}{path}")).await;
             assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{id}{path}");
         }
-        assert_eq!(suite.post(&format!("/servers/{id}/revoke"), json!(null)).await.status, 404);
+        for what in ["revoke", "pause", "resume", "enrolment-tokens"] {
+            assert_eq!(suite.post(&format!("/servers/{id}/{what}"), json!({})).await.status, 404, "{what}");
+        }
+        assert_eq!(suite.patch(&format!("/servers/{id}"), "*", json!({})).await.status, 404);
+        assert_eq!(suite.delete(&format!("/servers/{id}")).await.status, 404);
     }
 }
 
@@ -112,7 +119,8 @@ pub async fn revoking_denies_at_once_and_an_emptied_cache_has_it_again(place: Pl
     let suite = suite.restart_without_cache().await;
     assert_eq!(suite.cache.denylist().await.unwrap(), None);
     let shutdown = CancellationToken::new();
-    let running = actix_web::rt::spawn(suite.management.clone().run(shutdown.clone()));
+    let running =
+        actix_web::rt::spawn(suite.management.clone().run(crate::suite::nobody(), shutdown.clone()));
     eventually("the denylist is in the cache", async || {
         suite.cache.denylist().await.unwrap() == Some(Denylist { ..denylist.clone() })
     })

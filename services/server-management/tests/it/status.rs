@@ -34,7 +34,13 @@ pub async fn a_server_is_down_after_four_intervals_of_silence(place: Place) {
     suite.enrol("never-heard").await;
     suite.hear(silent, &[(NOW, 0)]).await;
     suite.hear(paused, &[(NOW, 0)]).await;
-    assert!(suite.registry.pause(paused, NOW).await.unwrap());
+    assert!(
+        suite
+            .registry
+            .pause(paused, &registry::Pause::default(), &registry::Actor::system(), NOW)
+            .await
+            .unwrap()
+    );
     pass(&mut suite, NOW + 120 * SECOND, NOW - HOUR).await;
     assert_eq!(state(&suite, silent).await, "up");
     pass(&mut suite, NOW + 120 * SECOND + 1, NOW - HOUR).await;
@@ -105,7 +111,8 @@ pub async fn losing_the_cache_finds_silence_later_and_never_falsely(place: Place
 /// Runs what is done in the background until `status` tells what the broker tells, which is `told`.
 async fn count_dead_letters(suite: &Suite, told: impl AsyncFn() -> u32) {
     let shutdown = CancellationToken::new();
-    let running = actix_web::rt::spawn(suite.management.clone().run(shutdown.clone()));
+    let running =
+        actix_web::rt::spawn(suite.management.clone().run(crate::suite::nobody(), shutdown.clone()));
     eventually("the dead letters are counted", async || {
         suite.read("/status").await["dead_letters"] == told().await
     })

@@ -10,11 +10,12 @@ use actix_web::{App, HttpServer, web};
 use cache::{Cache, Seen};
 use chassis::{Clock, Secret};
 use fleet::{
-    AgentKey, Interval, Keyring, Millis, Record, Scope, ServerId, Snapshot, liveness::Progress,
+    AgentKey, Interval, Keyring, MailJob, Millis, Record, Scope, ServerId, Snapshot, liveness::Progress,
     liveness::silent_at, wire::v1,
 };
 use history::History;
-use registry::{Registry, Sighting};
+use queue::{Publisher, in_process};
+use registry::{Actor, ProfileChange, Registry, Sighting};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use server_management::{Management, Settings, TokenKey, first_admin};
@@ -54,10 +55,21 @@ pub fn keyring() -> Keyring {
     Keyring::new(AgentKey::new(&[7; 32]).unwrap(), None)
 }
 
+/// A queue of mail that nobody consumes.
+pub fn nobody() -> Publisher<MailJob> {
+    in_process(1, |_| 1).0
+}
+
 /// Behind one proxy, so that a request can say from where it comes.
 fn settings() -> Settings {
     let token_key = TokenKey::new(&Secret::new("t".repeat(32))).unwrap();
-    Settings { keyring: keyring(), token_key, history_days: HISTORY_DAYS, proxies: 1 }
+    Settings {
+        keyring: keyring(),
+        token_key,
+        history_days: HISTORY_DAYS,
+        proxies: 1,
+        allowed_domains: "example.org".parse().unwrap(),
+    }
 }
 
 fn serve(management: &Management) -> SocketAddr {
@@ -166,6 +178,12 @@ impl Suite {
         self.send(self.call(Method::POST, path).bearer_auth(&self.token).json(&body)).await
     }
 
+    /// Of the version that `etag` names.
+    pub async fn patch(&self, path: &str, etag: &str, body: Value) -> Answer {
+        let request = self.call(Method::PATCH, path).bearer_auth(&self.token).header("if-match", etag);
+        self.send(request.json(&body)).await
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.call(Method::DELETE, path).bearer_auth(&self.token)).await
     }
@@ -175,7 +193,12 @@ impl Suite {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
-        let body: Value = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        let is_json = headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().contains("json"));
+        let body = match () {
+            () if text.is_empty() => Value::Null,
+            () if is_json => serde_json::from_str(&text).unwrap(),
+            () => Value::String(text.clone()),
+        };
         if status >= 400 {
             assert_eq!(headers["content-type"], "application/problem+json", "{text}");
             let told = (body["code"].as_str().unwrap().to_owned(), body["status"].as_u64().unwrap());
@@ -204,7 +227,9 @@ impl Suite {
 
     pub async fn label(&self, server: ServerId, labels: &[(&str, &str)]) {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        assert!(self.registry.set_labels(server, &labels, self.clock.now()).await.unwrap());
+        let change = ProfileChange { labels: Some(labels), ..ProfileChange::default() };
+        let (system, now) = (Actor::system(), self.clock.now());
+        self.registry.change_server(server, None, &change, &system, now).await.unwrap();
     }
 
     /// What a worker does with samples of one server that came when they were made: `(sampled_at, covers)`.

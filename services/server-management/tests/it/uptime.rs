@@ -1,4 +1,5 @@
 use fleet::ServerId;
+use registry::{Actor, Pause};
 use serde_json::{Value, json};
 
 use crate::{
@@ -67,12 +68,37 @@ pub async fn nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_f
     assert_eq!(uptime(&suite, server, across.0, across.1).await, figure(server, across, 2 * HOUR, 2 * HOUR));
 }
 
+pub async fn outages_are_what_is_expected_less_what_is_covered(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
+    suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 50 * MINUTE)).await;
+    suite.hear(server, &steady(NOW - 40 * MINUTE, NOW - 30 * MINUTE)).await;
+    let (from, to) = (NOW - HOUR, NOW);
+    let read = suite.read(&format!("/servers/{server}/outages?from={from}&to={to}")).await;
+    let outage = |from: i64, to: i64| json!({"from": from, "to": to, "length_ms": to - from});
+    let (first, second) = ((NOW - 50 * MINUTE, NOW - 40 * MINUTE), (NOW - 30 * MINUTE, NOW));
+    // It is down, so it is expected up to now.
+    let both =
+        json!({"outages": [outage(first.0, first.1), outage(second.0, second.1)], "more_before": null});
+    assert_eq!(read, both);
+    assert_eq!(uptime(&suite, server, from, to).await, figure(server, (from, to), 20 * MINUTE, HOUR));
+    // A pause divides an outage, and what is paused is none.
+    suite.registry.pause(server, &Pause::default(), &Actor::system(), NOW - 20 * MINUTE).await.unwrap();
+    suite.registry.resume(server, &Actor::system(), NOW - 10 * MINUTE).await.unwrap();
+    let read = suite.read(&format!("/servers/{server}/outages?from={}&to={to}", NOW - 35 * MINUTE)).await;
+    let divided = [outage(NOW - 30 * MINUTE, NOW - 20 * MINUTE), outage(NOW - 10 * MINUTE, NOW)];
+    assert_eq!(read["outages"], json!(divided));
+    let fresh = suite.enrol("fresh").await;
+    assert_eq!(suite.read(&format!("/servers/{fresh}/outages")).await["outages"], json!([]));
+}
+
 pub async fn pauses_are_not_expected(place: Place) {
     let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 40 * MINUTE)).await;
     suite.hear(server, &steady(NOW - 20 * MINUTE, NOW)).await;
-    assert!(suite.registry.pause(server, NOW - 40 * MINUTE).await.unwrap());
-    assert!(suite.registry.resume(server, NOW - 30 * MINUTE).await.unwrap());
+    assert!(
+        suite.registry.pause(server, &Pause::default(), &Actor::system(), NOW - 40 * MINUTE).await.unwrap()
+    );
+    assert!(suite.registry.resume(server, &Actor::system(), NOW - 30 * MINUTE).await.unwrap());
     let hour = (NOW - HOUR, NOW);
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 40 * MINUTE, 50 * MINUTE));
 }
@@ -108,8 +134,10 @@ pub async fn without_history_there_is_no_figure(place: Place) {
     let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
     suite.history.close().await;
-    for path in
-        [format!("/servers/{server}/uptime"), "/uptime".to_owned(), format!("/servers/{server}/snapshots")]
+    for path in ["uptime", "snapshots", "outages"]
+        .map(|what| format!("/servers/{server}/{what}"))
+        .into_iter()
+        .chain(["/uptime".to_owned()])
     {
         let answer = suite.get(&path).await;
         assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")), "{path}");

@@ -2,5 +2,6 @@
 
 mod binary;
 mod kill;
+mod reports;
 mod restart;
 mod suite;

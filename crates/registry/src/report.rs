@@ -1,0 +1,376 @@
+//! Reports: asked for in one transaction with the mails that they become, computed once.
+
+use fleet::{
+    Millis, ServerId, Status,
+    id::{DeliveryId, ReportId, ScheduleId},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    Actor, Delivery, Page, Registry, RegistryError,
+    audit::{self, Change},
+    count, id, on, outbox,
+    roll::{read, spell},
+    statement::Text,
+};
+
+/// Rows in one statement.
+const BATCH: usize = 5_000;
+
+/// A report to be computed, and to whom it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewReport {
+    /// Its id.
+    pub id: ReportId,
+    /// Start of what it is about, in it; Unix ms.
+    pub from: Millis,
+    /// End of it, not in it.
+    pub to: Millis,
+    /// In which its times are told.
+    pub time_zone: String,
+    /// Which servers, as JSON; to the registry it is a text.
+    pub filter: String,
+    /// Each mail: its id and where it goes.
+    pub recipients: Vec<(DeliveryId, String)>,
+}
+
+/// How far a report is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportState {
+    /// Waits to be computed.
+    Queued,
+    /// Its rows are there.
+    Ready,
+    /// It cannot be computed.
+    Failed,
+}
+
+/// A report without its rows. Times in Unix ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Its id.
+    pub id: ReportId,
+    /// What made it; `None`: a person or a program asked for it. The schedule may be gone.
+    pub schedule: Option<ScheduleId>,
+    /// Start of what it is about, in it.
+    pub from: Millis,
+    /// End of it, not in it.
+    pub to: Millis,
+    /// In which its times are told.
+    pub time_zone: String,
+    /// Which servers, as JSON.
+    pub filter: String,
+    /// How far it is.
+    pub state: ReportState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was asked for.
+    pub created_at: Millis,
+    /// When its rows were written.
+    pub computed_at: Option<Millis>,
+}
+
+/// What a report says of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// Which.
+    pub server: ServerId,
+    /// Its name when the report was computed.
+    pub name: String,
+    /// Its state when the report was computed.
+    pub status: Status,
+    /// Time for which its snapshots vouch.
+    pub covered_ms: Millis,
+    /// Time for which they were expected to.
+    pub expected_ms: Millis,
+    /// Its longest outage, start and length.
+    pub longest_outage: Option<(Millis, Millis)>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    schedule_id: Option<String>,
+    from_at: Millis,
+    to_at: Millis,
+    time_zone: String,
+    server_filter: String,
+    state: String,
+    error: Option<String>,
+    created_at: Millis,
+    computed_at: Option<Millis>,
+}
+
+#[derive(sqlx::FromRow)]
+struct StoredRow {
+    server_id: String,
+    name: String,
+    status: String,
+    covered_ms: Millis,
+    expected_ms: Millis,
+    longest_ms: Millis,
+    longest_at: Option<Millis>,
+}
+
+/// A row as the statement takes it.
+#[derive(Serialize)]
+struct Written<'a> {
+    place: usize,
+    server_id: ServerId,
+    name: &'a str,
+    status: &'static str,
+    covered_ms: Millis,
+    expected_ms: Millis,
+    longest_ms: Millis,
+    longest_at: Option<Millis>,
+}
+
+pub(crate) const ADD: &str = "INSERT INTO reports
+(id, schedule_id, from_at, to_at, time_zone, server_filter, state, claimed_until, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7)";
+const ONE: &str =
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at,
+computed_at FROM reports WHERE id = $1";
+const LIST: &str =
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at,
+computed_at FROM reports ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
+const TOTAL: &str = "SELECT COUNT(*) FROM reports";
+/// Mostly there is none, and to look takes no lock.
+const ANY: &str = "SELECT id FROM reports WHERE state = 'queued' AND claimed_until <= $1 LIMIT 1";
+/// Guarded again outside: two who found the same one wait for each other, and the second finds it claimed.
+const CLAIM: &str = "UPDATE reports SET claimed_until = $2 WHERE id = (SELECT id FROM reports
+WHERE state = 'queued' AND claimed_until <= $1 ORDER BY claimed_until, created_at, id LIMIT 1)
+AND state = 'queued' AND claimed_until <= $1
+RETURNING id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at, computed_at";
+const READY: &str =
+    "UPDATE reports SET state = 'ready', computed_at = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
+const FAIL: &str =
+    "UPDATE reports SET state = 'failed', error = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
+const FAIL_DELIVERIES: &str =
+    "UPDATE deliveries SET state = 'failed', error = $2, publish_at = NULL, updated_at = $3
+WHERE report_id = $1 AND state = 'queued'";
+const SEND: &str =
+    "UPDATE deliveries SET publish_at = $2, updated_at = $2 WHERE report_id = $1 AND state = 'queued'";
+const ADD_ROWS: Text = Text {
+    sqlite: "INSERT INTO report_rows
+        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at)
+        SELECT $1, value ->> 'place', value ->> 'server_id', value ->> 'name', value ->> 'status',
+        value ->> 'covered_ms', value ->> 'expected_ms', value ->> 'longest_ms', value ->> 'longest_at'
+        FROM json_each($2)",
+    postgres: "INSERT INTO report_rows
+        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at)
+        SELECT $1, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at
+        FROM jsonb_to_recordset(CAST($2 AS JSONB)) AS line (place BIGINT, server_id TEXT, name TEXT, status TEXT,
+        covered_ms BIGINT, expected_ms BIGINT, longest_ms BIGINT, longest_at BIGINT)",
+};
+const ROWS: &str =
+    "SELECT server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at FROM report_rows
+WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
+/// Few at a time: with a report go its rows.
+const FORGET: &str = "DELETE FROM reports WHERE id IN
+(SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20)";
+const FORGET_TICKS: &str = "DELETE FROM report_ticks WHERE due_at < $1";
+
+impl Registry {
+    /// Makes a report to be computed, with its deliveries.
+    pub async fn make_report(
+        &self,
+        report: &NewReport,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<(), RegistryError> {
+        let NewReport { id, from, to, time_zone, filter, recipients } = report;
+        let addresses: Vec<&str> = recipients.iter().map(|(_, address)| address.as_str()).collect();
+        let filter_told = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
+        let after = json!({"from": from, "to": to, "recipients": addresses, "filter": filter_told});
+        let change = Change {
+            actor: by,
+            at: now,
+            action: "report.create",
+            kind: "report",
+            id: Some(id.to_string()),
+            before: None,
+            after: Some(after),
+        };
+        let deliveries = outbox::Written::of(recipients)?;
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            sqlx::query(ADD)
+                .bind(id.to_string())
+                .bind(None::<String>)
+                .bind(from)
+                .bind(to)
+                .bind(time_zone)
+                .bind(filter)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+            let add = outbox::ADD.on(self.dialect());
+            sqlx::query(add).bind(id.to_string()).bind(now).bind(&deliveries).execute(&mut *tx).await?;
+            audit::record(self.dialect(), std::slice::from_ref(&change))?.execute(&mut *tx).await?;
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// One page of all reports, newest first, and the total.
+    pub async fn reports(&self, page: Page) -> Result<(Vec<Report>, u64), RegistryError> {
+        let (rows, total): (Vec<Row>, i64) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let rows = sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
+            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
+            tx.commit().await?;
+            (rows, total)
+        });
+        let reports = rows.into_iter().map(Row::report).collect::<Result<_, _>>()?;
+        Ok((reports, count("reports", "total", "", total)?))
+    }
+
+    /// A report and its deliveries, both of one moment; `None`: there is none of this id.
+    pub async fn report(&self, id: ReportId) -> Result<Option<(Report, Vec<Delivery>)>, RegistryError> {
+        let id = id.to_string();
+        let (row, deliveries): (Option<Row>, Vec<outbox::Row>) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let row = sqlx::query_as(ONE).bind(&id).fetch_optional(&mut *tx).await?;
+            let deliveries = sqlx::query_as(outbox::OF).bind(&id).fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            (row, deliveries)
+        });
+        let Some(row) = row else { return Ok(None) };
+        let deliveries = deliveries.into_iter().map(outbox::Row::delivery).collect::<Result<_, _>>()?;
+        Ok(Some((row.report()?, deliveries)))
+    }
+
+    /// Takes a report that waits to be computed, so that nobody else does before `until`.
+    pub async fn claim_report(&self, now: Millis, until: Millis) -> Result<Option<Report>, RegistryError> {
+        let row: Option<Row> = on!(self, db => {
+            let any: Option<(String,)> = sqlx::query_as(ANY).bind(now).fetch_optional(db.reader()).await?;
+            if any.is_none() {
+                return Ok(None);
+            }
+            sqlx::query_as(CLAIM).bind(now).bind(until).fetch_optional(db.writer()).await?
+        });
+        row.map(Row::report).transpose()
+    }
+
+    /// Writes what a report says, and gives its deliveries free. False: another process has done so; its rows stay.
+    pub async fn finish_report(
+        &self,
+        id: ReportId,
+        rows: &[ReportRow],
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        let id = id.to_string();
+        let mut batches = Vec::new();
+        for (number, batch) in rows.chunks(BATCH).enumerate() {
+            let written: Vec<_> = batch.iter().zip(number * BATCH..).map(Written::of).collect();
+            batches.push(crate::json(&written)?);
+        }
+        Ok(on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let mine: Option<(String,)> =
+                sqlx::query_as(READY).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
+            if mine.is_none() {
+                return Ok(false);
+            }
+            for batch in &batches {
+                sqlx::query(ADD_ROWS.on(self.dialect())).bind(&id).bind(batch).execute(&mut *tx).await?;
+            }
+            sqlx::query(SEND).bind(&id).bind(now).execute(&mut *tx).await?;
+            tx.commit().await?;
+            true
+        }))
+    }
+
+    /// The report will never be computed; its deliveries fail with the same reason.
+    pub async fn fail_report(&self, id: ReportId, reason: &str, now: Millis) -> Result<(), RegistryError> {
+        let id = id.to_string();
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let mine: Option<(String,)> =
+                sqlx::query_as(FAIL).bind(&id).bind(reason).fetch_optional(&mut *tx).await?;
+            if mine.is_some() {
+                sqlx::query(FAIL_DELIVERIES).bind(&id).bind(reason).bind(now).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// What a report says, in its order, from the row at this place on; `most` at the most.
+    pub async fn report_rows(
+        &self,
+        id: ReportId,
+        place: u32,
+        most: u32,
+    ) -> Result<Vec<ReportRow>, RegistryError> {
+        let id = id.to_string();
+        let (place, most) = (i64::from(place), i64::from(most));
+        let rows: Vec<StoredRow> = on!(self, db => {
+            sqlx::query_as(ROWS).bind(&id).bind(place).bind(most).fetch_all(db.reader()).await?
+        });
+        rows.into_iter().map(StoredRow::row).collect()
+    }
+
+    /// Forgets reports made before this time and ticks due before it, some at a time; answers whether there may be more.
+    pub async fn forget_reports(&self, before: Millis) -> Result<bool, RegistryError> {
+        Ok(on!(self, db => {
+            sqlx::query(FORGET_TICKS).bind(before).execute(db.writer()).await?;
+            sqlx::query(FORGET).bind(before).execute(db.writer()).await?.rows_affected() > 0
+        }))
+    }
+}
+
+impl Row {
+    fn report(self) -> Result<Report, RegistryError> {
+        let state = match self.state.as_str() {
+            "queued" => ReportState::Queued,
+            "ready" => ReportState::Ready,
+            "failed" => ReportState::Failed,
+            _ => return Err(RegistryError::Corrupt { table: "reports", column: "state", row: self.id }),
+        };
+        let schedule =
+            self.schedule_id.map(|schedule| id("reports", "schedule_id", &schedule)).transpose()?;
+        Ok(Report {
+            id: id("reports", "id", &self.id)?,
+            schedule,
+            from: self.from_at,
+            to: self.to_at,
+            time_zone: self.time_zone,
+            filter: self.server_filter,
+            state,
+            error: self.error,
+            created_at: self.created_at,
+            computed_at: self.computed_at,
+        })
+    }
+}
+
+impl StoredRow {
+    fn row(self) -> Result<ReportRow, RegistryError> {
+        Ok(ReportRow {
+            server: id("report_rows", "server_id", &self.server_id)?,
+            name: self.name,
+            status: read(&self.status)?,
+            covered_ms: self.covered_ms,
+            expected_ms: self.expected_ms,
+            longest_outage: self.longest_at.map(|at| (at, self.longest_ms)),
+        })
+    }
+}
+
+impl<'a> Written<'a> {
+    fn of((row, place): (&'a ReportRow, usize)) -> Self {
+        Self {
+            place,
+            server_id: row.server,
+            name: &row.name,
+            status: spell(row.status),
+            covered_ms: row.covered_ms,
+            expected_ms: row.expected_ms,
+            longest_ms: row.longest_outage.map_or(0, |(_, length)| length),
+            longest_at: row.longest_outage.map(|(at, _)| at),
+        }
+    }
+}

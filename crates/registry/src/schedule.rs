@@ -1,0 +1,305 @@
+//! Schedules of reports, and their ticks: one for each run, whoever finds it due.
+
+use std::collections::HashSet;
+
+use fleet::{Millis, id::ScheduleId, schedule::Due};
+use serde_json::{Value, json};
+
+use crate::{
+    Actor, NewReport, Page, Registry, RegistryError,
+    audit::{self, Change},
+    count, id, on, outbox, report,
+};
+
+/// What makes a report again and again. What its texts mean, the registry does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSchedule {
+    /// Its id.
+    pub id: ScheduleId,
+    /// When: a cron expression.
+    pub cron: String,
+    /// In which time zone.
+    pub time_zone: String,
+    /// About which piece of time before the run.
+    pub window: String,
+    /// To whom.
+    pub recipients: Vec<String>,
+    /// Which servers, as JSON.
+    pub filter: String,
+    /// Runs due up to this time (Unix ms) are none of it.
+    pub since: Millis,
+    /// Rises with each change.
+    pub version: u64,
+    /// Unix ms.
+    pub created_at: Millis,
+    /// Unix ms.
+    pub updated_at: Millis,
+}
+
+/// What to change of a schedule; `None` leaves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScheduleChange {
+    /// When: a cron expression.
+    pub cron: Option<String>,
+    /// In which time zone.
+    pub time_zone: Option<String>,
+    /// About which piece of time before the run.
+    pub window: Option<String>,
+    /// To whom.
+    pub recipients: Option<Vec<String>>,
+    /// Which servers, as JSON.
+    pub filter: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    cron: String,
+    time_zone: String,
+    about: String,
+    recipients: String,
+    server_filter: String,
+    since: Millis,
+    version: i64,
+    created_at: Millis,
+    updated_at: Millis,
+}
+
+const ADD: &str = "INSERT INTO report_schedules
+(id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $7, $7)";
+const TAKE: &str = "UPDATE report_schedules SET version = version + 1, updated_at = $2 WHERE id = $1
+RETURNING id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at";
+const CHANGE: &str = "UPDATE report_schedules
+SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, since = $7 WHERE id = $1";
+const DELETE: &str = "DELETE FROM report_schedules WHERE id = $1
+RETURNING id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at";
+const ONE: &str =
+    "SELECT id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at
+FROM report_schedules WHERE id = $1";
+const LIST: &str =
+    "SELECT id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at
+FROM report_schedules ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
+const TOTAL: &str = "SELECT COUNT(*) FROM report_schedules";
+
+const TICKS: &str = "SELECT schedule_id, local_due FROM report_ticks WHERE due_at > $1";
+/// Of the version that was found due: a schedule that was changed or deleted meanwhile has another opinion.
+const TICK: &str = "INSERT INTO report_ticks (schedule_id, local_due, due_at, report_id)
+SELECT id, $2, $3, $4 FROM report_schedules WHERE id = $1 AND version = $5
+ON CONFLICT (schedule_id, local_due) DO NOTHING RETURNING report_id";
+
+impl Registry {
+    /// Makes a schedule.
+    pub async fn make_schedule(&self, schedule: &ReportSchedule, by: &Actor) -> Result<(), RegistryError> {
+        let ReportSchedule { id, cron, time_zone, window, filter, created_at, .. } = schedule;
+        let recipients = crate::json(&schedule.recipients)?;
+        let change = change(by, *created_at, "report_schedule.create", *id, None, Some(schedule));
+        on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            sqlx::query(ADD)
+                .bind(id.to_string())
+                .bind(cron)
+                .bind(time_zone)
+                .bind(window)
+                .bind(&recipients)
+                .bind(filter)
+                .bind(created_at)
+                .execute(&mut *tx)
+                .await?;
+            audit::record(self.dialect(), std::slice::from_ref(&change))?.execute(&mut *tx).await?;
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// One page of all schedules, newest first, and the total.
+    pub async fn schedules(&self, page: Page) -> Result<(Vec<ReportSchedule>, u64), RegistryError> {
+        let (rows, total): (Vec<Row>, i64) = on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let rows = sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
+            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
+            tx.commit().await?;
+            (rows, total)
+        });
+        let schedules = rows.into_iter().map(Row::schedule).collect::<Result<_, _>>()?;
+        Ok((schedules, count("report_schedules", "total", "", total)?))
+    }
+
+    /// One schedule; `None` if there is none of this id.
+    pub async fn schedule(&self, id: ScheduleId) -> Result<Option<ReportSchedule>, RegistryError> {
+        let id = id.to_string();
+        let row: Option<Row> =
+            on!(self, db => sqlx::query_as(ONE).bind(&id).fetch_optional(db.reader()).await?);
+        row.map(Row::schedule).transpose()
+    }
+
+    /// Changes a schedule and answers what it is now; `None`: there is none of this id. When its cron or its zone
+    /// changes, what was due before is none of it any more.
+    pub async fn change_schedule(
+        &self,
+        id: ScheduleId,
+        wanted: &ScheduleChange,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<Option<ReportSchedule>, RegistryError> {
+        let key = id.to_string();
+        Ok(on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let row: Option<Row> = sqlx::query_as(TAKE).bind(&key).bind(now).fetch_optional(&mut *tx).await?;
+            let Some(row) = row else { return Ok(None) };
+            let before = row.schedule()?;
+            let after = before.changed(wanted, now);
+            sqlx::query(CHANGE)
+                .bind(&key)
+                .bind(&after.cron)
+                .bind(&after.time_zone)
+                .bind(&after.window)
+                .bind(crate::json(&after.recipients)?)
+                .bind(&after.filter)
+                .bind(after.since)
+                .execute(&mut *tx)
+                .await?;
+            let change = change(by, now, "report_schedule.update", id, Some(&before), Some(&after));
+            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+            tx.commit().await?;
+            Some(after)
+        }))
+    }
+
+    /// Deletes a schedule; its reports stay. False: there is none of this id.
+    pub async fn delete_schedule(
+        &self,
+        id: ScheduleId,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        let key = id.to_string();
+        Ok(on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let row: Option<Row> = sqlx::query_as(DELETE).bind(&key).fetch_optional(&mut *tx).await?;
+            let Some(row) = row else { return Ok(false) };
+            let before = row.schedule()?;
+            let change = change(by, now, "report_schedule.delete", id, Some(&before), None);
+            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+            tx.commit().await?;
+            true
+        }))
+    }
+
+    /// The runs due after this time that have their tick, as schedule and local due time.
+    pub async fn ticks(&self, after: Millis) -> Result<HashSet<(ScheduleId, String)>, RegistryError> {
+        let rows: Vec<(String, String)> =
+            on!(self, db => sqlx::query_as(TICKS).bind(after).fetch_all(db.reader()).await?);
+        let tick =
+            |(schedule, local): (String, String)| Ok((id("report_ticks", "schedule_id", &schedule)?, local));
+        rows.into_iter().map(tick).collect()
+    }
+
+    /// Makes the tick of a run, and its report with the deliveries, in one transaction. False: the tick is there, so that
+    /// another process has done it; or the schedule is not any more what it was.
+    pub async fn tick(
+        &self,
+        schedule: &ReportSchedule,
+        due: &Due,
+        report: &NewReport,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        let NewReport { id, from, to, time_zone, filter, recipients } = report;
+        let deliveries = outbox::Written::of(recipients)?;
+        let version = i64::try_from(schedule.version).unwrap_or(i64::MAX);
+        Ok(on!(self, db => {
+            let mut tx = db.begin_write().await?;
+            let mine: Option<(String,)> = sqlx::query_as(TICK)
+                .bind(schedule.id.to_string())
+                .bind(&due.local)
+                .bind(due.at)
+                .bind(id.to_string())
+                .bind(version)
+                .fetch_optional(&mut *tx)
+                .await?;
+            if mine.is_none() {
+                return Ok(false);
+            }
+            sqlx::query(report::ADD)
+                .bind(id.to_string())
+                .bind(Some(schedule.id.to_string()))
+                .bind(from)
+                .bind(to)
+                .bind(time_zone)
+                .bind(filter)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+            let add = outbox::ADD.on(self.dialect());
+            sqlx::query(add).bind(id.to_string()).bind(now).bind(&deliveries).execute(&mut *tx).await?;
+            tx.commit().await?;
+            true
+        }))
+    }
+}
+
+impl ReportSchedule {
+    fn changed(&self, wanted: &ScheduleChange, now: Millis) -> Self {
+        let or = |new: &Option<String>, old: &String| new.as_ref().unwrap_or(old).clone();
+        let cron = or(&wanted.cron, &self.cron);
+        let time_zone = or(&wanted.time_zone, &self.time_zone);
+        let other_runs = cron != self.cron || time_zone != self.time_zone;
+        Self {
+            since: if other_runs { now } else { self.since },
+            cron,
+            time_zone,
+            window: or(&wanted.window, &self.window),
+            recipients: wanted.recipients.as_ref().unwrap_or(&self.recipients).clone(),
+            filter: or(&wanted.filter, &self.filter),
+            ..self.clone()
+        }
+    }
+
+    fn told(&self) -> Value {
+        let filter = serde_json::from_str(&self.filter).unwrap_or(Value::Null);
+        let Self { cron, time_zone, window, recipients, .. } = self;
+        json!({
+            "cron": cron, "time_zone": time_zone, "window": window, "recipients": recipients, "filter": filter,
+        })
+    }
+}
+
+impl Row {
+    fn schedule(self) -> Result<ReportSchedule, RegistryError> {
+        let corrupt =
+            |column| RegistryError::Corrupt { table: "report_schedules", column, row: self.id.clone() };
+        let recipients = serde_json::from_str(&self.recipients).map_err(|_| corrupt("recipients"))?;
+        let version = u64::try_from(self.version).map_err(|_| corrupt("version"))?;
+        Ok(ReportSchedule {
+            id: id("report_schedules", "id", &self.id)?,
+            cron: self.cron,
+            time_zone: self.time_zone,
+            window: self.about,
+            recipients,
+            filter: self.server_filter,
+            since: self.since,
+            version,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+fn change<'a>(
+    actor: &'a Actor,
+    at: Millis,
+    action: &'static str,
+    id: ScheduleId,
+    before: Option<&ReportSchedule>,
+    after: Option<&ReportSchedule>,
+) -> Change<'a> {
+    Change {
+        actor,
+        at,
+        action,
+        kind: "report_schedule",
+        id: Some(id.to_string()),
+        before: before.map(ReportSchedule::told),
+        after: after.map(ReportSchedule::told),
+    }
+}

@@ -1,0 +1,298 @@
+//! Reports, their deliveries, and the schedules that make them.
+
+use fleet::{
+    Millis, Status,
+    id::{DeliveryId, ReportId, ScheduleId},
+    schedule::Due,
+};
+use registry::{
+    Actor, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, ReportRow, ReportSchedule, ReportState,
+    ScheduleChange,
+};
+
+use crate::store::{ALL, NOW, Store, server_id};
+
+const MINUTE: Millis = 60_000;
+
+fn new_report(number: u8) -> NewReport {
+    let address = |place: u8| {
+        (DeliveryId::new(NOW, [number, place, 0, 0, 0, 0, 0, 0, 0, 0]), format!("{place}@x.example"))
+    };
+    NewReport {
+        id: ReportId::new(NOW, [number; 10]),
+        from: NOW - 1_000,
+        to: NOW,
+        time_zone: "Europe/Berlin".to_owned(),
+        filter: r#"{"label":["site:eu"]}"#.to_owned(),
+        recipients: vec![address(2), address(1)],
+    }
+}
+
+fn rows() -> Vec<ReportRow> {
+    let row = |number: u64, longest_outage| ReportRow {
+        server: server_id(number),
+        name: format!("{number} 'n' <b>"),
+        status: Status::Down,
+        covered_ms: 1,
+        expected_ms: 2,
+        longest_outage,
+    };
+    vec![row(2, Some((NOW - 9, 9))), row(1, None)]
+}
+
+fn schedule(number: u8) -> ReportSchedule {
+    ReportSchedule {
+        id: ScheduleId::new(NOW, [number; 10]),
+        cron: "59 23 * * *".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        window: "last_24h".to_owned(),
+        recipients: vec!["a@x.example".to_owned()],
+        filter: "{}".to_owned(),
+        since: NOW,
+        version: 1,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+async fn make(store: &Store) -> NewReport {
+    let report = new_report(1);
+    store.registry.make_report(&report, &Actor::system(), NOW).await.unwrap();
+    report
+}
+
+/// A report whose deliveries may be sent.
+async fn ready(store: &Store) -> NewReport {
+    let report = make(store).await;
+    assert!(store.registry.finish_report(report.id, &rows(), NOW).await.unwrap());
+    report
+}
+
+async fn deliveries(store: &Store, report: &NewReport) -> Vec<Delivery> {
+    store.registry.report(report.id).await.unwrap().unwrap().1
+}
+
+async fn claim(store: &Store, report: &NewReport) -> Option<Delivery> {
+    store.registry.claim_delivery(report.recipients[0].0, "<1@x.example>", NOW).await.unwrap()
+}
+
+pub async fn a_report_and_its_deliveries_are_there_together(mut store: Store) {
+    let asked = make(&store).await;
+    store.restart().await;
+    let (report, deliveries) = store.registry.report(asked.id).await.unwrap().unwrap();
+    assert_eq!((report.from, report.to, report.state), (asked.from, asked.to, ReportState::Queued));
+    assert_eq!((report.time_zone, report.filter), (asked.time_zone, asked.filter));
+    let found: Vec<_> = deliveries.into_iter().map(|delivery| (delivery.id, delivery.recipient)).collect();
+    assert_eq!(found, asked.recipients);
+    let (listed, total) = store.registry.reports(ALL).await.unwrap();
+    assert_eq!((listed[0].id, listed.len(), total), (asked.id, 1, 1));
+    assert_eq!(store.registry.report(new_report(2).id).await.unwrap(), None);
+}
+
+pub async fn a_report_is_computed_once(store: Store) {
+    let asked = make(&store).await;
+    store.warm().await;
+    let mut claims = Vec::new();
+    for _ in 0..3 {
+        let registry = store.registry.clone();
+        claims.push(tokio::spawn(async move { registry.claim_report(NOW, NOW + MINUTE).await.unwrap() }));
+    }
+    let mut claimed = 0;
+    for claim in claims {
+        claimed += usize::from(claim.await.unwrap().is_some());
+    }
+    assert_eq!(claimed, 1);
+    // Who had it is gone; another takes it, and both finish.
+    assert_eq!(store.registry.claim_report(NOW + MINUTE - 1, NOW + 2 * MINUTE).await.unwrap(), None);
+    let again = store.registry.claim_report(NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
+    assert_eq!(again.id, asked.id);
+    assert!(store.registry.finish_report(asked.id, &rows(), NOW + 5).await.unwrap());
+    assert!(!store.registry.finish_report(asked.id, &rows()[..1], NOW + 6).await.unwrap());
+    assert_eq!(store.registry.report_rows(asked.id, 0, 10).await.unwrap(), rows());
+    assert_eq!(store.registry.report_rows(asked.id, 1, 10).await.unwrap(), rows()[1..]);
+    let (report, _) = store.registry.report(asked.id).await.unwrap().unwrap();
+    assert_eq!((report.state, report.computed_at), (ReportState::Ready, Some(NOW + 5)));
+    assert_eq!(store.registry.claim_report(NOW + 9 * MINUTE, Millis::MAX).await.unwrap(), None);
+}
+
+pub async fn a_delivery_waits_for_its_report(store: Store) {
+    let asked = make(&store).await;
+    assert_eq!(store.registry.take_due_deliveries(NOW + MINUTE, NOW, 10).await.unwrap(), []);
+    assert_eq!(claim(&store, &asked).await, None);
+    store.registry.finish_report(asked.id, &[], NOW).await.unwrap();
+    assert!(claim(&store, &asked).await.is_some());
+}
+
+pub async fn a_due_delivery_is_taken_once(store: Store) {
+    ready(&store).await;
+    store.warm().await;
+    let mut takes = Vec::new();
+    for _ in 0..3 {
+        let registry = store.registry.clone();
+        takes.push(tokio::spawn(async move {
+            registry.take_due_deliveries(NOW, NOW + MINUTE, 10).await.unwrap()
+        }));
+    }
+    let mut taken = Vec::new();
+    for take in takes {
+        taken.extend(take.await.unwrap());
+    }
+    taken.sort_unstable();
+    let mut all: Vec<_> = new_report(1).recipients.into_iter().map(|(id, _)| id).collect();
+    all.sort_unstable();
+    assert_eq!(taken, all);
+}
+
+pub async fn a_job_that_was_lost_is_taken_again(store: Store) {
+    let report = ready(&store).await;
+    let (one, two) = (report.recipients[0].0, report.recipients[1].0);
+    assert_eq!(store.registry.take_due_deliveries(NOW, NOW + MINUTE, 10).await.unwrap().len(), 2);
+    // The other one's publisher is gone before it could tell.
+    store.registry.published(one, NOW + MINUTE, NOW + 60 * MINUTE).await.unwrap();
+    assert_eq!(store.registry.take_due_deliveries(NOW + MINUTE - 1, NOW, 10).await.unwrap(), []);
+    assert_eq!(store.registry.take_due_deliveries(NOW + MINUTE, NOW + 99 * MINUTE, 10).await.unwrap(), [two]);
+    assert_eq!(
+        store.registry.take_due_deliveries(NOW + 60 * MINUTE, NOW + 99 * MINUTE, 10).await.unwrap(),
+        [one]
+    );
+}
+
+pub async fn a_delivery_is_claimed_once(store: Store) {
+    let report = ready(&store).await;
+    store.warm().await;
+    let id = report.recipients[0].0;
+    let mut claims = Vec::new();
+    for number in 0..8 {
+        let registry = store.registry.clone();
+        claims.push(tokio::spawn(async move {
+            registry.claim_delivery(id, &format!("<{number}>"), NOW).await.unwrap()
+        }));
+    }
+    let mut claimed = Vec::new();
+    for claim in claims {
+        claimed.extend(claim.await.unwrap());
+    }
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].attempts, claimed[0].state), (1, DeliveryState::Sending));
+    assert_eq!(deliveries(&store, &report).await[0].message_id, claimed[0].message_id);
+}
+
+pub async fn an_attempt_ends_as_it_went(store: Store) {
+    let report = ready(&store).await;
+    let first = claim(&store, &report).await.unwrap();
+    let again = Attempt::Again("greylisted".to_owned(), NOW + MINUTE);
+    assert!(store.registry.settle_delivery(&first, &again, NOW).await.unwrap());
+    let found = deliveries(&store, &report).await.remove(0);
+    assert_eq!((found.state, found.due_at), (DeliveryState::Queued, Some(NOW + MINUTE)));
+    assert_eq!(found.error.as_deref(), Some("greylisted"));
+    let second = claim(&store, &report).await.unwrap();
+    assert_eq!(second.attempts, 2);
+    // What the first attempt says now is out of date.
+    assert!(!store.registry.settle_delivery(&first, &Attempt::Failed("late".to_owned()), NOW).await.unwrap());
+    assert!(store.registry.settle_delivery(&second, &Attempt::Sent, NOW + 7).await.unwrap());
+    let found = deliveries(&store, &report).await.remove(0);
+    assert_eq!((found.state, found.error, found.updated_at), (DeliveryState::Sent, None, NOW + 7));
+    assert_eq!(claim(&store, &report).await, None);
+}
+
+pub async fn a_claim_that_nobody_settles_is_unknown_and_never_sent(store: Store) {
+    let report = ready(&store).await;
+    let claimed = claim(&store, &report).await.unwrap();
+    assert_eq!(store.registry.give_up_deliveries(NOW, NOW).await.unwrap(), 0);
+    assert_eq!(store.registry.give_up_deliveries(NOW + 1, NOW + MINUTE).await.unwrap(), 1);
+    assert_eq!(deliveries(&store, &report).await[0].state, DeliveryState::Unknown);
+    assert_eq!(claim(&store, &report).await, None);
+    // It was only slow: it may tell what it knows, but not that it be sent again.
+    let again = Attempt::Again("later".to_owned(), NOW);
+    assert!(!store.registry.settle_delivery(&claimed, &again, NOW).await.unwrap());
+    assert!(store.registry.settle_delivery(&claimed, &Attempt::Sent, NOW).await.unwrap());
+    assert_eq!(deliveries(&store, &report).await[0].state, DeliveryState::Sent);
+}
+
+pub async fn a_report_that_cannot_be_computed_fails_its_deliveries(store: Store) {
+    let report = make(&store).await;
+    store.registry.fail_report(report.id, "why", NOW).await.unwrap();
+    let (found, deliveries) = store.registry.report(report.id).await.unwrap().unwrap();
+    assert_eq!((found.state, found.error.as_deref()), (ReportState::Failed, Some("why")));
+    for delivery in deliveries {
+        assert_eq!((delivery.state, delivery.error.as_deref()), (DeliveryState::Failed, Some("why")));
+    }
+    assert!(!store.registry.finish_report(report.id, &rows(), NOW).await.unwrap());
+}
+
+pub async fn old_reports_are_forgotten_with_all_that_is_theirs(store: Store) {
+    let report = ready(&store).await;
+    assert!(!store.registry.forget_reports(NOW).await.unwrap());
+    assert!(store.registry.forget_reports(NOW + 1).await.unwrap());
+    assert_eq!(store.registry.report(report.id).await.unwrap(), None);
+    assert_eq!(store.registry.report_rows(report.id, 0, 10).await.unwrap(), []);
+    assert_eq!(claim(&store, &report).await, None);
+}
+
+pub async fn a_schedule_is_made_changed_and_deleted(store: Store) {
+    let made = schedule(1);
+    let by = Actor::system();
+    store.registry.make_schedule(&made, &by).await.unwrap();
+    assert_eq!(store.registry.schedule(made.id).await.unwrap().as_ref(), Some(&made));
+    assert_eq!(store.registry.schedules(ALL).await.unwrap(), (vec![made.clone()], 1));
+    let to = ScheduleChange { recipients: Some(vec!["b@x.example".to_owned()]), ..ScheduleChange::default() };
+    let changed = store.registry.change_schedule(made.id, &to, &by, NOW + 5).await.unwrap().unwrap();
+    assert_eq!((changed.version, changed.since, changed.updated_at), (2, NOW, NOW + 5));
+    // Other runs count from now on.
+    let when = ScheduleChange { cron: Some("0 6 * * 1".to_owned()), ..ScheduleChange::default() };
+    let changed = store.registry.change_schedule(made.id, &when, &by, NOW + 9).await.unwrap().unwrap();
+    assert_eq!((changed.since, changed.recipients[0].as_str()), (NOW + 9, "b@x.example"));
+    assert_eq!(store.registry.schedule(made.id).await.unwrap(), Some(changed));
+    assert!(store.registry.delete_schedule(made.id, &by, NOW + 10).await.unwrap());
+    assert!(!store.registry.delete_schedule(made.id, &by, NOW).await.unwrap());
+    assert_eq!(store.registry.change_schedule(made.id, &when, &by, NOW).await.unwrap(), None);
+    let of_schedules = AuditFilter { object: Some("report_schedule".to_owned()), ..AuditFilter::default() };
+    let (audited, _) = store.registry.audit(&of_schedules, ALL).await.unwrap();
+    let actions: Vec<_> = audited.iter().map(|entry| entry.action.as_str()).collect();
+    let wanted = [
+        "report_schedule.delete",
+        "report_schedule.update",
+        "report_schedule.update",
+        "report_schedule.create",
+    ];
+    assert_eq!(actions, wanted);
+}
+
+pub async fn a_tick_is_once_at_any_number_of_replicas(store: Store) {
+    let schedule = schedule(1);
+    store.registry.make_schedule(&schedule, &Actor::system()).await.unwrap();
+    store.warm().await;
+    let mut ticks = Vec::new();
+    for replica in 0..6 {
+        let (registry, schedule) = (store.registry.clone(), schedule.clone());
+        let due = Due { local: format!("2026-09-2{}T23:59", replica % 2), at: NOW };
+        ticks.push(tokio::spawn(async move {
+            registry.tick(&schedule, &due, &new_report(replica), NOW).await.unwrap()
+        }));
+    }
+    let mut made = 0;
+    for tick in ticks {
+        made += usize::from(tick.await.unwrap());
+    }
+    assert_eq!(made, 2);
+    assert_eq!(store.registry.reports(ALL).await.unwrap().1, 2);
+    let known = store.registry.ticks(NOW - 1).await.unwrap();
+    let wanted = ["2026-09-20T23:59", "2026-09-21T23:59"].map(|local| (schedule.id, local.to_owned()));
+    assert_eq!(known, wanted.into());
+    assert!(store.registry.ticks(NOW).await.unwrap().is_empty());
+    let (report, _) = store.registry.reports(ALL).await.unwrap();
+    assert_eq!(report[0].schedule, Some(schedule.id));
+}
+
+pub async fn a_changed_schedule_takes_no_tick_of_what_it_was(store: Store) {
+    let (old, by) = (schedule(1), Actor::system());
+    let due = Due { local: "2026-09-21T23:59".to_owned(), at: NOW };
+    store.registry.make_schedule(&old, &by).await.unwrap();
+    let change = ScheduleChange { window: Some("yesterday".to_owned()), ..ScheduleChange::default() };
+    let new = store.registry.change_schedule(old.id, &change, &by, NOW).await.unwrap().unwrap();
+    assert!(!store.registry.tick(&old, &due, &new_report(1), NOW).await.unwrap());
+    assert!(store.registry.tick(&new, &due, &new_report(2), NOW).await.unwrap());
+    store.registry.delete_schedule(old.id, &by, NOW).await.unwrap();
+    assert!(!store.registry.tick(&new, &due, &new_report(3), NOW).await.unwrap());
+    assert_eq!(store.registry.reports(ALL).await.unwrap().1, 1);
+}

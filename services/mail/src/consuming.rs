@@ -1,0 +1,223 @@
+//! From the queue to the outcome in the row: claim, write, send, settle, ack.
+
+use std::{sync::Arc, time::Duration};
+
+use chassis::{Clock, Trouble};
+use fleet::{
+    Millis, Recipient,
+    id::{DeliveryId, ReportId},
+};
+use queue::Consumer;
+use registry::{Attempt, Delivery, Registry, RegistryError, Report, ReportRow};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AT_ONCE, Letterhead, Sender,
+    attempt::{Ending, judge},
+    instruments,
+    letter::{self, BadLetter, Letter},
+    render::Told,
+};
+
+type Job = queue::Delivery<fleet::MailJob>;
+
+/// How long what is on its way may take once we are asked to stop; less than a process is given.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How soon the registry is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A claim that is older belongs to nobody any more: a conversation ends after ten minutes.
+const STALE: Millis = 15 * 60_000;
+
+/// How often to look for such claims.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Rows of a report in one statement.
+const ROWS: u32 = 5_000;
+
+/// What all deliveries share.
+#[derive(Clone)]
+pub struct Post(Arc<Shared>);
+
+struct Shared {
+    registry: Registry,
+    sender: Sender,
+    letterhead: Letterhead,
+    clock: Clock,
+    /// Logs that the registry is away, and that it is back, once each.
+    registry_trouble: Trouble,
+    /// The same of the server that should take the mails.
+    sender_trouble: Trouble,
+}
+
+/// A server that does not want to talk with us at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unsent(String);
+
+impl Post {
+    pub fn new(registry: Registry, sender: Sender, letterhead: Letterhead, clock: Clock) -> Self {
+        let registry_trouble = Trouble::new("the registry");
+        let sender_trouble = Trouble::new("sending mail");
+        Self(Arc::new(Shared { registry, sender, letterhead, clock, registry_trouble, sender_trouble }))
+    }
+}
+
+pub async fn run(mut consumer: Consumer<fleet::MailJob>, post: Post, shutdown: CancellationToken) {
+    let (mut sending, give_up) = (JoinSet::new(), CancellationToken::new());
+    let mut sweep = interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let free = usize::from(AT_ONCE) - sending.len();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = sending.join_next() => {}
+            _ = sweep.tick() => post.0.give_up_stale().await,
+            jobs = consumer.receive(free), if free > 0 => {
+                let Some(jobs) = jobs else { break };
+                for job in jobs {
+                    let (post, shutdown, give_up) = (post.clone(), shutdown.clone(), give_up.clone());
+                    sending.spawn(async move { post.0.settle(job, &shutdown, &give_up).await });
+                }
+            }
+        }
+    }
+    let grace = async {
+        sleep(GRACE).await;
+        give_up.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = async { while sending.join_next().await.is_some() {} } => {}
+        () = grace => {}
+    }
+    consumer.close().await;
+}
+
+impl Shared {
+    /// Sends what the job names, if it is still to be sent, and acks once the outcome is written. Otherwise the job
+    /// returns to the queue.
+    async fn settle(&self, job: Job, shutdown: &CancellationToken, give_up: &CancellationToken) {
+        let id = job.message().delivery;
+        let message_id = letter::message_id(id, &self.letterhead.from);
+        let claim = || self.registry.claim_delivery(id, &message_id, self.clock.now());
+        // Nothing is claimed yet: a stop leaves it to others.
+        let Some(claimed) = shutdown.run_until_cancelled(self.until_done(claim)).await else { return };
+        let Some(delivery) = claimed else { return job.ack().await };
+        let attempt = self.attempt(&delivery, &message_id, give_up).await;
+        instruments::attempted(&attempt);
+        let write = || self.registry.settle_delivery(&delivery, &attempt, self.clock.now());
+        // A row that stays claimed becomes unknown: true enough, and better than a second copy.
+        let bound = async {
+            give_up.cancelled().await;
+            sleep(Duration::from_secs(3)).await;
+        };
+        tokio::select! {
+            _ = self.until_done(write) => {}
+            () = bound => tracing::error!(%id, ?attempt, "the outcome of a mail could not be written"),
+        }
+        tell(id, &delivery, &attempt);
+        job.ack().await;
+    }
+
+    async fn attempt(&self, delivery: &Delivery, message_id: &str, give_up: &CancellationToken) -> Attempt {
+        let to: Recipient = match delivery.recipient.parse() {
+            Ok(to) if self.letterhead.allowed.allow(&to) => to,
+            Ok(_) => {
+                return Attempt::Failed("its domain is not allowed; see MAIL_ALLOWED_DOMAINS".to_owned());
+            }
+            Err(error) => return Attempt::Failed(format!("the address {error}")),
+        };
+        let read = self.until_done(|| self.read(delivery.report));
+        let Some(read) = give_up.run_until_cancelled(read).await else {
+            return Attempt::Again("the registry did not answer".to_owned(), self.clock.now());
+        };
+        let Some((report, rows)) = read else { return Attempt::Failed("its report is gone".to_owned()) };
+        let letter = match self.write(report, rows, message_id, to).await {
+            Ok(letter) => letter,
+            Err(error) => return Attempt::Failed(error),
+        };
+        match self.sender.send(delivery.id, &letter, give_up).await {
+            Ok(()) => {
+                self.sender_trouble.watch(Ok::<_, Unsent>(()));
+                Attempt::Sent
+            }
+            Err((stage, ending)) => {
+                if let (crate::attempt::Stage::Greeting, ending) = (stage, &ending) {
+                    let (Ending::Transient(reason) | Ending::Permanent(reason) | Ending::Lost(reason)) =
+                        ending;
+                    self.sender_trouble.watch(Err::<(), _>(Unsent(reason.clone())));
+                }
+                judge(stage, ending, delivery.attempts, self.clock.now())
+            }
+        }
+    }
+
+    async fn read(&self, id: ReportId) -> Result<Option<(Report, Vec<ReportRow>)>, RegistryError> {
+        let Some((report, _)) = self.registry.report(id).await? else { return Ok(None) };
+        let mut rows = Vec::new();
+        loop {
+            let place = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            let part = self.registry.report_rows(id, place, ROWS).await?;
+            if part.is_empty() {
+                return Ok(Some((report, rows)));
+            }
+            rows.extend(part);
+        }
+    }
+
+    /// On a thread where it may block.
+    async fn write(
+        &self,
+        report: Report,
+        rows: Vec<ReportRow>,
+        message_id: &str,
+        to: Recipient,
+    ) -> Result<Letter, String> {
+        let (from, now, message_id) = (self.letterhead.from.clone(), self.clock.now(), message_id.to_owned());
+        let work = move || letter::write(&Told::new(&report, &rows), &message_id, &from, &to, now);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(written) => written.map_err(|error: BadLetter| error.to_string()),
+            Err(_) => Err("the mail cannot be put together".to_owned()),
+        }
+    }
+
+    /// Asks the registry until it answers.
+    async fn until_done<T, F: Future<Output = Result<T, RegistryError>>>(
+        &self,
+        mut ask: impl FnMut() -> F,
+    ) -> T {
+        loop {
+            if let Some(answer) = self.registry_trouble.watch(ask().await) {
+                return answer;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn give_up_stale(&self) {
+        let now = self.clock.now();
+        let given_up = self.registry.give_up_deliveries(now - STALE, now).await;
+        if let Some(count @ 1..) = self.registry_trouble.watch(given_up) {
+            tracing::warn!(count, "mails whose sender ended are unknown: they may have been sent");
+        }
+    }
+}
+
+fn tell(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) {
+    let attempts = delivery.attempts;
+    match attempt {
+        Attempt::Sent => tracing::info!(%id, attempts, "a mail is sent"),
+        Attempt::Again(reason, _) => tracing::debug!(%id, attempts, reason, "a mail is tried again"),
+        Attempt::Failed(reason) => tracing::warn!(%id, attempts, reason, "a mail failed"),
+        Attempt::Unknown(reason) => {
+            tracing::warn!(%id, attempts, reason, "a mail may have been sent; it is not sent again");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What `/metrics` tells of mail: each name once, with its description.
+
+use metrics::{counter, describe_counter};
+use registry::Attempt;
+
+const ATTEMPTS: &str = "rollcall_mail_attempts_total";
+
+pub fn describe() {
+    describe_counter!(ATTEMPTS, "Attempts to send a mail, by outcome: sent, again, failed or unknown");
+}
+
+pub fn attempted(attempt: &Attempt) {
+    let outcome = match attempt {
+        Attempt::Sent => "sent",
+        Attempt::Again(..) => "again",
+        Attempt::Failed(_) => "failed",
+        Attempt::Unknown(_) => "unknown",
+    };
+    counter!(ATTEMPTS, "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,65 @@
+//! Mail: takes the jobs that management published, and sends each delivery at most once.
+//!
+//! The delivery's row is claimed before a socket is opened, and the job is acked once the row holds the outcome. Whatever
+//! ends in between leaves the row claimed; after a while it is `unknown`, shown to a person, and never sent again.
+
+mod attempt;
+mod consuming;
+mod instruments;
+mod letter;
+mod render;
+mod sender;
+mod service;
+#[expect(missing_docs, reason = "clap makes the help of them; the rest is named by its variables")]
+pub mod settings;
+mod smtp;
+mod summary;
+
+use chassis::Clock;
+use fleet::{AllowedDomains, MailJob, Recipient};
+use queue::Consumer;
+use registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+pub use sender::Sender;
+pub use service::{StartError, run};
+pub use smtp::{BadSmtpUrl, SmtpUrl};
+
+/// Mails that one process sends at once.
+pub const AT_ONCE: u16 = 4;
+
+/// What every mail has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letterhead {
+    /// Who it is from.
+    pub from: Recipient,
+    /// Where it may go.
+    pub allowed: AllowedDomains,
+}
+
+/// The part that sends. Any number of them may share a queue.
+pub struct Mail {
+    consumer: Consumer<MailJob>,
+    post: consuming::Post,
+}
+
+impl Mail {
+    /// One that sends by `sender`.
+    pub fn new(
+        consumer: Consumer<MailJob>,
+        registry: Registry,
+        sender: Sender,
+        letterhead: Letterhead,
+        clock: Clock,
+    ) -> Self {
+        instruments::describe();
+        Self { consumer, post: consuming::Post::new(registry, sender, letterhead, clock) }
+    }
+
+    /// Sends until every publisher is gone, or until `shutdown`. Then what is on its way has 15 s: what was not begun
+    /// returns to the queue, what has no answer by then is unknown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { consumer, post } = self;
+        consuming::run(consumer, post, shutdown).await;
+    }
+}

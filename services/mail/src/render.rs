@@ -1,0 +1,272 @@
+//! A report as a text, as HTML, and as a sheet. What hosts and people named is escaped at each.
+
+use std::fmt::Write;
+
+use fleet::{Millis, Zone};
+use registry::{Report, ReportRow};
+use sheets::{Cell, Column, Format, WriteError, Writer};
+
+use crate::summary::{Summary, length, percent, uptime, word};
+
+/// Servers in the mail's own table; the sheet has all of them.
+const MOST_LINES: usize = 200;
+
+/// A report to be told.
+pub struct Told<'a> {
+    pub report: &'a Report,
+    pub rows: &'a [ReportRow],
+    pub summary: Summary<'a>,
+    zone: Zone,
+}
+
+/// Colours on white that keep the contrast of WCAG AA.
+const GOOD: &str = "#1a7f37";
+const BAD: &str = "#b42318";
+const NEUTRAL: &str = "#57606a";
+
+const HEAD: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+<meta name=\"viewport\" content=\"width=device-width\"><title>Rollcall</title></head>\
+<body style=\"margin:0;padding:16px;background:#f6f8fa;color:#1f2328;\
+font:15px/1.45 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif\">\
+<div style=\"max-width:720px;margin:0 auto;padding:24px;background:#ffffff;border:1px solid #d0d7de;border-radius:8px\">";
+
+const TABLE: &str =
+    "<table role=\"table\" cellspacing=\"0\" style=\"width:100%;border-collapse:collapse;font-size:14px\">";
+const TH: &str = "<th style=\"text-align:left;padding:6px 8px;border-bottom:2px solid #d0d7de\">";
+const TD: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaeef2;white-space:nowrap\">";
+const TD_NAME: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaeef2;word-break:break-word\">";
+
+impl<'a> Told<'a> {
+    pub fn new(report: &'a Report, rows: &'a [ReportRow]) -> Self {
+        // The registry has what a schedule said; a zone that a later database of zones dropped is told in UTC.
+        let zone = report.time_zone.parse().unwrap_or(Zone::UTC);
+        Self { report, rows, summary: Summary::of(rows), zone }
+    }
+
+    pub fn subject(&self) -> String {
+        let Summary { down, uptime, .. } = &self.summary;
+        let servers = self.summary.servers();
+        format!("Rollcall: {down} of {servers} servers down, uptime {}, {}", percent(*uptime), self.period())
+    }
+
+    /// Name of the attached sheet.
+    pub fn file_name(&self) -> String {
+        let day = self.zone.tell(self.report.to).chars().take(10).collect::<String>();
+        format!("rollcall-{day}.xlsx")
+    }
+
+    fn period(&self) -> String {
+        format!("{} to {}", self.zone.tell(self.report.from), self.zone.tell(self.report.to))
+    }
+
+    fn outage(&self, row: &ReportRow) -> String {
+        match row.longest_outage {
+            Some((at, millis)) => format!("{} from {}", length(millis), self.zone.tell(at)),
+            None => "none".to_owned(),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let Summary { up, down, unknown, paused, uptime: all, worst } = &self.summary;
+        let mut text = format!(
+            "Rollcall report\n{}\n\n{down} down, {up} up, {unknown} unknown, {paused} paused\nFleet uptime {}\n",
+            self.period(),
+            percent(*all)
+        );
+        if worst.is_empty() {
+            text.push_str("\nNo server was out.\n");
+        } else {
+            text.push_str("\nThe worst\n");
+            for row in worst {
+                text.push_str(&self.line(row));
+            }
+        }
+        text.push_str("\nAll servers\n");
+        for row in self.rows.iter().take(MOST_LINES) {
+            text.push_str(&self.line(row));
+        }
+        if let Some(more) = self.more() {
+            text.push_str(&format!("  {more}\n"));
+        }
+        text.push_str("\nThe attached sheet has every server.\n");
+        text
+    }
+
+    fn line(&self, row: &ReportRow) -> String {
+        let outage = self.outage(row);
+        let name = one_line(&row.name);
+        format!("  {name}: {}, {}, longest outage {outage}\n", word(row.status), percent(uptime(row)))
+    }
+
+    fn more(&self) -> Option<String> {
+        let more = self.rows.len().checked_sub(MOST_LINES).filter(|more| *more > 0)?;
+        Some(format!("… and {more} more, in the sheet"))
+    }
+
+    pub fn html(&self) -> String {
+        let Summary { up, down, unknown, paused, uptime: all, worst } = &self.summary;
+        let mut html = String::from(HEAD);
+        html.push_str("<h1 style=\"margin:0;font-size:20px\">Rollcall report</h1>");
+        put(&mut html, "<p style=\"margin:4px 0 20px;color:#57606a\">", &self.period(), "</p>");
+        html.push_str(
+            "<table role=\"presentation\" cellspacing=\"0\" style=\"width:100%;margin-bottom:20px\"><tr>",
+        );
+        let percentage = percent(*all);
+        let down_colour = if *down > 0 { BAD } else { NEUTRAL };
+        for (figure, name, colour) in [
+            (down.to_string(), "down", down_colour),
+            (up.to_string(), "up", GOOD),
+            (unknown.to_string(), "unknown", NEUTRAL),
+            (paused.to_string(), "paused", NEUTRAL),
+            (percentage, "fleet uptime", "#1f2328"),
+        ] {
+            tile(&mut html, &figure, name, colour);
+        }
+        html.push_str("</tr></table>");
+        if worst.is_empty() {
+            html.push_str("<p style=\"margin:0 0 20px\">No server was out.</p>");
+        } else {
+            heading(&mut html, "The worst");
+            self.table(&mut html, worst.iter().copied());
+        }
+        heading(&mut html, "All servers");
+        self.table(&mut html, self.rows.iter().take(MOST_LINES));
+        if let Some(more) = self.more() {
+            put(&mut html, "<p>", &more, "</p>");
+        }
+        html.push_str("<p style=\"margin:20px 0 0;color:#57606a\">The attached sheet has every server.</p>");
+        html.push_str("</div></body></html>\n");
+        html
+    }
+
+    fn table<'r>(&self, html: &mut String, rows: impl Iterator<Item = &'r ReportRow>) {
+        html.push_str(TABLE);
+        html.push_str("<tr>");
+        for name in ["Server", "State", "Uptime", "Longest outage"] {
+            put(html, TH, name, "</th>");
+        }
+        html.push_str("</tr>");
+        for row in rows {
+            html.push_str("<tr>");
+            put(html, TD_NAME, &one_line(&row.name), "</td>");
+            for cell in [word(row.status), &percent(uptime(row)), &self.outage(row)] {
+                put(html, TD, cell, "</td>");
+            }
+            html.push_str("</tr>");
+        }
+        html.push_str("</table>");
+    }
+
+    /// Every server, as a workbook. Blocks.
+    pub fn sheet(&self) -> Result<Vec<u8>, WriteError> {
+        let columns = [
+            Column::new("name", 30),
+            Column::new("status", 10),
+            Column::new("uptime_percent", 16),
+            Column::new("covered_s", 12),
+            Column::new("expected_s", 12),
+            Column::new("longest_outage_s", 18),
+            Column::new("longest_outage_at", 22),
+            Column::new("id", 38),
+        ];
+        let mut writer = Writer::new(Format::Xlsx, "report", &columns, Vec::new())?;
+        for row in self.rows {
+            let seconds = |millis: Millis| Cell::Number(millis as f64 / 1_000.0);
+            writer.write(&[
+                Cell::Text(row.name.clone()),
+                Cell::Text(word(row.status).to_owned()),
+                uptime(row).map_or(Cell::Empty, |uptime| Cell::Number(uptime * 100.0)),
+                seconds(row.covered_ms),
+                seconds(row.expected_ms),
+                row.longest_outage.map_or(Cell::Empty, |(_, length)| seconds(length)),
+                row.longest_outage.map_or(Cell::Empty, |(at, _)| Cell::Time(at)),
+                Cell::Text(row.server.to_string()),
+            ])?;
+        }
+        writer.finish()
+    }
+}
+
+fn tile(html: &mut String, figure: &str, name: &str, colour: &str) {
+    html.push_str("<td style=\"width:20%;padding:0;vertical-align:top\"><div style=\"font-size:24px;font-weight:600;color:");
+    html.push_str(colour);
+    put(html, "\">", figure, "</div>");
+    put(html, "<div style=\"color:#57606a\">", name, "</div></td>");
+}
+
+fn heading(html: &mut String, text: &str) {
+    put(html, "<h2 style=\"margin:20px 0 8px;font-size:16px\">", text, "</h2>");
+}
+
+/// Our markup around somebody's text.
+fn put(html: &mut String, before: &'static str, text: &str, after: &'static str) {
+    html.push_str(before);
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c if c.is_control() => drop(write!(html, "\u{fffd}")),
+            c => html.push(c),
+        }
+    }
+    html.push_str(after);
+}
+
+/// A name cannot start a line of its own.
+fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use fleet::{Status, id::ReportId};
+    use registry::ReportState;
+
+    use super::*;
+    use crate::summary::tests::row;
+
+    pub fn report() -> Report {
+        Report {
+            id: ReportId::new(1_790_000_000_000, [1; 10]),
+            schedule: None,
+            from: 1_789_913_600_000,
+            to: 1_790_000_000_000,
+            time_zone: "Europe/Berlin".to_owned(),
+            filter: "{}".to_owned(),
+            state: ReportState::Ready,
+            error: None,
+            created_at: 1_790_000_000_000,
+            computed_at: Some(1_790_000_000_000),
+        }
+    }
+
+    #[test]
+    fn names_are_text_in_html_and_one_line_in_text() {
+        let rows = [row("<img src=x onerror=\"alert('1')\">&\r\nBcc: x", Status::Down, 1, 7_000)];
+        let report = report();
+        let told = Told::new(&report, &rows);
+        let html = told.html();
+        assert!(
+            !html.contains("<img")
+                && html.contains("&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;")
+        );
+        assert!(!told.text().contains("\nBcc"));
+        assert!(told.text().contains("1 down, 0 up, 0 unknown, 0 paused"));
+        assert!(told.subject().is_ascii());
+    }
+
+    #[test]
+    fn a_mail_tells_two_hundred_servers_and_the_sheet_all() {
+        let rows: Vec<_> = (0..1_000).map(|n| row(&format!("web-{n}"), Status::Up, 86_400_000, 0)).collect();
+        let report = report();
+        let told = Told::new(&report, &rows);
+        assert!(told.html().contains("… and 800 more, in the sheet") && !told.html().contains("web-200<"));
+        assert!(told.text().contains("No server was out.") && told.text().contains("web-199:"));
+        assert!(told.sheet().unwrap().starts_with(b"PK"));
+        assert_eq!(told.file_name(), "rollcall-2026-09-21.xlsx");
+        assert!(told.subject().ends_with("2026-09-20 16:13 CEST to 2026-09-21 16:13 CEST"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Mail as a process of its own, between the broker, the registry and an SMTP server.
+
+use std::{io, net::TcpListener};
+
+use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use queue::rabbitmq;
+use registry::Registry;
+use tokio::task::JoinSet;
+
+use crate::{Mail, Sender, settings::Settings};
+
+/// Why mail cannot run (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The listener cannot be used, or a part ended by itself.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may come later: until it has reached both
+/// once it is not ready, and takes nothing from the queue. The SMTP server is no part of that: what it does not take is
+/// tried again.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    let Settings { letterhead, smtp_url, queue, database_url, drain } = settings;
+    let health = Health::new(&["registry", "queue"]);
+    let registry = Registry::open_postgres(&database_url);
+    let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
+    let (soft, reached) = (shutdown.soft.child_token(), health.clone());
+    let work = async move {
+        let schema = registry.wait_for_schema(|reason| tracing::warn!(reason, "waiting for the registry"));
+        if soft.run_until_cancelled(schema).await.is_none() {
+            return;
+        }
+        reached.reached("registry");
+        let consumer = rabbitmq::consumer(&queue);
+        if soft.run_until_cancelled(consumer.reached()).await.is_none() {
+            return;
+        }
+        reached.reached("queue");
+        Mail::new(consumer, registry, Sender::Smtp(smtp_url), letterhead, clock).run(soft).await;
+    };
+    let mut parts = JoinSet::new();
+    parts.spawn(work);
+    Ok(service::run(server, parts, health, shutdown, drain).await?)
+}

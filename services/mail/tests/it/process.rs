@@ -1,0 +1,145 @@
+//! Mail as a process, between a real broker and a real registry, killed where it hurts most.
+
+use std::{
+    env,
+    hash::{BuildHasher, RandomState},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use fleet::{
+    MailJob,
+    id::{DeliveryId, ReportId},
+};
+use lapin::{ConnectionProperties, options::QueueDeleteOptions};
+use queue::rabbitmq;
+use registry::{Actor, DeliveryState, NewReport, Registry};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testkit::{eventually, eventually_within};
+
+use crate::{post::NOW, server::Server};
+
+/// A database and queues of its own.
+struct Fleet {
+    name: String,
+    registry: Registry,
+}
+
+fn url(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: `make services` starts the servers, and `make test` uses them")
+    })
+}
+
+async fn on_server(statement: String) {
+    let mut connection = PgConnection::connect(&url("DATABASE_URL")).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+}
+
+impl Fleet {
+    async fn make() -> Self {
+        let name = format!("mail_{:016x}", RandomState::new().hash_one(0));
+        on_server(format!("CREATE DATABASE {name}")).await;
+        let registry = Registry::open_postgres(&Self::database_url(&name).parse().unwrap());
+        registry.migrate().await.unwrap();
+        Self { name, registry }
+    }
+
+    fn database_url(name: &str) -> String {
+        let mut url: reqwest::Url = url("DATABASE_URL").parse().unwrap();
+        url.set_path(name);
+        url.into()
+    }
+
+    fn queue(&self) -> rabbitmq::Settings {
+        rabbitmq::Settings::new(url("AMQP_URL").parse().unwrap(), self.name.as_str(), "mail")
+    }
+
+    fn start(&self, server: &Server) -> Process {
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
+        command
+            .env_clear()
+            .env("AMQP_URL", url("AMQP_URL"))
+            .env("DATABASE_URL", Self::database_url(&self.name))
+            .env("SMTP_URL", server.url())
+            .env("MAIL_FROM", "rollcall@example.com")
+            .env("MAIL_ALLOWED_DOMAINS", "example.org")
+            .env("ROLLCALL_PREFIX", &self.name)
+            .env("LISTEN", listen.to_string())
+            .env("DRAIN_SECONDS", "0");
+        Process(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    async fn state(&self, report: ReportId) -> DeliveryState {
+        self.registry.report(report).await.unwrap().unwrap().1[0].state
+    }
+
+    async fn remove(self) {
+        self.registry.close().await;
+        on_server(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+        let connection =
+            lapin::Connection::connect(&url("AMQP_URL"), ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        for end in ["", ".dead"] {
+            let queue = format!("{}.mail{end}", self.name);
+            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        }
+    }
+}
+
+/// Killed with -9 when it is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_and_no_second() {
+    let (server, fleet) = (Server::start().await, Fleet::make().await);
+    let mut reports = Vec::new();
+    for (number, name) in [(1, "stall-after"), (2, "ops")] {
+        let delivery = DeliveryId::new(NOW, [number; 10]);
+        let report = NewReport {
+            id: ReportId::new(NOW, [number; 10]),
+            from: NOW - 1_000,
+            to: NOW,
+            time_zone: "UTC".to_owned(),
+            filter: "{}".to_owned(),
+            recipients: vec![(delivery, format!("{name}@example.org"))],
+        };
+        fleet.registry.make_report(&report, &Actor::system(), NOW).await.unwrap();
+        fleet.registry.finish_report(report.id, &[], NOW).await.unwrap();
+        reports.push((report.id, MailJob { delivery }));
+    }
+    let publisher = rabbitmq::publisher(&fleet.queue());
+    publisher.reached().await;
+    let first = fleet.start(&server);
+    publisher.publish(reports[0].1.clone()).await.unwrap();
+    eventually("the server has the mail", async || server.taken("stall-after").len() == 1).await;
+    drop(first);
+
+    // The broker brings the job back to whoever comes next, who leaves it: it was claimed.
+    let second = fleet.start(&server);
+    publisher.publish(reports[1].1.clone()).await.unwrap();
+    eventually("the next one is sent", async || fleet.state(reports[1].0).await == DeliveryState::Sent).await;
+    assert_eq!(fleet.state(reports[0].0).await, DeliveryState::Sending);
+    drop(second);
+
+    // Twenty minutes later it belongs to nobody.
+    let mut database = PgConnection::connect(&Fleet::database_url(&fleet.name)).await.unwrap();
+    let older = "UPDATE deliveries SET updated_at = updated_at - 1200000 WHERE state = 'sending'";
+    sqlx::query(older).execute(&mut database).await.unwrap();
+    drop(database);
+    let third = fleet.start(&server);
+    let unknown = async || fleet.state(reports[0].0).await == DeliveryState::Unknown;
+    eventually_within(std::time::Duration::from_secs(60), "it is unknown", unknown).await;
+    publisher.publish(reports[0].1.clone()).await.unwrap();
+    drop(third);
+    assert_eq!((server.taken("stall-after").len(), server.taken("ops").len()), (1, 1));
+    fleet.remove().await;
+}

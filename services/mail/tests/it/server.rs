@@ -1,0 +1,71 @@
+//! A scripted SMTP server, in a Python environment of its own under the build folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Mutex,
+};
+
+use testkit::{TempDir, tempdir};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+const AIOSMTPD: &str = "aiosmtpd==1.4.6";
+
+pub struct Server {
+    pub port: u16,
+    folder: TempDir,
+    _process: Child,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let folder = tempdir().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/smtp_server.py");
+        let mut command = Command::new(python());
+        command.arg(script).arg(folder.path()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+        Self { port: line.trim().parse().unwrap(), folder, _process: process }
+    }
+
+    pub fn url(&self) -> String {
+        format!("smtp://127.0.0.1:{}?tls=none", self.port)
+    }
+
+    /// The mails that it took for this local part, in their order, whatever it answered.
+    pub fn taken(&self, name: &str) -> Vec<String> {
+        let files = fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
+        let of = |path: &PathBuf| {
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            stem.rsplit_once('-').is_some_and(|(found, _)| found == name)
+        };
+        let mut files: Vec<_> = files.filter(of).collect();
+        files.sort_unstable();
+        files.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+    }
+}
+
+/// The interpreter of an environment with aiosmtpd, made at first use.
+fn python() -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap();
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smtp-venv");
+    let (python, done) = (venv.join("bin/python"), venv.join("done"));
+    if !done.exists() {
+        run(std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        run(std::process::Command::new(&python).args(["-m", "pip", "install", "--quiet", AIOSMTPD]));
+        fs::write(done, "").unwrap();
+    }
+    python
+}
+
+fn run(command: &mut std::process::Command) {
+    let status =
+        command.status().unwrap_or_else(|error| panic!("{command:?}: {error}; python3-venv is needed"));
+    assert!(status.success(), "{command:?}: {status}");
+}

@@ -19,7 +19,7 @@ const PORTS: std::ops::Range<u16> = 27_000..32_000;
 /// Clients come back at once; a broker that starts takes its time on a busy machine.
 const BACK: Duration = Duration::from_secs(90);
 /// What each consumer may hold, by `queue::rabbitmq::Settings::new`.
-const PREFETCH: &str = "200";
+const PREFETCH: &str = "100";
 
 /// One at a time: a broker that starts has much to do.
 static TURN: Mutex<()> = Mutex::const_new(());

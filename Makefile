@@ -7,7 +7,7 @@ DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 
-.PHONY: help up agent openapi test services services-down lint fmt bench prerequisites
+.PHONY: help up fleet agent openapi test services services-down lint fmt bench prerequisites
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -15,6 +15,11 @@ help: ## List the targets
 up: prerequisites ## Build and start the suite on this machine, with this host's own agent (DATA=, LISTEN=)
 	cargo build --release --locked --bin rollcall
 	exec target/release/rollcall --data "$(DATA)" --listen "$(LISTEN)"
+
+fleet: prerequisites ## Build and start the fleet composition on this machine, on real servers, until Ctrl-C (DIR=)
+	cargo build --release --locked --package healthcheck-server --package healthcheck-worker \
+	    --package server-management --package rollcall-agent
+	exec dev/fleet
 
 agent: prerequisites ## Build the agent as it is shipped: one small static binary
 	RUSTFLAGS="-C target-feature=+crt-static" \

@@ -1,8 +1,11 @@
 //! `/health/live`, `/health/ready`, `/metrics`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use actix_web::{
@@ -13,6 +16,7 @@ use actix_web::{
     },
     web,
 };
+use tokio::sync::Notify;
 
 use crate::{Problem, telemetry};
 
@@ -27,13 +31,14 @@ pub struct Health(Arc<State>);
 struct State {
     parts: Vec<(&'static str, AtomicBool)>,
     stopping: AtomicBool,
+    changed: Notify,
 }
 
 impl Health {
     /// Not ready until each of `parts` was reached.
     pub fn new(parts: &[&'static str]) -> Self {
         let parts = parts.iter().map(|part| (*part, AtomicBool::new(false))).collect();
-        Self(Arc::new(State { parts, stopping: AtomicBool::new(false) }))
+        Self(Arc::new(State { parts, stopping: AtomicBool::new(false), changed: Notify::new() }))
     }
 
     /// `part` was reached.
@@ -51,6 +56,20 @@ impl Health {
             if *name == part {
                 reached.store(fit, Ordering::Relaxed);
             }
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Returns once it is ready.
+    pub async fn until_ready(&self) {
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            // From here on a change is not missed.
+            changed.as_mut().enable();
+            if self.ready() {
+                return;
+            }
+            changed.await;
         }
     }
 

@@ -3,6 +3,7 @@
 //! It knows nothing of servers and snapshots.
 #![warn(missing_docs)]
 
+pub mod allocator;
 pub mod clock;
 pub mod health;
 pub mod http;

@@ -11,11 +11,10 @@ use std::{
 use actix_web::dev::Server;
 use clap::{Args, Subcommand};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    Health, http,
+    Health, allocator, http,
     lifecycle::{self, Shutdown},
     random,
     telemetry::{self, LogFormat},
@@ -55,6 +54,7 @@ pub enum Command {
 impl ServiceArguments {
     /// Starts the log and the metrics, and opens the listener.
     pub fn begin(&self) -> io::Result<TcpListener> {
+        allocator::give_back();
         telemetry::start(self.log_format, self.log_level);
         lifecycle::allow_open_files();
         // All that speaks TLS here uses this one; a second call changes nothing.
@@ -105,8 +105,15 @@ pub async fn run(
     shutdown: Shutdown,
     drain: Duration,
 ) -> io::Result<()> {
-    tokio::spawn(shutdown.clone().on_signal(health, drain, GRACE));
-    parts.spawn(ended(shutdown.soft.child_token(), telemetry::upkeep()));
+    tokio::spawn(shutdown.clone().on_signal(health.clone(), drain, GRACE));
+    let stop = shutdown.soft.child_token();
+    parts.spawn(async move {
+        let told = async {
+            health.until_ready().await;
+            tracing::info!("ready");
+        };
+        stop.run_until_cancelled(async { tokio::join!(told, telemetry::upkeep()) }).await;
+    });
     let listener = server.handle();
     let mut served = tokio::spawn(server);
     let died = tokio::select! {
@@ -126,10 +133,6 @@ pub async fn run(
     }
     tracing::info!("stopped");
     died.map_or(Ok(()), |died| Err(io::Error::other(died)))
-}
-
-async fn ended(stop: CancellationToken, work: impl Future<Output = ()>) {
-    stop.run_until_cancelled(work).await;
 }
 
 /// Reads a prefix: one that suits all three servers.

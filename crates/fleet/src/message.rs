@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Interval, Millis, ServerId, Snapshot, liveness, wire::v1};
+use crate::{Interval, Millis, ServerId, Snapshot, liveness, snapshot::MAX_TIME, wire::v1};
 
 /// The one version there is.
 const VERSION: u32 = 1;
@@ -51,6 +51,9 @@ pub enum BadMessage {
     /// Written by a later release.
     #[error("version {0} is not known here; upgrade the workers first")]
     Version(u32),
+    /// A tick that no gate writes.
+    #[error("tick: {0} is no time")]
+    Tick(&'static str),
     /// A record that no gate writes.
     #[error("record {index}: {reason}")]
     Record {
@@ -102,7 +105,11 @@ impl TryFrom<v1::Message> for Message {
             return Err(BadMessage::Version(*version));
         }
         match message {
-            v1::Message::Tick { gate, at, open_since, .. } => Ok(Self::Tick(Tick { gate, at, open_since })),
+            v1::Message::Tick { gate, at, open_since, .. } => {
+                is_time(at).then_some(()).ok_or(BadMessage::Tick("at"))?;
+                is_time(open_since).then_some(()).ok_or(BadMessage::Tick("open_since"))?;
+                Ok(Self::Tick(Tick { gate, at, open_since }))
+            }
             v1::Message::Snapshots { records, .. } => {
                 let mut checked = Vec::with_capacity(records.len());
                 for (index, record) in records.into_iter().enumerate() {
@@ -114,8 +121,16 @@ impl TryFrom<v1::Message> for Message {
     }
 }
 
+/// Of what is no time nothing can be reckoned: sums with it would overflow.
+fn is_time(at: Millis) -> bool {
+    (0..=MAX_TIME).contains(&at)
+}
+
 fn check(record: v1::Record) -> Result<Record, String> {
     let interval = Interval::try_from(record.interval_ms).map_err(|error| error.to_string())?;
+    if !is_time(record.received_at) {
+        return Err("received_at is no time".to_owned());
+    }
     Ok(Record {
         server: record.server_id.parse().map_err(|error| format!("server_id: {error}"))?,
         generation: record.generation,

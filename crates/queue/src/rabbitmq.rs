@@ -43,12 +43,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// With a prefetch of 200 and no bound on the length.
+    /// With a prefetch of 100 and no bound on the length.
     ///
     /// The prefetch counts messages, each of which may hold dozens of snapshots: 100 to 300 keep a worker busy, more
     /// only keep work from its neighbours.
     pub fn new(url: Url, prefix: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { url, prefix: prefix.into(), name: name.into(), prefetch: 200, max_length: None }
+        Self { url, prefix: prefix.into(), name: name.into(), prefetch: 100, max_length: None }
     }
 }
 

@@ -83,7 +83,7 @@ impl Watch {
     async fn watch(&mut self) {
         let mut every = interval(COMPARE);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut reached, mut ready) = (false, false);
+        let mut reached = false;
         loop {
             tokio::select! {
                 () = self.publisher.reached(), if !reached => {
@@ -91,10 +91,6 @@ impl Watch {
                     self.health.reached("queue");
                 }
                 _ = every.tick() => self.compare_clocks().await,
-            }
-            if !ready && self.health.ready() {
-                ready = true;
-                tracing::info!("ready");
             }
         }
     }

@@ -1,6 +1,10 @@
 //! What is answered when a request does not succeed. Every code there is stands in [`CODES`], and in `docs/api.md`.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -9,13 +13,16 @@ use actix_web::{
         header::{ACCEPT_ENCODING, HeaderValue, WWW_AUTHENTICATE},
     },
 };
-use chassis::Problem;
+use chassis::{Problem, trouble::causes};
 use fleet::{Millis, Scope};
 use history::HistoryError;
 use registry::RegistryError;
 
 /// When to come back after a 503, in seconds.
 pub(crate) const RETRY_AFTER: u64 = 5;
+
+/// How often requests that fail for the same want are worth a line.
+const ONCE_IN: Duration = Duration::from_secs(60);
 
 /// How much of a name that a client made up is told back, in characters.
 const MOST_TOLD: usize = 64;
@@ -132,11 +139,30 @@ impl From<Problem> for Failure {
     }
 }
 
+/// Lets a line through once in a while: whoever looks at a dashboard asks every few seconds, for as long as a store is away.
+struct Seldom(Mutex<Option<Instant>>);
+
+static REGISTRY: Seldom = Seldom(Mutex::new(None));
+static HISTORY: Seldom = Seldom(Mutex::new(None));
+
+impl Seldom {
+    fn may_tell(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = told.is_none_or(|told| told.elapsed() >= ONCE_IN);
+        if may {
+            *told = Some(Instant::now());
+        }
+        may
+    }
+}
+
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         match &error {
             RegistryError::Unavailable(_) => {
-                tracing::warn!(?error, "a request failed for want of the registry");
+                if REGISTRY.may_tell() {
+                    tracing::warn!(error = causes(&error), "requests fail for want of the registry");
+                }
                 Self(Problem::unavailable(RETRY_AFTER))
             }
             RegistryError::Schema(_) | RegistryError::Damaged(_) | RegistryError::Corrupt { .. } => {
@@ -151,7 +177,9 @@ impl From<HistoryError> for Failure {
     fn from(error: HistoryError) -> Self {
         match &error {
             HistoryError::Unavailable(_) => {
-                tracing::warn!(?error, "a request failed for want of history");
+                if HISTORY.may_tell() {
+                    tracing::warn!(error = causes(&error), "requests fail for want of history");
+                }
                 Self(Problem::unavailable(RETRY_AFTER))
             }
             HistoryError::Schema(_) | HistoryError::Damaged(_) | HistoryError::Corrupt { .. } => {

@@ -1,7 +1,6 @@
 //! `rollcall`: the gate, the worker, management, mail and this host's own agent in one process, on SQLite and in-process
 //! parts. The composition root of the embedded suite; it holds no logic of its own.
 
-pub mod allocator;
 pub mod data;
 mod own_agent;
 pub mod settings;

@@ -2,13 +2,12 @@ use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Context;
 use chassis::{
-    Clock, http,
+    Clock, allocator, http,
     lifecycle::{self, Shutdown},
     telemetry,
 };
 use clap::Parser;
 use standalone::{
-    allocator,
     data::DataDir,
     settings::{Arguments, Command, Settings},
 };

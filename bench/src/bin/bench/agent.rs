@@ -33,7 +33,7 @@ pub struct Settings {
     #[arg(long, default_value_os_t = shipped())]
     agent: PathBuf,
     /// Length of the window in seconds
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Seconds from one sample or poll to the next
     #[arg(long, default_value_t = 2)]

@@ -90,8 +90,11 @@ async fn interrupt<'a>(
 fn print(sent: &Journal, marks: &Marks, settings: &Settings) {
     let Marks { stopped, back, through, drained, seconds } = *marks;
     let mut table = Table::new(&["the worker", "s", "acknowledged/s", "refused", "median ms", "p99 ms"]);
-    let phases =
-        [("runs", stopped - 8_000, stopped), ("is stopped", stopped, back), ("catches up", back, through)];
+    let phases = [
+        ("runs", stopped - BEFORE.as_millis() as Millis, stopped),
+        ("is stopped", stopped, back),
+        ("catches up", back, through),
+    ];
     for (name, from, to) in phases {
         let entries = sent.entries.iter().filter(|entry| (from..to).contains(&entry.sent));
         let part = Journal { entries: entries.copied().collect() };

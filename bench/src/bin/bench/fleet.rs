@@ -45,7 +45,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 3)]
     pub runs: usize,
     /// Snapshots per second that go on coming while the worker is stopped, and while it catches up
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 2_000.0)]
     pub arrival: f64,
     /// Seconds for which the worker is stopped
     #[arg(long, default_value_t = 20)]
@@ -93,7 +93,7 @@ async fn measure(fleet: &Fleet, servers: Vec<Party>, settings: &Settings) -> Res
     let stage = drain::run(stage, settings).await?;
 
     eprintln!("comparing {} attempts with what is stored", stage.journal.entries.len());
-    let listed = operator.get("servers?limit=500").await?.0;
+    let listed = operator.get("servers?page_size=500").await?.0;
     ensure!(listed == 200, "the list of servers: {listed}");
     memories.push(("at the end", stage.memory()?));
     let verdict = fleet.settled(&stage.journal, PATIENCE).await?;

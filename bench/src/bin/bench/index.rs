@@ -1,6 +1,6 @@
 //! How the history is written to Elasticsearch, beside the same snapshots under the mapping that it would choose.
 
-use std::time::Instant;
+use std::{io::Write, time::Instant};
 
 use anyhow::{Result, ensure};
 use bench::Urls;
@@ -19,7 +19,7 @@ use crate::{
 const BEAT: Millis = 30_000;
 const DAY: Millis = 86_400_000;
 /// Documents of the round that nobody counts: the server is faster once it has compiled what it runs.
-const WARM: usize = 20_000;
+const WARM: usize = 60_000;
 
 #[derive(clap::Args)]
 pub struct Settings {
@@ -39,8 +39,18 @@ pub struct Settings {
 
 struct Contender {
     name: &'static str,
-    ours: bool,
+    way: Way,
     runs: Vec<Outcome>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `History::append`.
+    Ours,
+    /// The mapping that the server chooses, and ids that it chooses.
+    Dynamic,
+    /// The same with ids by which a repeated snapshot is known.
+    DynamicWithIds,
 }
 
 struct Outcome {
@@ -56,8 +66,9 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let elastic = Elastic::new(&Urls::from_env()?.elasticsearch)?;
     let server = Party::server(SERVERS[3]).await?;
     let mut contenders = [
-        Contender { name: "our mapping, by History::append", ours: true, runs: Vec::new() },
-        Contender { name: "dynamic default mapping", ours: false, runs: Vec::new() },
+        Contender { name: "our mapping, by History::append", way: Way::Ours, runs: Vec::new() },
+        Contender { name: "dynamic default mapping", way: Way::Dynamic, runs: Vec::new() },
+        Contender { name: "the same with our ids", way: Way::DynamicWithIds, runs: Vec::new() },
     ];
     let all = records(settings)?;
     for run in 0..=settings.runs {
@@ -65,7 +76,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
         let these = if run == 0 { &all[..WARM.min(all.len())] } else { &all };
         for contender in &mut contenders {
             let prefix = format!("bench-{:016x}", u64::from_le_bytes(chassis::random()));
-            let outcome = write(&elastic, &server, &prefix, contender.ours, these, settings.batch).await;
+            let outcome = write(&elastic, &server, &prefix, contender.way, these, settings.batch).await;
             elastic.delete(&prefix).await?;
             let outcome = outcome?;
             eprintln!("  {}: {}/s", contender.name, thousands(outcome.rate));
@@ -101,7 +112,7 @@ async fn write(
     elastic: &Elastic,
     server: &Party,
     prefix: &str,
-    ours: bool,
+    way: Way,
     records: &[Record],
     batch: usize,
 ) -> Result<Outcome> {
@@ -110,13 +121,12 @@ async fn write(
     let indices = format!("{prefix}-snapshots-*");
     let plain = format!("{prefix}-snapshots-dynamic");
     // Made before it counts, like the bodies: neither is what is compared.
-    let bodies: Vec<Vec<u8>> =
-        if ours { Vec::new() } else { records.chunks(batch).map(plain_body).collect::<Result<_>>()? };
-    if !ours {
+    let bodies = plain_bodies(way, records, batch)?;
+    if way != Way::Ours {
         elastic.make(&plain).await?;
     }
     let (cpu, begun) = (server.cpu()?, Instant::now());
-    if ours {
+    if way == Way::Ours {
         for batch in records.chunks(batch) {
             let rejected = history.append(batch).await?;
             ensure!(rejected.is_empty(), "{} records were rejected", rejected.len());
@@ -140,17 +150,30 @@ async fn write(
     })
 }
 
-/// A document is the snapshot and its server, under an id that the index chooses, which is the cheapest.
-fn plain_body(records: &[Record]) -> Result<Vec<u8>> {
-    let mut body = Vec::new();
-    for Record { server, snapshot, .. } in records {
-        let mut document: Value = serde_json::to_value(snapshot.as_wire())?;
-        document["server"] = server.to_string().into();
-        body.extend_from_slice(b"{\"create\":{}}\n");
-        serde_json::to_writer(&mut body, &document)?;
-        body.push(b'\n');
+/// A document is the snapshot and its server.
+fn plain_bodies(way: Way, records: &[Record], batch: usize) -> Result<Vec<Vec<u8>>> {
+    let mut bodies = Vec::new();
+    if way == Way::Ours {
+        return Ok(bodies);
     }
-    Ok(body)
+    for records in records.chunks(batch) {
+        let mut body = Vec::new();
+        for Record { server, snapshot, .. } in records {
+            let mut document: Value = serde_json::to_value(snapshot.as_wire())?;
+            document["server"] = server.to_string().into();
+            match way {
+                Way::Dynamic | Way::Ours => body.extend_from_slice(b"{\"create\":{}}\n"),
+                Way::DynamicWithIds => {
+                    let sampled_at = snapshot.sampled_at();
+                    writeln!(body, r#"{{"create":{{"_id":"{server}-{sampled_at}"}}}}"#)?;
+                }
+            }
+            serde_json::to_writer(&mut body, &document)?;
+            body.push(b'\n');
+        }
+        bodies.push(body);
+    }
+    Ok(bodies)
 }
 
 fn print(contenders: &[Contender], settings: &Settings) {
@@ -194,13 +217,13 @@ fn print(contenders: &[Contender], settings: &Settings) {
 
 /// What the bytes are made of, by the server's own account of the last run.
 fn print_parts(contenders: &[Contender]) {
-    let mut table = Table::new(&["bytes/document after the merge", "ours", "dynamic"]);
+    let mut table = Table::new(&["bytes/document after the merge", "ours", "dynamic", "with our ids"]);
     let parts: Vec<_> =
         contenders.iter().filter_map(|contender| contender.runs.last()).map(|run| &run.kept.parts).collect();
-    let [ours, dynamic] = parts[..] else { return };
-    for (name, bytes) in ours {
-        let theirs = dynamic.iter().find(|(other, _)| other == name).map_or(0.0, |(_, bytes)| *bytes);
-        table.row([name.clone(), format!("{bytes:.1}"), format!("{theirs:.1}")]);
+    let [ours, dynamic, with_ids] = parts[..] else { return };
+    for ((ours, dynamic), with_ids) in ours.iter().zip(dynamic).zip(with_ids) {
+        let [first, second, third] = [ours, dynamic, with_ids].map(|(_, bytes)| format!("{bytes:.1}"));
+        table.row([ours.0.clone(), first, second, third]);
     }
     table.print("Index: what the bytes are made of");
 }

@@ -36,7 +36,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 1_024)]
     connections: usize,
     /// Length of one run in seconds
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 8)]
     seconds: u64,
     /// Runs of each, interleaved
     #[arg(long, default_value_t = 3)]

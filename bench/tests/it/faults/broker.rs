@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     process::Command,
     time::Duration,
@@ -13,19 +14,29 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::stage::{Stage, Ways, fleet, nobody_is_down};
 
-/// First of three ports, below those that the system gives away.
-const PORT: u16 = 27_672;
+/// Below the ports that the system gives away for a moment.
+const PORTS: std::ops::Range<u16> = 27_000..32_000;
 /// Clients come back at once; a broker that starts takes its time on a busy machine.
 const BACK: Duration = Duration::from_secs(90);
 /// What each consumer may hold, by `queue::rabbitmq::Settings::new`.
-const PREFETCH: &str = "200";
+const PREFETCH: &str = "100";
 
-/// One at a time: the port is one.
+/// One at a time: a broker that starts has much to do.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Dropped, it ends, and its data go.
 struct Broker {
     folder: TempDir,
+    /// The first of three.
+    port: u16,
+}
+
+/// The first of three ports that nobody listens on.
+fn free_ports() -> u16 {
+    let random = u16::from_le_bytes(chassis::random());
+    let first = PORTS.start + random % (PORTS.end - PORTS.start);
+    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    if (first..first + 3).all(free) { first } else { free_ports() }
 }
 
 impl Broker {
@@ -33,20 +44,22 @@ impl Broker {
         let folder = tempdir().unwrap();
         // The server is another user than this process.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-        let broker = Self { folder };
+        let broker = Self { folder, port: free_ports() };
         broker.services(&["start", "rabbitmq"]).await;
         broker
     }
 
-    fn url() -> String {
-        format!("amqp://guest:guest@127.0.0.1:{PORT}/%2f")
+    fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../dev/services");
         let mut command = Command::new(script);
         command.args(arguments).env_remove("AMQP_URL");
-        command.env("SERVICES_DIR", self.folder.path().join("services")).env("AMQP_PORT", PORT.to_string());
+        command
+            .env("SERVICES_DIR", self.folder.path().join("services"))
+            .env("AMQP_PORT", self.port.to_string());
         command
     }
 
@@ -81,8 +94,8 @@ impl Drop for Broker {
     }
 }
 
-async fn stage(workers: usize) -> Stage {
-    let fleet = fleet(Urls { amqp: Broker::url(), ..Urls::from_env().unwrap() }).await;
+async fn stage(broker: &Broker, workers: usize) -> Stage {
+    let fleet = fleet(Urls { amqp: broker.url(), ..Urls::from_env().unwrap() }).await;
     let ways = Ways::all(fleet.urls.clone());
     Stage::on(fleet, &ways, 2, workers).await
 }
@@ -91,7 +104,7 @@ async fn stage(workers: usize) -> Stage {
 async fn a_broker_killed_under_load_loses_nothing_and_everyone_comes_back() {
     let _turn = TURN.lock().await;
     let broker = Broker::start().await;
-    let mut stage = stage(2).await;
+    let mut stage = stage(&broker, 2).await;
     let driving = stage.drive().await;
     stage.all_up().await;
     for _ in 0..2 {
@@ -112,7 +125,7 @@ async fn a_broker_killed_under_load_loses_nothing_and_everyone_comes_back() {
 async fn a_broker_short_of_memory_is_a_503_until_it_is_not() {
     let _turn = TURN.lock().await;
     let broker = Broker::start().await;
-    let mut stage = stage(1).await;
+    let mut stage = stage(&broker, 1).await;
     let driving = stage.drive().await;
     stage.all_up().await;
     broker.control(&["set_vm_memory_high_watermark", "absolute", "1"]).await;
@@ -139,7 +152,7 @@ async fn a_broker_short_of_memory_is_a_503_until_it_is_not() {
 async fn a_full_queue_is_a_503_until_there_is_room() {
     let _turn = TURN.lock().await;
     let broker = Broker::start().await;
-    let mut stage = stage(1).await;
+    let mut stage = stage(&broker, 1).await;
     let driving = stage.drive().await;
     stage.all_up().await;
     let worker = stage.workers.pop().unwrap();

@@ -179,6 +179,8 @@ fn a_message_that_no_gate_writes_is_refused_with_its_place() {
     let wrong = [
         ("server_id", json!("SERVER")),
         ("interval_ms", json!(0)),
+        ("received_at", json!(i64::MAX)),
+        ("received_at", json!(-1)),
         ("snapshot", json!({"sampled_at": -1, "covers_ms": 0})),
         ("snapshot", json!({"sampled_at": 1, "covers_ms": 0, "host": {"os": "a\0"}})),
     ];
@@ -187,6 +189,12 @@ fn a_message_that_no_gate_writes_is_refused_with_its_place() {
         message["records"][1][member] = value;
         let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
         assert!(error.contains("record 1"), "{member}: {error}");
+    }
+    for member in ["at", "open_since"] {
+        let mut message: Value = parse(include_str!("golden/message_tick.json"));
+        message[member] = json!(i64::MIN);
+        let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
+        assert!(error.contains(&format!("tick: {member}")), "{error}");
     }
 }
 

@@ -186,8 +186,11 @@ fn verdict(status: u16, kind: &str) -> Verdict {
     match (status, kind) {
         (200..=299, _) | (409, "version_conflict_engine_exception") => Verdict::Stored,
         (404, "index_not_found_exception") => Verdict::DayMissing,
-        (400, _) => Verdict::Refused,
-        // Full queues, disks at their watermark, shards and nodes away, accounts that may not: none is the record's fault.
+        (
+            400,
+            "document_parsing_exception" | "mapper_parsing_exception" | "strict_dynamic_mapping_exception",
+        ) => Verdict::Refused,
+        // A closed index is a 400 too. Full queues, disks at their watermark, shards and nodes away, accounts that may not: none is the record's fault.
         _ => Verdict::NotNow,
     }
 }
@@ -208,6 +211,7 @@ mod tests {
             (400, "mapper_parsing_exception", Verdict::Refused),
             (400, "strict_dynamic_mapping_exception", Verdict::Refused),
             (404, "index_not_found_exception", Verdict::DayMissing),
+            (400, "index_closed_exception", Verdict::NotNow),
             (404, "", Verdict::NotNow),
             (403, "cluster_block_exception", Verdict::NotNow),
             (429, "es_rejected_execution_exception", Verdict::NotNow),

@@ -151,7 +151,8 @@ impl Answer {
 /// pass.
 pub fn refused(status: u16, failure: &Value) -> HistoryError {
     let reason = reason(failure);
-    if status == 400 {
+    // Too many shards in the cluster is a 400 as well, and passes when somebody makes room.
+    if status == 400 && failure["type"] != "validation_exception" {
         return HistoryError::Schema(format!(
             "Elasticsearch refuses: {reason}. If these indices were made by hand or by another release, delete them or \
              choose another prefix"
@@ -204,6 +205,8 @@ mod tests {
             assert!(matches!(refused(status, &Value::Null), HistoryError::Unavailable(_)), "{status}");
         }
         assert!(matches!(refused(400, &Value::Null), HistoryError::Schema(_)));
+        let no_room = json!({"type": "validation_exception", "reason": "maximum shards open"});
+        assert!(matches!(refused(400, &no_room), HistoryError::Unavailable(_)));
     }
 
     #[test]

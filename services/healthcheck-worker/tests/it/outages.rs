@@ -75,7 +75,8 @@ async fn a_worker_that_is_asked_to_stop_in_an_outage_hands_back() {
         let in_hand = async || fleet.registry.progress().await.unwrap()[0].oldest_in_hand == Some(NOW);
         eventually("it is in hand", in_hand).await;
         worker.stop().await;
-        assert_eq!([fleet.ready(&fleet.queue()).await, fleet.ready(&fleet.dead()).await], [1, 0]);
+        eventually("it is back", async || fleet.ready(&fleet.queue()).await == 1).await;
+        assert_eq!(fleet.ready(&fleet.dead()).await, 0);
         fleet.elasticsearch.proxy.mend();
         let next = fleet.worker("next", LONG);
         fleet.until_stored(2).await;

@@ -7,6 +7,7 @@
 pub mod http;
 pub mod indexed;
 pub mod journal;
+pub mod operator;
 pub mod oracle;
 pub mod process;
 pub mod services;
@@ -15,7 +16,8 @@ pub mod snapshot;
 pub mod stored;
 
 pub use journal::{Entry, Journal};
+pub use operator::Operator;
 pub use oracle::{Verdict, judge, oracle};
 pub use process::Suite;
-pub use services::{Fleet, Kind, Operator, Service, Urls};
+pub use services::{Fleet, Kind, Service, Urls};
 pub use simulator::{Load, Simulated, drive, enrol};

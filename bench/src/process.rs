@@ -194,8 +194,9 @@ pub fn family(pid: u32) -> Result<Vec<u32>> {
     let mut seen = 0;
     while let Some(pid) = family.get(seen).copied() {
         seen += 1;
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        // One that ended meanwhile has no tasks and no children.
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             for child in children.split_ascii_whitespace() {
                 family.push(child.parse()?);
             }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lapin::{ConnectionProperties, options::QueueDeleteOptions};
 use reqwest::Url;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::{
@@ -289,6 +289,11 @@ impl Service {
         }
     }
 
+    /// Whoever asks it.
+    pub fn http(&self) -> reqwest::Client {
+        self.start.http.clone()
+    }
+
     /// What it logged so far, since its first start.
     pub fn log(&self) -> String {
         self.log.text()
@@ -363,46 +368,5 @@ impl Drop for Log {
             let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
             eprintln!("--- the end of {}\n{}", self.0.display(), last.join("\n"));
         }
-    }
-}
-
-/// What a person does with a suite, by the interface of a `server-management`.
-pub struct Operator {
-    http: reqwest::Client,
-    base: String,
-    token: String,
-}
-
-impl Operator {
-    /// Logs in as `admin`.
-    pub async fn log_in(management: &Service) -> Result<Self> {
-        let http = management.start.http.clone();
-        let base = format!("{}/server-management/v1", management.url);
-        let body = json!({"username": "admin", "password": ADMIN_PASSWORD});
-        let answer = http.post(format!("{base}/sessions")).json(&body).send().await?;
-        ensure!(answer.status().is_success(), "log-in: {}", answer.status());
-        let session: Value = answer.json().await?;
-        let token = session["access_token"].as_str().context("no access_token")?.to_owned();
-        Ok(Self { http, base, token })
-    }
-
-    /// GET of a path below `/server-management/v1/`: status and body.
-    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
-        let answer = self.http.get(format!("{}/{path}", self.base)).bearer_auth(&self.token).send().await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
-    }
-
-    /// POST of JSON to a path below `/server-management/v1/`: status and body.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let request = self.http.post(format!("{}/{path}", self.base)).bearer_auth(&self.token).json(body);
-        let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
-    }
-
-    /// `GET status`, which always answers while the registry does.
-    pub async fn status(&self) -> Result<Value> {
-        let (status, body) = self.get("status").await?;
-        ensure!(status == 200, "GET status: {status} {body}");
-        Ok(body)
     }
 }

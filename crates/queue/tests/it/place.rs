@@ -48,7 +48,10 @@ impl Place {
         let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect(NO_BROKER);
         let channel = connection.create_channel().await.unwrap();
         let prefix = format!("test-{:016x}", RandomState::new().hash_one(0));
-        Self { settings: Settings::new(url.parse().unwrap(), prefix, "numbers"), channel, connection }
+        let mut settings = Settings::new(url.parse().unwrap(), prefix, "numbers");
+        // What the cases have in hand at once.
+        settings.prefetch = 200;
+        Self { settings, channel, connection }
     }
 
     /// The same place, through a proxy that can break.

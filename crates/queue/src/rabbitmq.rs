@@ -5,6 +5,7 @@
 //! [`Unavailable`](crate::PublishError::Unavailable) at once. Each side has a connection of its own, because a
 //! broker that is short of memory or disk stops those that publish, and must not stop those that drain it.
 
+mod confirming;
 mod connection;
 mod consuming;
 mod dead;

@@ -184,13 +184,7 @@ impl Registry {
 
     /// One page of all tokens, newest first, and the total.
     pub async fn enrolment_tokens(&self, page: Page) -> Result<(Vec<EnrolmentToken>, u64), RegistryError> {
-        let (rows, total): (Vec<TokenRow>, i64) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows = sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
-            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
-            tx.commit().await?;
-            (rows, total)
-        });
+        let (rows, total) = self.page_of::<TokenRow>(LIST, TOTAL, page).await?;
         let mut tokens = Vec::with_capacity(rows.len());
         for TokenRow { id: token, uses, used, expires_at, revoked_at, created_at, labels, server_id } in rows
         {

@@ -42,7 +42,12 @@ mod text;
 use std::{future::Future, path::Path, str::FromStr, time::Duration};
 
 use serde::Serialize;
-use sqlx::{error::DatabaseError as _, sqlite::SqliteError};
+use sqlx::{
+    FromRow,
+    error::DatabaseError as _,
+    postgres::PgRow,
+    sqlite::{SqliteError, SqliteRow},
+};
 
 use advice::Advice;
 use statement::Dialect;
@@ -220,6 +225,26 @@ impl Registry {
             Self::Sqlite(db) => db.close().await,
             Self::Postgres(db) => db.close().await,
         }
+    }
+
+    /// The rows of one page by `list`, whose parameters are limit and offset, and how many there are by `total`; both of one
+    /// moment.
+    pub(crate) async fn page_of<R>(
+        &self,
+        list: &'static str,
+        total: &'static str,
+        page: Page,
+    ) -> Result<(Vec<R>, i64), RegistryError>
+    where
+        R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        Ok(on!(self, db => {
+            let mut tx = db.begin_read().await?;
+            let rows = sqlx::query_as(list).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
+            let total = sqlx::query_scalar(total).fetch_one(&mut *tx).await?;
+            tx.commit().await?;
+            (rows, total)
+        }))
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

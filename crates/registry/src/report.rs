@@ -216,13 +216,7 @@ impl Registry {
 
     /// One page of all reports, newest first, and the total.
     pub async fn reports(&self, page: Page) -> Result<(Vec<Report>, u64), RegistryError> {
-        let (rows, total): (Vec<Row>, i64) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows = sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
-            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
-            tx.commit().await?;
-            (rows, total)
-        });
+        let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let reports = rows.into_iter().map(Row::report).collect::<Result<_, _>>()?;
         Ok((reports, count("reports", "total", "", total)?))
     }

@@ -1,39 +1,23 @@
 //! Reading who changed what.
 
-use std::io;
-
 use actix_web::{
     HttpResponse,
-    http::header::CONTENT_DISPOSITION,
-    web::{Bytes, Data, Json},
+    web::{Data, Json},
 };
 use chassis::Problem;
 use fleet::Millis;
-use futures_util::stream::poll_fn;
-use registry::{AuditEntry, AuditFilter, Page, Registry, RegistryError};
+use registry::{AuditEntry, AuditFilter, Page};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sheets::{Cell, Chunks, Column, Format, WriteError, Writer};
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc},
-    task::spawn_blocking,
-    time::{Duration, timeout},
-};
+use sheets::{Cell, Format};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    download::{PART, Sheet},
     failure::{Failure, invalid_parameter},
     query::{FromParameters, Listed, Paging, Parameters, Parsed, time},
 };
-
-/// Entries that are read at once.
-const PART: u32 = 1_000;
-/// Chunks of 64 KiB that wait for whoever reads.
-const WAITING: usize = 4;
-/// How long whoever reads may take for a chunk.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Names and widths, in the order of [`cells`].
 const COLUMNS: [(&str, u16); 10] = [
@@ -112,23 +96,6 @@ pub(crate) struct AuditExport {
     filter: AuditFilter,
 }
 
-/// Why an export broke off.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error(transparent)]
-    Sheet(#[from] WriteError),
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-}
-
-/// Entries as they are read for one export.
-struct Parts {
-    registry: Registry,
-    filter: AuditFilter,
-}
-
-type Pass = mpsc::Sender<io::Result<Bytes>>;
-
 /// List who changed what, the newest first.
 #[utoipa::path(
     get, path = "/audit", operation_id = "list_audit", tag = "audit", params(AuditPage),
@@ -152,54 +119,11 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn export(app: Data<App>, asked: Parsed<AuditExport>) -> Result<HttpResponse, Failure> {
     let turn = app.turn_to_export().await?;
-    let parts = Parts { registry: app.registry.clone(), filter: asked.0.filter };
-    // Before the answer begins, so that it can still be another.
-    let first = parts.after(None).await?;
-    let (pass, mut passed) = mpsc::channel(WAITING);
-    let runtime = Handle::current();
-    drop(spawn_blocking(move || run(turn, &parts, first, &pass, &runtime)));
-    Ok(HttpResponse::Ok()
-        .content_type(Format::Csv.mime_type())
-        .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""))
-        .streaming(poll_fn(move |context| passed.poll_recv(context))))
-}
-
-/// Holds its turn to its end.
-fn run(turn: OwnedSemaphorePermit, parts: &Parts, first: Vec<AuditEntry>, pass: &Pass, runtime: &Handle) {
-    if let Err(error) = write(parts, first, pass, runtime) {
-        if !pass.is_closed() {
-            tracing::warn!(%error, "an export of the audit log broke off");
-        }
-        // Without it the body would end as if it were whole.
-        drop(pass.try_send(Err(io::ErrorKind::BrokenPipe.into())));
-    }
-    drop(turn);
-}
-
-fn write(parts: &Parts, first: Vec<AuditEntry>, pass: &Pass, runtime: &Handle) -> Result<(), Broken> {
-    let sink = Chunks::new(|chunk| {
-        let sent = runtime.block_on(timeout(PATIENCE, pass.send(Ok(Bytes::from(chunk)))));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    });
-    let columns = COLUMNS.map(|(name, width)| Column::new(name, width));
-    let mut writer = Writer::new(Format::Csv, "audit", &columns, sink)?;
-    let mut part = first;
-    loop {
-        for entry in &part {
-            writer.write(&cells(entry))?;
-        }
-        let Some(last) = part.last() else { break };
-        part = runtime.block_on(parts.after(Some(last)))?;
-    }
-    writer.finish()?;
-    Ok(())
-}
-
-impl Parts {
-    async fn after(&self, entry: Option<&AuditEntry>) -> Result<Vec<AuditEntry>, RegistryError> {
-        self.registry.audit_after(&self.filter, entry, PART).await
-    }
+    let (registry, filter) = (app.registry.clone(), asked.0.filter);
+    let after = async move |last: Option<&AuditEntry>| registry.audit_after(&filter, last, PART).await;
+    let first = after(None).await?;
+    let sheet = Sheet { format: Format::Csv, name: "audit", columns: COLUMNS, cells };
+    Ok(sheet.answer(turn, first, async move |last: &AuditEntry| after(Some(last)).await))
 }
 
 fn cells(entry: &AuditEntry) -> [Cell; COLUMNS.len()] {

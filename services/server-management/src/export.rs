@@ -1,36 +1,17 @@
-//! Servers as a sheet, passed on while it is made: neither the fleet nor the file is ever in memory as a whole.
+//! Servers as a sheet.
 
-use std::io;
-
-use actix_web::{
-    HttpResponse,
-    http::header::CONTENT_DISPOSITION,
-    web::{Bytes, Data},
-};
+use actix_web::{HttpResponse, web::Data};
 use fleet::wire::v1::Host;
-use futures_util::stream::poll_fn;
-use registry::{Registry, RegistryError, Roll, Server, ServerFilter};
-use sheets::{Cell, Chunks, Column, Format, WriteError, Writer};
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc},
-    task::spawn_blocking,
-    time::{Duration, timeout},
-};
+use registry::Server;
+use sheets::Cell;
 
 use crate::{
     app::App,
+    download::{PART, Sheet},
     failure::Failure,
     labels,
     query::{Export, Parsed},
 };
-
-/// Servers that are read at once.
-const PART: u32 = 1_000;
-/// Chunks of 64 KiB that wait for whoever reads.
-const WAITING: usize = 4;
-/// How long whoever reads may take for a chunk.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an import reads; the rest of an export is for people.
 pub(crate) const READ_BACK: [&str; 4] = ["id", "name", "address", "labels"];
@@ -57,22 +38,6 @@ const COLUMNS: [(&str, u16); 18] = [
     ("updated_at", 20),
 ];
 
-/// Why an export broke off.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error(transparent)]
-    Sheet(#[from] WriteError),
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-}
-
-/// Servers as they are read for one export.
-struct Parts {
-    registry: Registry,
-    filter: ServerFilter,
-    roll: Roll,
-}
-
 /// The names of all columns.
 pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
     COLUMNS.iter().map(|(name, _)| *name)
@@ -90,70 +55,11 @@ pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
 pub(crate) async fn export(app: Data<App>, asked: Parsed<Export>) -> Result<HttpResponse, Failure> {
     let Export { format, filter } = asked.0;
     let turn = app.turn_to_export().await?;
-    let parts = Parts { registry: app.registry.clone(), filter, roll: app.roll().await? };
-    // Before the answer begins, so that it can still be another.
-    let first = parts.after(None).await?;
-    let (pass, mut passed) = mpsc::channel(WAITING);
-    let runtime = Handle::current();
-    drop(spawn_blocking(move || run(turn, format, &parts, first, &pass, &runtime)));
-    let disposition = format!("attachment; filename=\"servers.{}\"", format.extension());
-    Ok(HttpResponse::Ok()
-        .content_type(format.mime_type())
-        .insert_header((CONTENT_DISPOSITION, disposition))
-        .streaming(poll_fn(move |context| passed.poll_recv(context))))
-}
-
-type Pass = mpsc::Sender<io::Result<Bytes>>;
-
-/// Holds its turn to its end.
-fn run(
-    turn: OwnedSemaphorePermit,
-    format: Format,
-    parts: &Parts,
-    first: Vec<Server>,
-    pass: &Pass,
-    runtime: &Handle,
-) {
-    if let Err(error) = write(format, parts, first, pass, runtime) {
-        if !pass.is_closed() {
-            tracing::warn!(%error, "an export broke off");
-        }
-        // Without it the body would end as if it were whole.
-        drop(pass.try_send(Err(io::ErrorKind::BrokenPipe.into())));
-    }
-    drop(turn);
-}
-
-fn write(
-    format: Format,
-    parts: &Parts,
-    first: Vec<Server>,
-    pass: &Pass,
-    runtime: &Handle,
-) -> Result<(), Broken> {
-    let sink = Chunks::new(|chunk| {
-        let sent = runtime.block_on(timeout(PATIENCE, pass.send(Ok(Bytes::from(chunk)))));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    });
-    let columns = COLUMNS.map(|(name, width)| Column::new(name, width));
-    let mut writer = Writer::new(format, "servers", &columns, sink)?;
-    let mut part = first;
-    loop {
-        for server in &part {
-            writer.write(&cells(server))?;
-        }
-        let Some(last) = part.last() else { break };
-        part = runtime.block_on(parts.after(Some(&last.name)))?;
-    }
-    writer.finish()?;
-    Ok(())
-}
-
-impl Parts {
-    async fn after(&self, name: Option<&str>) -> Result<Vec<Server>, RegistryError> {
-        self.registry.servers_after(&self.filter, name, PART, &self.roll).await
-    }
+    let (registry, roll) = (app.registry.clone(), app.roll().await?);
+    let after = async move |name: Option<&str>| registry.servers_after(&filter, name, PART, &roll).await;
+    let first = after(None).await?;
+    let sheet = Sheet { format, name: "servers", columns: COLUMNS, cells };
+    Ok(sheet.answer(turn, first, async move |last: &Server| after(Some(&last.name)).await))
 }
 
 fn cells(server: &Server) -> [Cell; COLUMNS.len()] {

@@ -12,6 +12,7 @@ mod background;
 mod body;
 mod dashboard;
 mod dead_letters;
+mod download;
 mod enrolment;
 mod export;
 mod failure;

@@ -3,17 +3,9 @@
 //! One task alone, because the driver numbers a message and queues its frames in two steps: two tasks on one channel
 //! could swap them, and each would take the other's confirm for its own.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{
     BasicProperties, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -27,6 +19,7 @@ use tokio::{
 
 use super::{
     LARGEST, Settings,
+    confirming::{Full, Outcome, Sent, drain, settle},
     connection::{Backoff, Broker, Lost, News, Session, State},
 };
 use crate::{PublishError, Refused};
@@ -39,18 +32,13 @@ const WINDOW: usize = 1_000;
 const ROOM: usize = 32 * 1024 * 1024;
 /// A message takes at least this much room, so that small ones are bounded in number too.
 const LEAST: usize = 4 * 1024;
-/// A queue that was full for this long is looked at by a new channel: the broker tells a channel when there is room again,
-/// but not when it is the bound that went.
-const FULL_FOR: Duration = Duration::from_secs(5);
 /// How often an idle connection is looked at.
 const TICK: Duration = Duration::from_millis(250);
 
 const AWAY: &str = "the broker is away";
 const BLOCKED: &str = "the broker takes nothing: it is short of memory or disk";
-const FULL: &str = "the queue is full";
 const LATE: &str = "not confirmed within 10 s";
 const LOST: &str = "the connection to the broker was lost";
-const RETURNED: &str = "the queue is gone";
 const TOO_MUCH: &str = "too much waits for the broker";
 
 pub struct Publisher<M> {
@@ -81,21 +69,6 @@ struct Job {
     deadline: Instant,
     done: oneshot::Sender<Result<(), &'static str>>,
     room: OwnedSemaphorePermit,
-}
-
-/// On the wire, without a confirm.
-struct Sent {
-    since: Instant,
-    done: oneshot::Sender<Result<(), &'static str>>,
-    _room: OwnedSemaphorePermit,
-}
-
-/// What became of a message on the wire.
-struct Outcome {
-    number: u64,
-    acked: bool,
-    /// The confirm came with a returned message: the `message_id` of that one.
-    returned: Option<Option<u64>>,
 }
 
 impl<M> Clone for Publisher<M> {
@@ -227,44 +200,12 @@ async fn turn_away(jobs: &mut mpsc::UnboundedReceiver<Job>) {
     }
 }
 
-/// Whether the queue refuses for being full, across sessions.
-#[derive(Default)]
-struct Full {
-    /// Since when in this session.
-    since: Option<Instant>,
-    lasting: bool,
-}
-
 /// Why a session that still stood was ended.
 enum End {
     /// Every publisher is gone, and all is confirmed.
     Finished,
     /// Perhaps the queue is full no more.
     Full,
-}
-
-impl Full {
-    fn note(&mut self, outcomes: &[Outcome]) {
-        if outcomes.iter().any(|outcome| outcome.acked) {
-            *self = Self::default();
-        } else if !outcomes.is_empty() {
-            self.lasting = true;
-            self.since.get_or_insert_with(Instant::now);
-        }
-    }
-
-    /// To be asked in each session anew.
-    fn for_long(&mut self) -> bool {
-        let long = self.since.is_some_and(|since| since.elapsed() > FULL_FOR);
-        if long {
-            self.since = None;
-        }
-        long
-    }
-
-    fn state(&self) -> State {
-        if self.lasting { State::Full } else { State::Up }
-    }
 }
 
 /// Publishes what comes, until the connection is lost or is not worth keeping. What is dropped on the way out tells its
@@ -358,97 +299,4 @@ async fn publish(
     };
     let returned = returned.map(|message| message.properties.message_id().as_ref()?.as_str().parse().ok());
     Ok(Outcome { number, acked, returned })
-}
-
-/// Tells each publisher. An error ends the session: its queue is not there, or the connection is not.
-fn settle(
-    outcomes: Vec<Result<Outcome, lapin::Error>>,
-    sent: &mut BTreeMap<u64, Sent>,
-    full: &mut Full,
-) -> Result<(), Lost> {
-    let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
-    full.note(&outcomes);
-    let gone = outcomes.iter().any(|outcome| outcome.returned.is_some());
-    for (number, verdict) in judge(&outcomes) {
-        if let Some(Sent { done, .. }) = sent.remove(&number) {
-            // A publisher that stopped waiting does not hear it.
-            let _ = done.send(verdict);
-        }
-    }
-    if gone { Err(Lost(RETURNED.to_owned())) } else { Ok(()) }
-}
-
-/// A returned message was not taken although it is acked, and it may come with the confirm of another one. Whoever got a
-/// stranger's cannot know whether its own is still to come.
-fn judge(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
-    let returned: HashSet<u64> = outcomes.iter().filter_map(|outcome| outcome.returned.flatten()).collect();
-    let verdict = |outcome: &Outcome| match outcome {
-        Outcome { returned: Some(_), .. } => Err(RETURNED),
-        Outcome { number, .. } if returned.contains(number) => Err(RETURNED),
-        Outcome { acked: false, .. } => Err(FULL),
-        Outcome { acked: true, .. } => Ok(()),
-    };
-    outcomes.iter().map(|outcome| (outcome.number, verdict(outcome))).collect()
-}
-
-/// Takes every item that is ready. A set of futures may say `Pending` to be fair to others though some are; then it wakes.
-fn drain<S: Stream + Unpin>(stream: &mut S, items: &mut Vec<S::Item>) {
-    struct Again(AtomicBool);
-    impl Wake for Again {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-    let again = Arc::new(Again(AtomicBool::new(true)));
-    let waker = Waker::from(Arc::clone(&again));
-    let mut context = Context::from_waker(&waker);
-    while again.0.swap(false, Ordering::AcqRel) {
-        while let Poll::Ready(Some(item)) = stream.poll_next_unpin(&mut context) {
-            items.push(item);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(number: u64, acked: bool, returned: Option<Option<u64>>) -> Outcome {
-        Outcome { number, acked, returned }
-    }
-
-    #[test]
-    fn a_returned_message_is_found_whoever_carries_it() {
-        let plain = [outcome(1, true, None), outcome(2, false, None)];
-        assert_eq!(judge(&plain), [(1, Ok(())), (2, Err(FULL))]);
-        let own = [outcome(1, true, Some(Some(1))), outcome(2, true, None)];
-        assert_eq!(judge(&own), [(1, Err(RETURNED)), (2, Ok(()))]);
-        let swapped = [outcome(1, true, None), outcome(2, true, Some(Some(1))), outcome(3, true, None)];
-        assert_eq!(judge(&swapped), [(1, Err(RETURNED)), (2, Err(RETURNED)), (3, Ok(()))]);
-        let nameless = [outcome(1, true, Some(None))];
-        assert_eq!(judge(&nameless), [(1, Err(RETURNED))]);
-    }
-
-    #[test]
-    fn draining_takes_all_that_is_ready() {
-        let mut set = FuturesUnordered::new();
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..1_000).map(|_| oneshot::channel::<usize>()).unzip();
-        for receiver in receivers {
-            set.push(async move {
-                // What yields makes the set give up its turn.
-                tokio::task::yield_now().await;
-                receiver.await.unwrap()
-            });
-        }
-        let mut items = Vec::new();
-        drain(&mut set, &mut items);
-        assert!(items.is_empty());
-        let mut kept = Vec::new();
-        for (number, sender) in senders.into_iter().enumerate() {
-            if number % 2 == 0 { sender.send(number).unwrap() } else { kept.push(sender) }
-        }
-        drain(&mut set, &mut items);
-        items.sort_unstable();
-        assert_eq!(items, (0..1_000).step_by(2).collect::<Vec<_>>());
-    }
 }

@@ -4,6 +4,7 @@
 //! ends in between leaves the row claimed; after a while it is `unknown`, shown to a person, and never sent again.
 
 mod attempt;
+mod authorities;
 mod consuming;
 mod instruments;
 mod letter;
@@ -21,6 +22,7 @@ use queue::Consumer;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+pub use authorities::{Authorities, BadAuthorities};
 pub use sender::Sender;
 pub use service::{StartError, run};
 pub use smtp::{BadSmtpUrl, SmtpUrl};

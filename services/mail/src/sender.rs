@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt::{Ending, Stage},
+    authorities::Authorities,
     letter::Letter,
     smtp::{self, SmtpUrl},
 };
@@ -22,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How mails are sent.
 #[derive(Debug, Clone)]
 pub enum Sender {
-    /// Over SMTP.
-    Smtp(SmtpUrl),
+    /// Over SMTP, to a server that these authorities vouch for, or one of those that every one trusts.
+    Smtp(SmtpUrl, Authorities),
     /// As a file `<delivery>.eml` in this folder, for its owner alone.
     Folder(PathBuf),
 }
@@ -37,9 +38,9 @@ impl Sender {
         stop: &CancellationToken,
     ) -> Result<(), (Stage, Ending)> {
         match self {
-            Self::Smtp(url) => {
+            Self::Smtp(url, authorities) => {
                 let progress = smtp::Progress::default();
-                let talk = timeout(PATIENCE, smtp::send(url, letter, &progress));
+                let talk = timeout(PATIENCE, smtp::send(url, authorities, letter, &progress));
                 let reason = match stop.run_until_cancelled(talk).await {
                     Some(Ok(done)) => return done.map_err(|ending| (progress.stage(), ending)),
                     Some(Err(_)) => "no answer within 10 minutes",

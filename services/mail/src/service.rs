@@ -7,7 +7,7 @@ use queue::rabbitmq;
 use registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::{Mail, Sender, settings::Settings};
+use crate::{Mail, settings::Settings};
 
 /// Why mail cannot run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let Settings { letterhead, smtp_url, queue, database_url, drain } = settings;
+    let Settings { letterhead, sender, queue, database_url, drain } = settings;
     let health = Health::new(&["registry", "queue"]);
     let registry = Registry::open_postgres(&database_url);
     let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
@@ -42,7 +42,7 @@ pub async fn run(
             return;
         }
         reached.reached("queue");
-        Mail::new(consumer, registry, Sender::Smtp(smtp_url), letterhead, clock).run(soft).await;
+        Mail::new(consumer, registry, sender, letterhead, clock).run(soft).await;
     };
     let mut parts = JoinSet::new();
     parts.spawn(work);

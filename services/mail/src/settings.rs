@@ -1,6 +1,6 @@
 //! The settings of `mail`: flags with environment variables of the same meaning, and secrets.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chassis::{
     Mistakes,
@@ -12,7 +12,7 @@ use fleet::{AllowedDomains, Recipient};
 use queue::rabbitmq;
 use registry::PostgresUrl;
 
-use crate::{Letterhead, SmtpUrl};
+use crate::{Authorities, Letterhead, Sender};
 
 /// Mail: sends the reports that management computed, each at most once, over SMTP.
 ///
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Domains that mail may go to, separated by commas; * for any
     #[arg(long, env = "MAIL_ALLOWED_DOMAINS")]
     mail_allowed_domains: AllowedDomains,
+    /// PEM file of certificate authorities that may vouch for the SMTP server, besides the usual ones
+    #[arg(long, env = "SMTP_CA_FILE")]
+    smtp_ca_file: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -36,7 +39,7 @@ pub struct Arguments {
 #[derive(Debug)]
 pub struct Settings {
     pub letterhead: Letterhead,
-    pub smtp_url: SmtpUrl,
+    pub sender: Sender,
     pub queue: rabbitmq::Settings,
     pub database_url: PostgresUrl,
     pub drain: Duration,
@@ -49,7 +52,12 @@ impl Settings {
         let amqp_url = mistakes.required("AMQP_URL");
         let database_url = mistakes.required("DATABASE_URL");
         let smtp_url = mistakes.required("SMTP_URL");
-        let (Some(amqp_url), Some(database_url), Some(smtp_url)) = (amqp_url, database_url, smtp_url) else {
+        let authorities =
+            arguments.smtp_ca_file.as_deref().map_or(Ok(Authorities::default()), Authorities::read);
+        let authorities = mistakes.take("SMTP_CA_FILE", authorities);
+        let (Some(amqp_url), Some(database_url), Some(smtp_url), Some(authorities)) =
+            (amqp_url, database_url, smtp_url, authorities)
+        else {
             return Err(mistakes.into());
         };
         mistakes.check()?;
@@ -61,7 +69,7 @@ impl Settings {
         };
         Ok(Self {
             letterhead: Letterhead { from, allowed },
-            smtp_url,
+            sender: Sender::Smtp(smtp_url, authorities),
             queue,
             database_url,
             drain: arguments.service.drain(),

@@ -1,34 +1,28 @@
 //! One conversation with an SMTP server, which knows at every moment whether the mail may have been taken.
 
 use std::{
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
+    error::Error,
+    fmt, io, iter,
+    net::IpAddr,
     str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use chassis::{Secret, trouble::causes};
 use lettre::transport::smtp::{
     authentication::{Credentials, DEFAULT_MECHANISMS},
-    client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters},
+    client::{AsyncSmtpConnection, TlsParameters},
     commands::{Data, Mail, Rcpt},
     extension::ClientId,
 };
 use percent_encoding::percent_decode_str;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
+use rustls::CertificateError;
+use tokio::time::timeout;
 
 use crate::{
     attempt::{Ending, Stage},
+    authorities::Authorities,
     letter::Letter,
 };
 
@@ -71,21 +65,12 @@ pub enum BadSmtpUrl {
 }
 
 /// How far a conversation is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Progress {
     /// Our envelope is on its way.
-    begun: Arc<AtomicBool>,
-    /// The server said that it waits for the content.
-    content: Arc<AtomicBool>,
-    /// What was done last is to wait for the server; so all that was written before has left.
-    waiting: Arc<AtomicBool>,
-}
-
-/// A connection that notes what is done on it last.
-#[derive(Debug)]
-struct Watched {
-    stream: TcpStream,
-    waiting: Arc<AtomicBool>,
+    begun: AtomicBool,
+    /// All of the content has left; the final dot is next.
+    dot: AtomicBool,
 }
 
 impl FromStr for SmtpUrl {
@@ -145,35 +130,46 @@ fn read_login(login: &str) -> Option<(String, Secret)> {
 impl Progress {
     /// The stage that it has reached.
     pub fn stage(&self) -> Stage {
-        let set = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
-        match (set(&self.begun), set(&self.content), set(&self.waiting)) {
-            (false, ..) => Stage::Greeting,
-            (true, true, true) => Stage::Dot,
-            (true, ..) => Stage::Content,
+        match (self.begun.load(Ordering::SeqCst), self.dot.load(Ordering::SeqCst)) {
+            (_, true) => Stage::Dot,
+            (true, false) => Stage::Content,
+            (false, false) => Stage::Greeting,
         }
+    }
+
+    /// The content in one piece. Whoever writes it asks for the next piece once this one has left, and writes the final
+    /// dot when there is none: from then on a doubt must not become a second copy.
+    fn watch<'a>(&'a self, content: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let end = || {
+            self.dot.store(true, Ordering::SeqCst);
+            None
+        };
+        iter::once(content).chain(iter::from_fn(end))
     }
 }
 
 /// Sends a letter; returns once the server has taken it. Dropped at any moment, `progress` tells how far it had got.
-pub async fn send(url: &SmtpUrl, letter: &Letter, progress: &Progress) -> Result<(), Ending> {
-    let hello = ClientId::Domain(letter.hello.clone());
-    let mut connection = connect(url, &hello, progress).await?;
+pub async fn send(
+    url: &SmtpUrl,
+    authorities: &Authorities,
+    letter: &Letter,
+    progress: &Progress,
+) -> Result<(), Ending> {
+    let mut connection = connect(url, authorities, &ClientId::Domain(letter.hello.clone())).await?;
     if let Some((user, password)) = &url.login {
         let credentials = Credentials::new(user.clone(), password.expose().to_owned());
-        connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(ended)?;
+        let login = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
+        login.map_err(|error| ended(&format!("logging in to {url}: "), &error))?;
     }
     progress.begun.store(true, Ordering::SeqCst);
+    let ended = |error| ended("", &error);
     let from = letter.envelope.from().cloned();
     connection.command(Mail::new(from, Vec::new())).await.map_err(ended)?;
     for recipient in letter.envelope.to() {
         connection.command(Rcpt::new(recipient.clone(), Vec::new())).await.map_err(ended)?;
     }
     connection.command(Data).await.map_err(ended)?;
-    // From here on "waiting" means waiting for the answer to the final dot. A connection that is not watched (TLS from
-    // its first byte) counts as waiting, so that a doubt never becomes a second copy.
-    progress.waiting.store(url.security == Security::Tls, Ordering::SeqCst);
-    progress.content.store(true, Ordering::SeqCst);
-    connection.message(&letter.content).await.map_err(ended)?;
+    connection.message_iter(progress.watch(&letter.content)).await.map_err(ended)?;
     // It is sent; whether it hears our farewell changes nothing.
     drop(timeout(Duration::from_secs(1), connection.quit()).await);
     Ok(())
@@ -181,32 +177,29 @@ pub async fn send(url: &SmtpUrl, letter: &Letter, progress: &Progress) -> Result
 
 async fn connect(
     url: &SmtpUrl,
+    authorities: &Authorities,
     hello: &ClientId,
-    progress: &Progress,
 ) -> Result<AsyncSmtpConnection, Ending> {
-    let tls = || TlsParameters::new_rustls(url.host.clone()).map_err(ended);
+    let failed = |error| ended(&format!("connecting to {url}: "), &error);
+    let tls = || authorities.tls(&url.host).map_err(failed);
+    let first: Option<TlsParameters> = if url.security == Security::Tls { Some(tls()?) } else { None };
     let place = (url.host.as_str(), url.port);
-    if url.security == Security::Tls {
-        let tls = Some(tls()?);
-        let connecting = AsyncSmtpConnection::connect_tokio1(place, Some(CONNECT), hello, tls, None);
-        return connecting.await.map_err(ended);
-    }
-    let stream = match timeout(CONNECT, TcpStream::connect(place)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Ending::Lost(format!("cannot connect to {url}: {error}"))),
-        Err(_) => return Err(Ending::Lost(format!("cannot connect to {url} within 30 s"))),
-    };
-    let watched = Watched { stream, waiting: Arc::clone(&progress.waiting) };
-    let mut connection =
-        AsyncSmtpConnection::connect_with_transport(Box::new(watched), hello).await.map_err(ended)?;
+    let connecting = AsyncSmtpConnection::connect_tokio1(place, Some(CONNECT), hello, first, None);
+    let mut connection = connecting.await.map_err(failed)?;
     if url.security == Security::StartTls {
-        connection.starttls(tls()?, hello).await.map_err(ended)?;
+        connection.starttls(tls()?, hello).await.map_err(failed)?;
     }
     Ok(connection)
 }
 
-fn ended(error: lettre::transport::smtp::Error) -> Ending {
-    let reason = causes(&error);
+/// `doing` begins the reason.
+fn ended(doing: &str, error: &lettre::transport::smtp::Error) -> Ending {
+    let hint = if is_of_unknown_issuer(error) {
+        "; name the authority that issued it in SMTP_CA_FILE, if you trust it"
+    } else {
+        ""
+    };
+    let reason = format!("{doing}{}{hint}", causes(error));
     match () {
         () if error.is_permanent() => Ending::Permanent(reason),
         () if error.is_transient() => Ending::Transient(reason),
@@ -214,36 +207,19 @@ fn ended(error: lettre::transport::smtp::Error) -> Ending {
     }
 }
 
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.waiting.store(true, Ordering::SeqCst);
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+fn is_of_unknown_issuer(error: &lettre::transport::smtp::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // An I/O error hides the one that it holds from `source`.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = held.and_then(|error| error.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+            // A bad signature: by another key of an issuer of that name.
+            return matches!(why, CertificateError::UnknownIssuer | CertificateError::BadSignature);
+        }
+        cause = error.source();
     }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.waiting.store(false, Ordering::SeqCst);
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl AsyncTokioStream for Watched {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
-    }
+    false
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn mail(
 ) -> (Publisher<MailJob>, Mail) {
     let (jobs, consumer) = in_process(MAIL_CAPACITY, |_| 1);
     let sender = match &settings.smtp_url {
-        Some(url) => Sender::Smtp(url.clone()),
+        Some(url) => Sender::Smtp(url.clone(), settings.smtp_authorities.clone()),
         None => {
             let outbox = data.join("outbox");
             tracing::info!(

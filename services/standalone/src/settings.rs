@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use chassis::{Mistakes, Secret, settings::BadSettings, telemetry::LogFormat};
 use clap::{Parser, Subcommand};
 use fleet::{AgentKey, AllowedDomains, Recipient, retention};
-use mail::SmtpUrl;
+use mail::{Authorities, SmtpUrl};
 use server_management::TokenKey;
 
 /// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Domains that reports may be mailed to, separated by commas; * for any. Unless set none with SMTP_URL, any without
     #[arg(long, env = "MAIL_ALLOWED_DOMAINS")]
     mail_allowed_domains: Option<AllowedDomains>,
+    /// PEM file of certificate authorities that may vouch for the SMTP server, besides the usual ones
+    #[arg(long, env = "SMTP_CA_FILE")]
+    smtp_ca_file: Option<PathBuf>,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -70,6 +73,7 @@ pub struct Settings {
     pub token_key: Option<TokenKey>,
     /// `None`: mails become files in the data folder.
     pub smtp_url: Option<SmtpUrl>,
+    pub smtp_authorities: Authorities,
     pub mail_from: Recipient,
     pub allowed_domains: AllowedDomains,
     /// `None`: generated at first start and kept in the data folder.
@@ -98,6 +102,7 @@ impl Settings {
             agent_key_previous: mistakes.parsed("AGENT_KEY_PREVIOUS"),
             token_key: mistakes.parsed("TOKEN_KEY"),
             smtp_url,
+            smtp_authorities: smtp_authorities(arguments, &mut mistakes),
             mail_from,
             allowed_domains: arguments.mail_allowed_domains.clone().unwrap_or(allowed),
             admin_password: admin_password(&mut mistakes),
@@ -114,6 +119,11 @@ fn mail_from(arguments: &Arguments, sends: bool, mistakes: &mut Mistakes) -> Opt
     }
     let nowhere = || mistakes.take("MAIL_FROM", "rollcall@localhost".parse());
     arguments.mail_from.clone().or_else(nowhere)
+}
+
+fn smtp_authorities(arguments: &Arguments, mistakes: &mut Mistakes) -> Authorities {
+    let read = arguments.smtp_ca_file.as_deref().map(Authorities::read);
+    read.and_then(|read| mistakes.take("SMTP_CA_FILE", read)).unwrap_or_default()
 }
 
 fn admin_password(mistakes: &mut Mistakes) -> Option<Secret> {

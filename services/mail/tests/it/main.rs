@@ -1,7 +1,9 @@
 //! Mail between a queue, a registry and a real SMTP server that behaves as servers do.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod authority;
 mod post;
 mod process;
 mod sending;
 mod server;
+mod tls;

@@ -1,5 +1,7 @@
 //! Mail in this process over a registry of its own, with one report to be sent.
 
+use std::hash::{BuildHasher, RandomState};
+
 use chassis::Clock;
 use fleet::{
     AllowedDomains, MailJob, Millis, ServerId, Status,
@@ -30,6 +32,21 @@ pub struct Post {
 impl Post {
     /// With a delivery to each of these local parts.
     pub async fn new(sender: Sender, names: &[&str]) -> Self {
+        Self::with(sender, names, &rows()).await
+    }
+
+    /// The same, of a report that is some megabytes, however it is packed.
+    pub async fn large(sender: Sender, names: &[&str]) -> Self {
+        let row = |number: u8| {
+            let noise = (0..1_000).map(|_| format!("{:016x}", RandomState::new().hash_one(0)));
+            let server = ServerId::new(NOW, [number; 10]);
+            ReportRow { server, name: noise.collect(), ..rows().remove(1) }
+        };
+        let rows: Vec<_> = (0..200).map(row).collect();
+        Self::with(sender, names, &rows).await
+    }
+
+    async fn with(sender: Sender, names: &[&str], rows: &[ReportRow]) -> Self {
         let folder = tempdir().unwrap();
         let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
         registry.migrate().await.unwrap();
@@ -48,7 +65,7 @@ impl Post {
             recipients,
         };
         registry.make_report(&asked, &Actor::system(), NOW).await.unwrap();
-        registry.finish_report(report, &rows(), NOW).await.unwrap();
+        registry.finish_report(report, rows, NOW).await.unwrap();
         let (publisher, mail, stop) = start(&registry, &clock, sender);
         Self { registry, clock, folder, deliveries, report, publisher, mail, stop }
     }

@@ -98,6 +98,26 @@ impl Drop for Process {
     }
 }
 
+#[test]
+fn a_file_of_authorities_that_holds_none_is_told_at_start() {
+    let folder = testkit::tempdir().unwrap();
+    let file = folder.path().join("authorities.pem");
+    let of = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
+        command.env_clear().env("SMTP_CA_FILE", &file).args(["--mail-from", "a@example.org"]);
+        let output = command.args(["--mail-allowed-domains", "*"]).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, wanted) in [("", "holds no certificate"), (damaged, "cannot be read")] {
+        let told = of(text);
+        assert!(told.contains("SMTP_CA_FILE: ") && told.contains(wanted), "{told}");
+        assert!(told.contains("SMTP_URL: is not set"), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_and_no_second() {
     let (server, fleet) = (Server::start().await, Fleet::make().await);

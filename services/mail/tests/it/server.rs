@@ -22,11 +22,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// Without TLS and without a password.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these arguments of the script.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempdir().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/smtp_server.py");
         let mut command = Command::new(python());
-        command.arg(script).arg(folder.path()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.arg(script).arg(folder.path()).args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();

@@ -1,14 +1,15 @@
 """An SMTP server on loopback that does to each recipient what its local part says, and keeps what it took.
 
-Usage: smtp_server.py FOLDER [CERTIFICATE KEY]. Prints its port. With a certificate it offers STARTTLS.
+Usage: smtp_server.py FOLDER [--certificate CERTIFICATE KEY] [--tls] [--login USER PASSWORD]. Prints its port. With a
+certificate it offers STARTTLS, or speaks TLS from the first byte (--tls). With a login it takes nothing without.
 """
 
+import argparse
 import asyncio
 import pathlib
 import ssl
-import sys
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Handler:
@@ -47,18 +48,46 @@ class Handler:
         return "250 OK"
 
 
-async def main(folder, certificate=None, key=None):
-    handler = Handler(folder)
+class Server(SMTP):
+    async def smtp_DATA(self, arg):
+        if self.envelope.rcpt_tos[:1] != ["drop-within@example.org"]:
+            return await super().smtp_DATA(arg)
+        await self.push("354 go on")
+        await self._reader.readline()
+        self.transport.abort()
+        await asyncio.sleep(3600)
+
+
+async def main(arguments):
+    handler = Handler(arguments.folder)
     tls = None
-    if certificate:
+    if arguments.certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(certificate, key)
+        tls.load_cert_chain(*arguments.certificate)
+    login = [word.encode() for word in arguments.login or []]
+
+    def check(server, session, envelope, mechanism, found):
+        return AuthResult(success=[found.login, found.password] == login, handled=False)
+
+    def serve():
+        return Server(
+            handler,
+            data_size_limit=2**26,
+            tls_context=None if arguments.tls else tls,
+            authenticator=check if login else None,
+            auth_required=bool(login),
+            auth_require_tls=not arguments.tls,
+        )
+
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: SMTP(handler, tls_context=tls, data_size_limit=2**26), "127.0.0.1", 0
-    )
+    server = await loop.create_server(serve, "127.0.0.1", 0, ssl=tls if arguments.tls else None)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-asyncio.run(main(*sys.argv[1:]))
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("--certificate", nargs=2)
+parser.add_argument("--tls", action="store_true")
+parser.add_argument("--login", nargs=2)
+asyncio.run(main(parser.parse_args()))

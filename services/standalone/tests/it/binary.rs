@@ -121,11 +121,14 @@ fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
     command
         .env("AGENT_KEY", "short-agent-key")
         .env("TOKEN_KEY", "short-token-key")
-        .env("ADMIN_PASSWORD", "short");
+        .env("ADMIN_PASSWORD", "short")
+        .env("SMTP_CA_FILE", "/dev/null");
     let output = command.output().unwrap();
     assert!(!output.status.success());
     let said = said(&output);
-    for setting in ["AGENT_KEY: ", "TOKEN_KEY: ", "ADMIN_PASSWORD: "] {
+    for setting in
+        ["AGENT_KEY: ", "TOKEN_KEY: ", "ADMIN_PASSWORD: ", "SMTP_CA_FILE: /dev/null holds no certificate"]
+    {
         assert!(said.contains(setting), "{said}");
     }
     assert!(!said.contains("short-agent-key") && !said.contains("short-token-key"), "{said}");

@@ -130,7 +130,8 @@ function showCounts(counts, query) {
     }));
     const lag = counts.pipeline_lag_ms;
     at('late').textContent = !counts.late ? '' : lag === null ? text.notYet : text.late(span(lag));
-    at('dead').textContent = counts.dead_letters ? text.dead(counts.dead_letters) : '';
+    const dead = [[counts.dead_letters, text.dead], [counts.mail_dead_letters, text.deadMail]];
+    at('dead').textContent = dead.filter(([count]) => count).map(([count, tell]) => tell(count)).join(' ');
     const told = states.map(([status, name]) => `${counts[status]} ${name}`);
     say('spoken', [...told, ...(counts.late ? [text.lateSpoken] : [])].join(', '));
 }

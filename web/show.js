@@ -15,6 +15,7 @@ export const text = {
     notYet: 'Monitoring has not begun yet.',
     lateSpoken: 'monitoring is late',
     dead: count => `${count} dead ${count === 1 ? 'letter' : 'letters'}: what no store took. Mend the cause the worker logged, then run healthcheck-worker redrive.`,
+    deadMail: count => `${count} dead ${count === 1 ? 'letter' : 'letters'} of mail: what is no job. Upgrade mail, then run mail redrive.`,
     noServers: 'No server yet: add the first one.',
     noMatch: 'No server matches.',
     page: (page, pages, total) => `${total} ${total === 1 ? 'server' : 'servers'}, page ${page} of ${pages}`,

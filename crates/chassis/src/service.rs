@@ -51,6 +51,15 @@ pub enum Command {
     Healthcheck,
 }
 
+/// What a service that consumes a queue may do instead of running.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConsumerCommand {
+    /// Exit with 0 if the process that listens on --listen is ready
+    Healthcheck,
+    /// Send the dead letters through the queue again, those that wait now, and tell how many. Needs AMQP_URL alone
+    Redrive,
+}
+
 impl ServiceArguments {
     /// Starts the log and the metrics, and opens the listener.
     pub fn begin(&self) -> io::Result<TcpListener> {

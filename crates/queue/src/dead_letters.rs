@@ -1,4 +1,4 @@
-use crate::rabbitmq::{self, BrokerError};
+use crate::rabbitmq::{self, BrokerAway};
 
 /// The dead letters of a queue: what no store takes, kept for a person to look at.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub enum DeadLetters {
 
 impl DeadLetters {
     /// How many wait. Asking a broker opens a connection each time, and takes 15 s at most: ask every few seconds.
-    pub async fn count(&self) -> Result<u32, BrokerError> {
+    pub async fn count(&self) -> Result<u32, BrokerAway> {
         match self {
             Self::InProcess => Ok(0),
             Self::RabbitMq(settings) => rabbitmq::dead_letters(settings).await,

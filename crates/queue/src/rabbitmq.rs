@@ -17,7 +17,7 @@ use std::{fmt, str::FromStr};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use self::dead::{BrokerError, dead_letters, redrive};
+pub use self::dead::{BrokerAway, RedriveError, dead_letters, redrive};
 pub(crate) use self::{
     consuming::{Consumer, Held},
     publishing::Publisher,

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use service::{RedriveError, StartError, redrive, run};
+pub use service::{StartError, run};
 
 /// How long what is in hand is held while a store is away. A worker's row counts for as long, and says meanwhile how old
 /// the oldest is; a broker counts each time that a message comes back.

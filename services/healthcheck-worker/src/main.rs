@@ -1,14 +1,19 @@
 use std::process::ExitCode;
 
-use chassis::{Clock, lifecycle::Shutdown, service};
+use chassis::{
+    Clock,
+    lifecycle::Shutdown,
+    service::{self, ConsumerCommand},
+};
 use clap::Parser;
-use healthcheck_worker::settings::{Arguments, Command, Settings};
+use healthcheck_worker::settings::{Arguments, Settings};
+use queue::rabbitmq;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Healthcheck) => arguments.service.healthcheck(),
-        Some(Command::Redrive) => service::exit("healthcheck-worker redrive", redrive(&arguments)),
+        Some(ConsumerCommand::Healthcheck) => arguments.service.healthcheck(),
+        Some(ConsumerCommand::Redrive) => service::exit("healthcheck-worker redrive", redrive(&arguments)),
         None => service::exit("healthcheck-worker", start(&arguments)),
     }
 }
@@ -22,7 +27,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn redrive(arguments: &Arguments) -> anyhow::Result<()> {
     let queue = Settings::queue(arguments)?;
-    let moved = actix_web::rt::System::new().block_on(healthcheck_worker::redrive(&queue))?;
+    let moved = actix_web::rt::System::new().block_on(rabbitmq::redrive(&queue))?;
     println!("{moved} dead letters went through the queue again");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{io, net::TcpListener, time::Duration};
 use cache::Cache;
 use chassis::{Clock, Health, http, lifecycle::Shutdown, service, trouble::causes};
 use history::{History, HistoryError};
-use queue::rabbitmq::{self, BrokerError};
+use queue::rabbitmq;
 use registry::Registry;
 use tokio::{task::JoinSet, time::sleep};
 
@@ -23,17 +23,6 @@ pub enum StartError {
     /// The prefix cannot name indices.
     #[error(transparent)]
     History(#[from] HistoryError),
-}
-
-/// Not all dead letters went through again; the text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum RedriveError {
-    #[error(
-        "{0}; nothing was moved: see that the broker runs and that AMQP_URL leads to it, then redrive again"
-    )]
-    Away(BrokerError),
-    #[error("{0}; redrive again")]
-    Stopped(BrokerError),
 }
 
 /// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may come later: until it has reached all of
@@ -76,14 +65,6 @@ pub async fn run(
         hard.run_until_cancelled(work).await;
     });
     Ok(service::run(server, parts, health, shutdown, drain).await?)
-}
-
-/// Sends the dead letters that wait now through the queue again, and answers how many.
-pub async fn redrive(queue: &rabbitmq::Settings) -> Result<u32, RedriveError> {
-    rabbitmq::redrive(queue).await.map_err(|error| match error {
-        BrokerError::Away(_) => RedriveError::Away(error),
-        BrokerError::Stopped { .. } => RedriveError::Stopped(error),
-    })
 }
 
 async fn reach_registry(registry: &Registry, health: &Health) {

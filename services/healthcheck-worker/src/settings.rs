@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use cache::RedisUrl;
-use chassis::{Mistakes, service::ServiceArguments, settings::BadSettings};
-use clap::{Parser, Subcommand};
+use chassis::{
+    Mistakes,
+    service::{ConsumerCommand, ServiceArguments},
+    settings::BadSettings,
+};
+use clap::Parser;
 use fleet::retention;
 use history::ElasticUrl;
 use queue::rabbitmq;
@@ -22,16 +26,7 @@ pub struct Arguments {
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
     #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// What a worker may do instead of running.
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub enum Command {
-    /// Exit with 0 if the process that listens on --listen is ready
-    Healthcheck,
-    /// Send the dead letters through the queue again, those that wait now, and tell how many. Needs AMQP_URL alone
-    Redrive,
+    pub command: Option<ConsumerCommand>,
 }
 
 /// Settings that were checked.

@@ -3,15 +3,17 @@ use std::process::ExitCode;
 use chassis::{
     Clock,
     lifecycle::Shutdown,
-    service::{self, Command},
+    service::{self, ConsumerCommand},
 };
 use clap::Parser;
 use mail::settings::{Arguments, Settings};
+use queue::rabbitmq;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Healthcheck) => arguments.service.healthcheck(),
+        Some(ConsumerCommand::Healthcheck) => arguments.service.healthcheck(),
+        Some(ConsumerCommand::Redrive) => service::exit("mail redrive", redrive(&arguments)),
         None => service::exit("mail", start(&arguments)),
     }
 }
@@ -21,4 +23,11 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = arguments.service.begin()?;
     let mail = mail::run(settings, Clock::system(), listener, Shutdown::default());
     Ok(actix_web::rt::System::new().block_on(mail)?)
+}
+
+fn redrive(arguments: &Arguments) -> anyhow::Result<()> {
+    let queue = Settings::queue(arguments)?;
+    let moved = actix_web::rt::System::new().block_on(rabbitmq::redrive(&queue))?;
+    println!("{moved} dead letters went through the queue again");
+    Ok(())
 }

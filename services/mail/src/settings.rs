@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use chassis::{
     Mistakes,
-    service::{Command, ServiceArguments},
+    service::{ConsumerCommand, ServiceArguments},
     settings::BadSettings,
 };
 use clap::Parser;
@@ -24,15 +24,15 @@ pub struct Arguments {
     pub service: ServiceArguments,
     /// Address that reports come from
     #[arg(long, env = "MAIL_FROM")]
-    mail_from: Recipient,
+    mail_from: Option<Recipient>,
     /// Domains that mail may go to, separated by commas; * for any
     #[arg(long, env = "MAIL_ALLOWED_DOMAINS")]
-    mail_allowed_domains: AllowedDomains,
+    mail_allowed_domains: Option<AllowedDomains>,
     /// PEM file of certificate authorities that may vouch for the SMTP server, besides the usual ones
     #[arg(long, env = "SMTP_CA_FILE")]
     smtp_ca_file: Option<PathBuf>,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<ConsumerCommand>,
 }
 
 /// Settings that were checked.
@@ -46,33 +46,50 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks everything and tells all mistakes at once. Opens nothing but the files of secrets.
+    /// Checks everything and tells all mistakes at once. Opens nothing but the files of secrets and authorities.
     pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
         let mut mistakes = Mistakes::default();
-        let amqp_url = mistakes.required("AMQP_URL");
-        let database_url = mistakes.required("DATABASE_URL");
-        let smtp_url = mistakes.required("SMTP_URL");
-        let authorities =
-            arguments.smtp_ca_file.as_deref().map_or(Ok(Authorities::default()), Authorities::read);
-        let authorities = mistakes.take("SMTP_CA_FILE", authorities);
-        let (Some(amqp_url), Some(database_url), Some(smtp_url), Some(authorities)) =
-            (amqp_url, database_url, smtp_url, authorities)
+        let (amqp_url, database_url) = (mistakes.required("AMQP_URL"), mistakes.required("DATABASE_URL"));
+        let sender = sender(arguments, &mut mistakes);
+        let letterhead = letterhead(arguments, &mut mistakes);
+        let (Some(amqp_url), Some(database_url), Some(sender), Some(letterhead)) =
+            (amqp_url, database_url, sender, letterhead)
         else {
             return Err(mistakes.into());
         };
         mistakes.check()?;
-        let (from, allowed) = (arguments.mail_from.clone(), arguments.mail_allowed_domains.clone());
         // A job is a mail: more in hand than are sent at once would only wait here instead of with a neighbour.
-        let queue = rabbitmq::Settings {
-            prefetch: crate::AT_ONCE,
-            ..rabbitmq::Settings::new(amqp_url, &arguments.service.prefix, "mail")
-        };
-        Ok(Self {
-            letterhead: Letterhead { from, allowed },
-            sender: Sender::Smtp(smtp_url, authorities),
-            queue,
-            database_url,
-            drain: arguments.service.drain(),
-        })
+        let queue = rabbitmq::Settings { prefetch: crate::AT_ONCE, ..queue_at(amqp_url, arguments) };
+        Ok(Self { letterhead, sender, queue, database_url, drain: arguments.service.drain() })
     }
+
+    /// The queue alone, for what needs nothing else.
+    pub fn queue(arguments: &Arguments) -> Result<rabbitmq::Settings, BadSettings> {
+        let mut mistakes = Mistakes::default();
+        let amqp_url = mistakes.required("AMQP_URL");
+        let Some(amqp_url) = amqp_url else { return Err(mistakes.into()) };
+        mistakes.check()?;
+        Ok(queue_at(amqp_url, arguments))
+    }
+}
+
+fn queue_at(url: rabbitmq::Url, arguments: &Arguments) -> rabbitmq::Settings {
+    rabbitmq::Settings::new(url, &arguments.service.prefix, "mail")
+}
+
+fn sender(arguments: &Arguments, mistakes: &mut Mistakes) -> Option<Sender> {
+    let url = mistakes.required("SMTP_URL");
+    let authorities = arguments.smtp_ca_file.as_deref().map_or(Ok(Authorities::default()), Authorities::read);
+    let authorities = mistakes.take("SMTP_CA_FILE", authorities);
+    Some(Sender::Smtp(url?, authorities?))
+}
+
+fn letterhead(arguments: &Arguments, mistakes: &mut Mistakes) -> Option<Letterhead> {
+    if arguments.mail_from.is_none() {
+        mistakes.add("MAIL_FROM: is not set; set it to the address that reports come from");
+    }
+    if arguments.mail_allowed_domains.is_none() {
+        mistakes.add("MAIL_ALLOWED_DOMAINS: is not set; set it to the domains that mail may go to, or to *");
+    }
+    Some(Letterhead { from: arguments.mail_from.clone()?, allowed: arguments.mail_allowed_domains.clone()? })
 }

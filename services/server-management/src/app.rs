@@ -15,7 +15,11 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{Settings, dead_letters::DeadLetters, failure::RETRY_AFTER};
+use crate::{
+    Settings,
+    dead_letters::{DeadLetterQueues, DeadLetters},
+    failure::RETRY_AFTER,
+};
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.
 const HASHING: usize = 2;
@@ -63,7 +67,7 @@ impl App {
         registry: Registry,
         history: History,
         cache: Cache,
-        dead_letters: queue::DeadLetters,
+        dead_letters: DeadLetterQueues,
         clock: Clock,
     ) -> Self {
         Self {

@@ -47,11 +47,12 @@ use cache::Cache;
 use chassis::Clock;
 use fleet::{AllowedDomains, Keyring, MailJob};
 use history::History;
-use queue::{DeadLetters, Publisher};
+use queue::Publisher;
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
 pub use auth::token::{ShortTokenKey, TokenKey};
+pub use dead_letters::DeadLetterQueues;
 pub use enrolment::make_enrolment_token;
 pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
 pub use service::{StartError, run};
@@ -87,7 +88,7 @@ impl Management {
         registry: Registry,
         history: History,
         cache: Cache,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterQueues,
         clock: Clock,
     ) -> Self {
         instruments::describe();

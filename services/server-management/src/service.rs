@@ -11,7 +11,9 @@ use registry::{Registry, RegistryError};
 use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FirstAdminError, Management, first_admin::given_first_admin, settings::Settings};
+use crate::{
+    DeadLetterQueues, FirstAdminError, Management, first_admin::given_first_admin, settings::Settings,
+};
 
 /// How often to look whether a store is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,14 +60,18 @@ pub async fn run(
     let (prefix, interface) = (&settings.prefix, settings.interface);
     let history = History::open_elasticsearch(&settings.elasticsearch_url, prefix, interface.history_days)?;
     let cache = Cache::redis(&settings.redis_url, prefix);
-    let jobs = rabbitmq::publisher(&rabbitmq::Settings::new(settings.amqp_url.clone(), prefix, "mail"));
-    let dead_letters = rabbitmq::Settings::new(settings.amqp_url, prefix, "snapshots");
+    let queue = |name| rabbitmq::Settings::new(settings.amqp_url.clone(), prefix, name);
+    let jobs = rabbitmq::publisher(&queue("mail"));
+    let dead_letters = DeadLetterQueues {
+        snapshots: DeadLetters::RabbitMq(Box::new(queue("snapshots"))),
+        mail: DeadLetters::RabbitMq(Box::new(queue("mail"))),
+    };
     let management = Management::new(
         interface,
         registry.clone(),
         history.clone(),
         cache.clone(),
-        DeadLetters::RabbitMq(Box::new(dead_letters)),
+        dead_letters,
         clock.clone(),
     );
     let management = management.shut();

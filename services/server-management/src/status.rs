@@ -22,6 +22,8 @@ pub(crate) struct FleetStatus {
     late: bool,
     /// Messages that no store takes, put aside for a person; null while the broker does not answer.
     dead_letters: Option<u32>,
+    /// Messages in the queue of mail that are no jobs, put aside likewise; null while the broker does not answer.
+    mail_dead_letters: Option<u32>,
     /// Everything that gates took before this is stored.
     watermark: Option<i64>,
     /// Since when gates listen without a gap.
@@ -40,6 +42,7 @@ pub(crate) async fn show(app: Data<App>) -> Result<Json<FleetStatus>, Failure> {
     let roll = app.roll().await?;
     let counts = app.registry.counts(&roll).await?;
     let now = app.clock.now();
+    let dead = app.dead_letters.known(now);
     Ok(Json(FleetStatus {
         up: counts.up,
         down: counts.down,
@@ -48,7 +51,8 @@ pub(crate) async fn show(app: Data<App>) -> Result<Json<FleetStatus>, Failure> {
         total: counts.up + counts.down + counts.unknown + counts.paused,
         pipeline_lag_ms: roll.pipeline.lag(now),
         late: roll.pipeline.late(now),
-        dead_letters: app.dead_letters.known(now),
+        dead_letters: dead.map(|dead| dead.snapshots),
+        mail_dead_letters: dead.map(|dead| dead.mail),
         watermark: roll.pipeline.watermark,
         open_since: roll.pipeline.open_since,
         now,

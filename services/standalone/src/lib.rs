@@ -22,7 +22,7 @@ use history::History;
 use mail::{Letterhead, Mail, Sender};
 use queue::{DeadLetters, Publisher, in_process};
 use registry::Registry;
-use server_management::{Management, TokenKey};
+use server_management::{DeadLetterQueues, Management, TokenKey};
 use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, settings::Settings};
@@ -85,7 +85,7 @@ pub async fn run(
         stores.registry.clone(),
         stores.history.clone(),
         stores.cache.clone(),
-        DeadLetters::InProcess,
+        DeadLetterQueues { snapshots: DeadLetters::InProcess, mail: DeadLetters::InProcess },
         clock.clone(),
     );
     let worker = Worker::new(

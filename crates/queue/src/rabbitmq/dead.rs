@@ -25,14 +25,21 @@ const BATCH: u16 = 100;
 /// When no dead letter comes for so long, there is none.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What was asked of the broker is not done.
+/// The broker did not answer; ask again later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BrokerError {
-    /// Nothing was done; try again later.
-    #[error("the broker is away: {0}")]
-    Away(String),
-    /// Part of it was done; do it again for the rest.
-    #[error("{moved} dead letters went through again, the rest is where it was: {reason}")]
+#[error("the broker is away: {0}")]
+pub struct BrokerAway(String);
+
+/// Not all dead letters went through again; the text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedriveError {
+    /// None did.
+    #[error(
+        "{0}; nothing was moved: see that the broker runs and that AMQP_URL leads to it, then redrive again"
+    )]
+    Away(#[from] BrokerAway),
+    /// Some did; do it again for the rest.
+    #[error("{moved} dead letters went through again, the rest is where it was: {reason}; redrive again")]
     Stopped {
         /// How many are back in their queue.
         moved: u32,
@@ -43,7 +50,7 @@ pub enum BrokerError {
 
 /// How many dead letters wait; 0 where nobody ever used the queue. Opens a connection of its own each time, so ask every
 /// few seconds at most.
-pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerError> {
+pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerAway> {
     let broker = Broker::new(settings);
     let counting = async {
         let session = broker.connect("count").await?;
@@ -52,25 +59,23 @@ pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerError> {
         Ok(counted)
     };
     let counted = timeout(OPENING, counting).await;
-    counted
-        .unwrap_or_else(|_| Err(Lost("it does not answer".to_owned())))
-        .map_err(|lost| BrokerError::Away(lost.0))
+    counted.unwrap_or_else(|_| Err(Lost("it does not answer".to_owned()))).map_err(|lost| BrokerAway(lost.0))
 }
 
 /// Sends the dead letters that wait now through their queue again, without the headers that told why they died, and
 /// returns how many. One that is still no good comes back to the dead letters. Stopped half-way it loses none, and may
 /// send some twice.
-pub async fn redrive(settings: &Settings) -> Result<u32, BrokerError> {
+pub async fn redrive(settings: &Settings) -> Result<u32, RedriveError> {
     let broker = Broker::new(settings);
-    let session = broker.open("redrive").await.map_err(|lost| BrokerError::Away(lost.0))?;
+    let session = broker.open("redrive").await.map_err(|lost| BrokerAway(lost.0))?;
     let line = Line::open(broker.clone());
     if timeout(OPENING, line.reached()).await.is_err() {
-        return Err(BrokerError::Away("it does not answer".to_owned()));
+        return Err(BrokerAway("it does not answer".to_owned()).into());
     }
     let mut moved = 0;
     let result = redrive_all(&session, &broker, &line, &mut moved).await;
     session.close().await;
-    result.map(|()| moved).map_err(|lost| BrokerError::Stopped { moved, reason: lost.0 })
+    result.map(|()| moved).map_err(|lost| RedriveError::Stopped { moved, reason: lost.0 })
 }
 
 async fn redrive_all(session: &Session, broker: &Broker, line: &Line, moved: &mut u32) -> Result<(), Lost> {

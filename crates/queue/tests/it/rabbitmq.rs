@@ -12,7 +12,7 @@ use lapin::{
 };
 use queue::{
     Consumer, PublishError, Refused,
-    rabbitmq::{BrokerError, LARGEST, consumer, dead_letters, publisher, redrive},
+    rabbitmq::{LARGEST, consumer, dead_letters, publisher, redrive},
 };
 use testkit::eventually;
 
@@ -73,7 +73,7 @@ async fn a_broker_that_is_away_is_told_at_once_and_found_later() {
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert!(publisher.reached().now_or_never().is_none());
     assert!(consumer.reached().now_or_never().is_none());
-    assert!(matches!(dead_letters(&place.settings).await, Err(BrokerError::Away(_))));
+    assert!(dead_letters(&place.settings).await.is_err());
     proxy.mend();
     publisher.reached().await;
     consumer.reached().await;

@@ -99,14 +99,13 @@ impl Drop for Process {
 }
 
 #[test]
-fn a_file_of_authorities_that_holds_none_is_told_at_start() {
+fn a_file_of_authorities_that_holds_none_is_told_at_start_with_all_else() {
     let folder = testkit::tempdir().unwrap();
     let file = folder.path().join("authorities.pem");
     let of = |text: &str| {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
-        command.env_clear().env("SMTP_CA_FILE", &file).args(["--mail-from", "a@example.org"]);
-        let output = command.args(["--mail-allowed-domains", "*"]).output().unwrap();
+        let output = command.env_clear().env("SMTP_CA_FILE", &file).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
@@ -114,8 +113,44 @@ fn a_file_of_authorities_that_holds_none_is_told_at_start() {
     for (text, wanted) in [("", "holds no certificate"), (damaged, "cannot be read")] {
         let told = of(text);
         assert!(told.contains("SMTP_CA_FILE: ") && told.contains(wanted), "{told}");
-        assert!(told.contains("SMTP_URL: is not set"), "{told}");
+        for other in ["SMTP_URL", "MAIL_FROM", "MAIL_ALLOWED_DOMAINS", "AMQP_URL"] {
+            assert!(told.contains(&format!("{other}: is not set")), "{told}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
+    let (server, fleet) = (Server::start().await, Fleet::make().await);
+    let stranger = rabbitmq::publisher::<&str>(&fleet.queue());
+    stranger.reached().await;
+    for letter in ["no job", "nor this"] {
+        stranger.publish(letter).await.unwrap();
+    }
+    let dead = async || rabbitmq::dead_letters(&fleet.queue()).await.unwrap();
+    let process = fleet.start(&server);
+    eventually("both are dead", async || dead().await == 2).await;
+    drop(process);
+    let redrive = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
+        command.env_clear().env("AMQP_URL", url).env("ROLLCALL_PREFIX", &fleet.name);
+        command.arg("redrive").output().unwrap()
+    };
+    let output = redrive(&url("AMQP_URL"));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"2 dead letters went through the queue again\n");
+    eventually("they are back in the queue", async || dead().await == 0).await;
+    // Who cannot read them puts them aside again.
+    let process = fleet.start(&server);
+    eventually("both are dead again", async || dead().await == 2).await;
+    let output = redrive("amqp://guest:guest@127.0.0.1:1/%2f");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && told.contains("mail redrive: ") && told.contains("nothing was moved"),
+        "{told}"
+    );
+    drop((process, stranger));
+    fleet.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

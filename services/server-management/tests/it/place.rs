@@ -6,6 +6,7 @@ use cache::Cache;
 use history::History;
 use queue::DeadLetters;
 use registry::Registry;
+use server_management::DeadLetterQueues;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, sqlite::SqliteConnectOptions};
 use testkit::{TempDir, tempdir};
 
@@ -89,11 +90,12 @@ impl Place {
         }
     }
 
-    pub fn dead_letters(&self) -> DeadLetters {
-        match &self.engine {
+    pub fn dead_letters(&self) -> DeadLetterQueues {
+        let of = |queue| match &self.engine {
             Engine::Embedded(_) => DeadLetters::InProcess,
-            Engine::Fleet(real) => DeadLetters::RabbitMq(Box::new(real.queue())),
-        }
+            Engine::Fleet(real) => DeadLetters::RabbitMq(Box::new(real.queue(queue))),
+        };
+        DeadLetterQueues { snapshots: of("snapshots"), mail: of("mail") }
     }
 
     /// A statement past the registry.

@@ -115,9 +115,8 @@ impl Real {
         self.urls.rabbitmq.as_str()
     }
 
-    /// The snapshots' queue.
-    pub fn queue(&self) -> rabbitmq::Settings {
-        rabbitmq::Settings::new(self.rabbitmq_url().parse().unwrap(), self.prefix.as_str(), "snapshots")
+    pub fn queue(&self, name: &str) -> rabbitmq::Settings {
+        rabbitmq::Settings::new(self.rabbitmq_url().parse().unwrap(), self.prefix.as_str(), name)
     }
 
     /// Runs a statement in the database.

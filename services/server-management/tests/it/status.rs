@@ -1,4 +1,4 @@
-use fleet::Message;
+use fleet::{MailJob, Message};
 use queue::{Consumer, rabbitmq};
 use serde_json::{Value, json};
 use testkit::eventually;
@@ -24,7 +24,7 @@ pub async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down(p
     suite.enrol("web-1").await;
     let status = suite.read("/status").await;
     let expected = json!({"up": 0, "down": 0, "unknown": 1, "paused": 0, "total": 1, "pipeline_lag_ms": null, "late": true,
-        "dead_letters": null, "watermark": null, "open_since": null, "now": NOW});
+        "dead_letters": null, "mail_dead_letters": null, "watermark": null, "open_since": null, "now": NOW});
     assert_eq!(status, expected);
 }
 
@@ -108,41 +108,55 @@ pub async fn losing_the_cache_finds_silence_later_and_never_falsely(place: Place
     assert_eq!(state(&suite, server).await, "down");
 }
 
+/// Of snapshots, and of mail.
+async fn dead_letters(suite: &Suite) -> Value {
+    let status = suite.read("/status").await;
+    json!([status["dead_letters"], status["mail_dead_letters"]])
+}
+
 /// Runs what is done in the background until `status` tells what the broker tells, which is `told`.
-async fn count_dead_letters(suite: &Suite, told: impl AsyncFn() -> u32) {
+async fn count_dead_letters(suite: &Suite, told: impl AsyncFn() -> [u32; 2]) {
     let shutdown = CancellationToken::new();
     let running =
         actix_web::rt::spawn(suite.management.clone().run(crate::suite::nobody(), shutdown.clone()));
-    eventually("the dead letters are counted", async || {
-        suite.read("/status").await["dead_letters"] == told().await
-    })
-    .await;
+    eventually("the dead letters are counted", async || dead_letters(suite).await == json!(told().await))
+        .await;
     shutdown.cancel();
     running.await.unwrap();
 }
 
 pub async fn a_count_of_dead_letters_is_told_for_a_minute(place: Place) {
     let suite = Suite::spawn(place).await;
-    count_dead_letters(&suite, async || 0).await;
+    count_dead_letters(&suite, async || [0, 0]).await;
     suite.clock.advance(MINUTE);
-    assert_eq!(suite.read("/status").await["dead_letters"], 0);
+    assert_eq!(dead_letters(&suite).await, json!([0, 0]));
     suite.clock.advance(1);
-    assert_eq!(suite.read("/status").await["dead_letters"], json!(null));
+    assert_eq!(dead_letters(&suite).await, json!([null, null]));
 }
 
 #[actix_web::test]
-async fn what_no_worker_takes_is_counted() {
+async fn what_nobody_takes_is_counted_by_its_queue() {
     fleet(async |place| {
-        let queue = place.real().queue();
-        let worker: Consumer<Message> = rabbitmq::consumer(&queue);
-        let stranger = rabbitmq::publisher::<Value>(&queue);
-        let letters = async || rabbitmq::dead_letters(&queue).await.unwrap();
-        eventually("it is queued", async || stranger.publish(json!("no message")).await.is_ok()).await;
-        eventually("it is dead", async || letters().await > 0).await;
+        let (snapshots, mail) = (place.real().queue("snapshots"), place.real().queue("mail"));
+        let worker: Consumer<Message> = rabbitmq::consumer(&snapshots);
+        let sender: Consumer<MailJob> = rabbitmq::consumer(&mail);
+        let letters = async || {
+            let count = async |queue| rabbitmq::dead_letters(queue).await.unwrap();
+            [count(&snapshots).await, count(&mail).await]
+        };
+        let stranger = rabbitmq::publisher::<Value>(&mail);
+        for _ in 0..2 {
+            eventually("it is queued", async || stranger.publish(json!("no job")).await.is_ok()).await;
+        }
+        eventually("they are dead", async || letters().await[1] > 1).await;
         let suite = Suite::spawn(place).await;
         count_dead_letters(&suite, letters).await;
+        let other = rabbitmq::publisher::<Value>(&snapshots);
+        eventually("it is queued", async || other.publish(json!("no message")).await.is_ok()).await;
+        eventually("it is dead", async || letters().await[0] > 0).await;
+        count_dead_letters(&suite, letters).await;
         // They would make the queues again.
-        drop((worker, stranger));
+        drop((worker, sender, stranger, other));
         suite.place.real().remove_queues().await;
     })
     .await;

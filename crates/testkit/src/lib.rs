@@ -1,7 +1,8 @@
-//! For tests alone: waiting for a condition, an HTTP client, and a proxy that breaks the network.
+//! For tests alone: waiting for a condition, an HTTP client, a proxy that breaks the network, and programs in Python.
 #![warn(missing_docs)]
 
 mod proxy;
+mod python;
 
 use std::{
     pin::pin,
@@ -10,6 +11,7 @@ use std::{
 };
 
 pub use proxy::Proxy;
+pub use python::python;
 pub use tempfile::{TempDir, tempdir};
 
 /// How long a condition may take to come true.

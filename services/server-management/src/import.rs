@@ -43,7 +43,7 @@ pub(crate) struct File(Bytes);
 #[schema(as = SheetFile)]
 pub(crate) struct FileForm {
     /// An xlsx or a csv, told apart by what is in it; at most 5 MiB, 50 MiB inflated, 10,000 rows.
-    #[schema(value_type = String, format = Binary)]
+    #[schema(value_type = String, format = Binary, example = "name,address\nweb-2,192.0.2.7\n")]
     #[expect(dead_code, reason = "the document alone tells of it")]
     file: Vec<u8>,
 }

@@ -3,11 +3,13 @@
 //! Structs of the interface say `i64` where the rest says `Millis`: the generator sees names and knows no alias.
 
 use actix_web::HttpResponse;
+use fleet::Scope;
 use serde_json::json;
 use utoipa::{
-    IntoParams, Modify, OpenApi,
+    IntoParams, Modify, OpenApi, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
+        ContentBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
+        SchemaFormat, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{ArrayBuilder, SchemaType},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -20,7 +22,8 @@ use crate::{
     failure::CODES,
     import, outages,
     query::{DryRun, Export, Listing, Paging, Points, Range},
-    reports, roles, schedules, servers, sessions, snapshots, status, tokens, uptime,
+    reports::{self, Time},
+    roles, schedules, servers, sessions, snapshots, status, tokens, uptime,
     users::{self, Users},
 };
 
@@ -131,6 +134,25 @@ fn problem() -> RefOr<Schema> {
         .into()
 }
 
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        time().description(Some("Unix ms or RFC 3339")).into()
+    }
+}
+
+impl ToSchema for Time {}
+
+/// The name of a scope, for the document.
+pub(crate) struct ScopeName;
+
+impl PartialSchema for ScopeName {
+    fn schema() -> RefOr<Schema> {
+        text().enum_values(Some(Scope::ALL.map(Scope::as_str))).into()
+    }
+}
+
+impl ToSchema for ScopeName {}
+
 fn parameter(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     ParameterBuilder::new()
         .name(name)
@@ -153,8 +175,14 @@ fn whole(most: f64, default: u32) -> ObjectBuilder {
         .default(Some(default.into()))
 }
 
+/// Unix ms or RFC 3339.
+fn time() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::String]))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}
+
 fn range(length: &str) -> Vec<Parameter> {
-    let time = || ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Integer, Type::String]));
     vec![
         parameter(
             "from",
@@ -232,7 +260,6 @@ impl IntoParams for Users {
 
 /// What narrows the audit log.
 fn audit_filter() -> Vec<Parameter> {
-    let time = || ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Integer, Type::String]));
     vec![
         parameter(
             "actor",

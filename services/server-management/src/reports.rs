@@ -33,13 +33,13 @@ const MOST_TEXT: usize = 256;
 #[schema(as = MakeReport)]
 pub(crate) struct ReportToMake {
     /// Start, in it: Unix ms or RFC 3339.
-    #[schema(value_type = Object, example = "2026-09-20T00:00:00Z")]
+    #[schema(example = "2026-09-20T00:00:00Z")]
     from: Time,
     /// End, not in it: Unix ms or RFC 3339.
-    #[schema(value_type = Object, example = "2026-09-21T00:00:00Z")]
+    #[schema(example = "2026-09-21T00:00:00Z")]
     to: Time,
     /// 1 to 50 addresses, in domains that MAIL_ALLOWED_DOMAINS names.
-    #[schema(example = json!(["ops@example.org"]))]
+    #[schema(min_items = 1, max_items = 50, example = json!(["ops@example.org"]))]
     recipients: Vec<String>,
     /// Which servers; all of them unless set.
     filter: Option<ReportFilter>,
@@ -48,9 +48,9 @@ pub(crate) struct ReportToMake {
     time_zone: Option<String>,
 }
 
-/// A time as people and programs write it.
+/// A time as people and programs write it: Unix ms or RFC 3339.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a time must be Unix ms or RFC 3339")]
 pub(crate) enum Time {
     Millis(i64),
     Text(String),
@@ -74,7 +74,7 @@ pub(crate) struct ReportFilter {
     q: Option<String>,
     /// With all of these labels, each `key:value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(example = json!(["site:eu"]))]
+    #[schema(max_items = 16, example = json!(["site:eu"]))]
     label: Vec<String>,
 }
 

@@ -15,6 +15,7 @@ use crate::{
     auth::guard::Caller,
     body::{Body, Id, label},
     failure::{Failure, invalid_body},
+    openapi::ScopeName,
     query::{Listed, Paging, Parsed},
     users::refused,
 };
@@ -26,7 +27,7 @@ pub(crate) struct NewRole {
     #[schema(min_length = 1, max_length = 256, example = "operator")]
     name: String,
     /// Of those that `GET scopes` lists.
-    #[schema(example = json!(["server:read", "server:write"]))]
+    #[schema(value_type = Vec<ScopeName>, example = json!(["server:read", "server:write"]))]
     scopes: Vec<String>,
 }
 
@@ -36,6 +37,7 @@ pub(crate) struct RolePatch {
     #[schema(min_length = 1, max_length = 256)]
     name: Option<String>,
     /// All of them.
+    #[schema(value_type = Option<Vec<ScopeName>>)]
     scopes: Option<Vec<String>>,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct RoleItem {
     name: String,
     /// There from the first minute, and never changed.
     built_in: bool,
+    #[schema(value_type = Vec<ScopeName>)]
     scopes: Vec<&'static str>,
     /// Unix ms; 0 of one that is built in.
     created_at: i64,

@@ -39,7 +39,7 @@ pub(crate) struct ScheduleToMake {
     #[schema(pattern = "^(last_24h|yesterday|last_week|last_month)$", example = "last_24h")]
     window: String,
     /// 1 to 50 addresses, in domains that MAIL_ALLOWED_DOMAINS names.
-    #[schema(example = json!(["ops@example.org"]))]
+    #[schema(min_items = 1, max_items = 50, example = json!(["ops@example.org"]))]
     recipients: Vec<String>,
     /// Which servers; all of them unless set.
     filter: Option<ReportFilter>,
@@ -49,10 +49,14 @@ pub(crate) struct ScheduleToMake {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReportScheduleChange {
     /// With another one, what was due before is not caught up.
+    #[schema(example = "30 6 * * 1-5")]
     cron: Option<String>,
     /// The same.
+    #[schema(example = "Europe/Berlin")]
     time_zone: Option<String>,
+    #[schema(pattern = "^(last_24h|yesterday|last_week|last_month)$", example = "yesterday")]
     window: Option<String>,
+    #[schema(min_items = 1, max_items = 50, example = json!(["ops@example.org"]))]
     recipients: Option<Vec<String>>,
     /// The whole filter anew.
     filter: Option<ReportFilter>,

@@ -28,6 +28,7 @@ use crate::{
     },
     body::{Body, bounded},
     failure::{Failure, unauthorized},
+    openapi::ScopeName,
 };
 
 /// A session that is not refreshed for this long has ended.
@@ -49,9 +50,9 @@ const _: () = assert!(MOST_OF_ACCOUNT <= cache::MOST_COUNTED);
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LogIn {
     /// Regardless of case.
-    #[schema(example = "admin", max_length = 256)]
+    #[schema(example = "admin", min_length = 1, max_length = 256)]
     username: String,
-    #[schema(format = "password", max_length = 1024)]
+    #[schema(format = "password", min_length = 1, max_length = 1024, example = "correct horse battery")]
     password: String,
 }
 
@@ -79,6 +80,7 @@ pub(crate) struct LoggedInAs {
     user_id: UserId,
     username: String,
     /// Of its role, as it is now.
+    #[schema(value_type = Vec<ScopeName>)]
     scopes: Vec<&'static str>,
 }
 

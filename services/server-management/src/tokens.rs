@@ -15,6 +15,7 @@ use crate::{
     auth::guard::{API_TOKEN_PREFIX, Caller},
     body::{Body, Id, label},
     failure::{Failure, insufficient_scope, invalid_body},
+    openapi::ScopeName,
     query::{Listed, Paging, Parsed},
     roles::scopes,
     sessions::{digest, mint},
@@ -30,7 +31,7 @@ pub(crate) struct NewApiToken {
     #[schema(min_length = 1, max_length = 256, example = "deploy script")]
     name: String,
     /// At least one, and none that its maker has not.
-    #[schema(min_items = 1, example = json!(["server:read"]))]
+    #[schema(value_type = Vec<ScopeName>, min_items = 1, example = json!(["server:read"]))]
     scopes: Vec<String>,
     /// For how many seconds it serves; left out: until it is deleted.
     #[schema(minimum = 60, maximum = 315_360_000)]
@@ -53,6 +54,7 @@ pub(crate) struct ApiTokenItem {
     #[schema(value_type = String, format = "uuid")]
     id: ApiTokenId,
     name: String,
+    #[schema(value_type = Vec<ScopeName>)]
     scopes: Vec<&'static str>,
     /// Unix ms; null: it does not expire.
     expires_at: Option<i64>,

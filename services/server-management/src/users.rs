@@ -66,10 +66,10 @@ pub(crate) struct UserPatch {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct NewPassword {
     /// The password in force; required for one's own.
-    #[schema(format = "password", max_length = 1024)]
+    #[schema(format = "password", min_length = 1, max_length = 1024)]
     current_password: Option<String>,
     /// At least 8 characters, and none that is tried first.
-    #[schema(min_length = 8, max_length = 1024, format = "password")]
+    #[schema(min_length = 8, max_length = 1024, format = "password", example = "a staple for the horse")]
     password: String,
 }
 
@@ -213,6 +213,9 @@ pub(crate) async fn set_password(
     body: Body<NewPassword>,
 ) -> Result<HttpResponse, Failure> {
     let NewPassword { current_password, password } = body.0;
+    if let Some(current) = &current_password {
+        bounded("current_password", current, PASSWORD_BYTES)?;
+    }
     let own = caller.user.id == id.0;
     if !own && !caller.user.scopes.contains(&Scope::UserWrite) {
         return Err(insufficient_scope(Scope::UserWrite).into());
@@ -233,7 +236,6 @@ pub(crate) async fn set_password(
 /// Whoever found an open session must not take it over: the password in force, and the epoch in which it is.
 async fn prove(app: &App, caller: &Caller, current: Option<String>) -> Result<i64, Failure> {
     let current = current.ok_or_else(|| invalid_body("current_password is required for one's own"))?;
-    bounded("current_password", &current, PASSWORD_BYTES)?;
     let turn = app.turn_to_hash().await?;
     let key = format!("password:user:{}", caller.user.id);
     let limits = [Limit { key, most: MOST_WRONG, what: "wrong passwords of this user" }];

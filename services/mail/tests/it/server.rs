@@ -4,10 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Mutex,
 };
 
-use testkit::{TempDir, tempdir};
+use testkit::{TempDir, python, tempdir};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -30,8 +29,9 @@ impl Server {
     /// With these arguments of the script.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempdir().unwrap();
+        let python = python(Path::new(env!("CARGO_TARGET_TMPDIR")), AIOSMTPD);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/smtp_server.py");
-        let mut command = Command::new(python());
+        let mut command = Command::new(python.join("python"));
         command.arg(script).arg(folder.path()).args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
@@ -54,24 +54,4 @@ impl Server {
         files.sort_unstable();
         files.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect()
     }
-}
-
-/// The interpreter of an environment with aiosmtpd, made at first use.
-fn python() -> PathBuf {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _making = MAKING.lock().unwrap();
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smtp-venv");
-    let (python, done) = (venv.join("bin/python"), venv.join("done"));
-    if !done.exists() {
-        run(std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        run(std::process::Command::new(&python).args(["-m", "pip", "install", "--quiet", AIOSMTPD]));
-        fs::write(done, "").unwrap();
-    }
-    python
-}
-
-fn run(command: &mut std::process::Command) {
-    let status =
-        command.status().unwrap_or_else(|error| panic!("{command:?}: {error}; python3-venv is needed"));
-    assert!(status.success(), "{command:?}: {status}");
 }

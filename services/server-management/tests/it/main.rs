@@ -4,6 +4,7 @@
 
 mod audit;
 mod authorisation;
+mod conformance;
 mod enrolment;
 mod faults;
 mod first_admin;
@@ -48,6 +49,8 @@ macro_rules! compositions {
 }
 
 compositions! {
+    conformance:
+        every_answer_is_as_documented;
     audit:
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled

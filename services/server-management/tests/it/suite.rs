@@ -155,7 +155,12 @@ impl Suite {
 
     /// A request of which nothing is settled yet but the URL.
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}/server-management/v1{path}", self.address))
+        self.http.request(method, self.url(path))
+    }
+
+    /// Where it is, for programs.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/server-management/v1{path}", self.address)
     }
 
     /// A request outside the interface.

@@ -1,0 +1,65 @@
+//! The interface against its own document: schemathesis asks for what the document allows and for what it does not, and
+//! holds each answer against it.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::{Value, json};
+use testkit::{python, tempdir};
+use tokio::process::Command;
+
+use crate::{
+    place::Place,
+    suite::{HOUR, NOW, Suite, steady},
+};
+
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// These want a secret that only another answer gives; whether it tries that one is chance.
+const BY_CHANCE: [&str; 2] = ["POST /enrolments", "POST /sessions/refresh"];
+
+pub async fn every_answer_is_as_documented(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let server = suite.enrol("web-1").await;
+    suite.hear(server, &steady(NOW - HOUR, NOW)).await;
+    suite.settle(NOW, NOW - HOUR).await;
+    // The last one ends the session that it is asked with.
+    let mut succeeded = asked(&suite, "--exclude-operation-id").await;
+    succeeded.extend(asked(&suite, "--include-operation-id").await);
+    let document = suite.read("/openapi.json").await;
+    let methods =
+        |item: &Value| item.as_object().unwrap().keys().map(|m| m.to_uppercase()).collect::<Vec<_>>();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations =
+        paths.flat_map(|(path, item)| methods(item).into_iter().map(move |m| format!("{m} {path}")));
+    let chance = |operation: &String| BY_CHANCE.contains(&operation.as_str());
+    let never: Vec<_> = operations.filter(|found| !chance(found) && !succeeded.contains(found)).collect();
+    assert!(never.is_empty(), "nothing was seen of their answers: {never:?}");
+}
+
+/// The operations that succeeded, of all but `log_out` or of that alone.
+async fn asked(suite: &Suite, filter: &str) -> BTreeSet<String> {
+    let folder = tempdir().unwrap();
+    let seen = folder.path().join("seen.ndjson");
+    let schemathesis = python(Path::new(env!("CARGO_TARGET_TMPDIR")), SCHEMATHESIS).join("schemathesis");
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/schemathesis.toml");
+    let mut command = Command::new(schemathesis);
+    command.arg("--config-file").arg(settings).args(["run", "--no-color", filter, "log_out"]);
+    command.arg("--report-ndjson-path").arg(&seen).arg(suite.url("/openapi.json"));
+    command.current_dir(folder.path()).env("ROLLCALL_TOKEN", &suite.token).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = fs::read_to_string(seen).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter_map(|event| success(&event["ScenarioFinished"]["recorder"])).collect()
+}
+
+/// The operation, if it succeeded once.
+fn success(recorder: &Value) -> Option<String> {
+    let operation = recorder["label"].as_str()?;
+    let (method, _) = operation.split_once(' ')?;
+    let succeeded = recorder["interactions"].as_object()?.values().any(|asked| {
+        let status = asked["response"]["status_code"].as_u64();
+        asked["request"]["method"] == json!(method) && status.is_some_and(|status| status < 300)
+    });
+    succeeded.then(|| operation.to_owned())
+}

@@ -31,6 +31,8 @@ pub struct NewReport {
     pub time_zone: String,
     /// Which servers, as JSON; to the registry it is a text.
     pub filter: String,
+    /// As what its sheet is attached; to the registry it is a text.
+    pub format: String,
     /// Each mail: its id and where it goes.
     pub recipients: Vec<(DeliveryId, String)>,
 }
@@ -61,6 +63,8 @@ pub struct Report {
     pub time_zone: String,
     /// Which servers, as JSON.
     pub filter: String,
+    /// As what its sheet is attached.
+    pub format: String,
     /// How far it is.
     pub state: ReportState,
     /// Why it failed.
@@ -96,6 +100,7 @@ struct Row {
     to_at: Millis,
     time_zone: String,
     server_filter: String,
+    sheet_format: String,
     state: String,
     error: Option<String>,
     created_at: Millis,
@@ -127,13 +132,13 @@ struct Written<'a> {
 }
 
 pub(crate) const ADD: &str = "INSERT INTO reports
-(id, schedule_id, from_at, to_at, time_zone, server_filter, state, claimed_until, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7)";
+(id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, claimed_until, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', 0, $8)";
 const ONE: &str =
-    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at,
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
 computed_at FROM reports WHERE id = $1";
 const LIST: &str =
-    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at,
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
 computed_at FROM reports ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM reports";
 /// Mostly there is none, and to look takes no lock.
@@ -142,7 +147,8 @@ const ANY: &str = "SELECT id FROM reports WHERE state = 'queued' AND claimed_unt
 const CLAIM: &str = "UPDATE reports SET claimed_until = $2 WHERE id = (SELECT id FROM reports
 WHERE state = 'queued' AND claimed_until <= $1 ORDER BY claimed_until, created_at, id LIMIT 1)
 AND state = 'queued' AND claimed_until <= $1
-RETURNING id, schedule_id, from_at, to_at, time_zone, server_filter, state, error, created_at, computed_at";
+RETURNING id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
+computed_at";
 const READY: &str =
     "UPDATE reports SET state = 'ready', computed_at = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
 const FAIL: &str =
@@ -180,10 +186,11 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<(), RegistryError> {
-        let NewReport { id, from, to, time_zone, filter, recipients } = report;
+        let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
         let addresses: Vec<&str> = recipients.iter().map(|(_, address)| address.as_str()).collect();
         let filter_told = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
-        let after = json!({"from": from, "to": to, "recipients": addresses, "filter": filter_told});
+        let after =
+            json!({"from": from, "to": to, "recipients": addresses, "filter": filter_told, "format": format});
         let change = Change {
             actor: by,
             at: now,
@@ -203,6 +210,7 @@ impl Registry {
                 .bind(to)
                 .bind(time_zone)
                 .bind(filter)
+                .bind(format)
                 .bind(now)
                 .execute(&mut *tx)
                 .await?;
@@ -333,6 +341,7 @@ impl Row {
             to: self.to_at,
             time_zone: self.time_zone,
             filter: self.server_filter,
+            format: self.sheet_format,
             state,
             error: self.error,
             created_at: self.created_at,

@@ -26,6 +26,8 @@ pub struct ReportSchedule {
     pub recipients: Vec<String>,
     /// Which servers, as JSON.
     pub filter: String,
+    /// As what the sheets are attached.
+    pub format: String,
     /// Runs due up to this time (Unix ms) are none of it.
     pub since: Millis,
     /// Rises with each change.
@@ -49,6 +51,8 @@ pub struct ScheduleChange {
     pub recipients: Option<Vec<String>>,
     /// Which servers, as JSON.
     pub filter: Option<String>,
+    /// As what the sheets are attached.
+    pub format: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -59,6 +63,7 @@ struct Row {
     about: String,
     recipients: String,
     server_filter: String,
+    sheet_format: String,
     since: Millis,
     version: i64,
     created_at: Millis,
@@ -66,19 +71,19 @@ struct Row {
 }
 
 const ADD: &str = "INSERT INTO report_schedules
-(id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $7, $7)";
+(id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $8, $8)";
 const TAKE: &str = "UPDATE report_schedules SET version = version + 1, updated_at = $2 WHERE id = $1
-RETURNING id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at";
+RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
 const CHANGE: &str = "UPDATE report_schedules
-SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, since = $7 WHERE id = $1";
+SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, sheet_format = $7, since = $8 WHERE id = $1";
 const DELETE: &str = "DELETE FROM report_schedules WHERE id = $1
-RETURNING id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at";
+RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
 const ONE: &str =
-    "SELECT id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at
+    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at
 FROM report_schedules WHERE id = $1";
 const LIST: &str =
-    "SELECT id, cron, time_zone, about, recipients, server_filter, since, version, created_at, updated_at
+    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at
 FROM report_schedules ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM report_schedules";
 
@@ -91,7 +96,7 @@ ON CONFLICT (schedule_id, local_due) DO NOTHING RETURNING report_id";
 impl Registry {
     /// Makes a schedule.
     pub async fn make_schedule(&self, schedule: &ReportSchedule, by: &Actor) -> Result<(), RegistryError> {
-        let ReportSchedule { id, cron, time_zone, window, filter, created_at, .. } = schedule;
+        let ReportSchedule { id, cron, time_zone, window, filter, format, created_at, .. } = schedule;
         let recipients = crate::json(&schedule.recipients)?;
         let change = change(by, *created_at, "report_schedule.create", *id, None, Some(schedule));
         on!(self, db => {
@@ -103,6 +108,7 @@ impl Registry {
                 .bind(window)
                 .bind(&recipients)
                 .bind(filter)
+                .bind(format)
                 .bind(created_at)
                 .execute(&mut *tx)
                 .await?;
@@ -150,6 +156,7 @@ impl Registry {
                 .bind(&after.window)
                 .bind(crate::json(&after.recipients)?)
                 .bind(&after.filter)
+                .bind(&after.format)
                 .bind(after.since)
                 .execute(&mut *tx)
                 .await?;
@@ -198,7 +205,7 @@ impl Registry {
         report: &NewReport,
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        let NewReport { id, from, to, time_zone, filter, recipients } = report;
+        let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
         let deliveries = outbox::Written::of(recipients)?;
         let version = i64::try_from(schedule.version).unwrap_or(i64::MAX);
         Ok(on!(self, db => {
@@ -221,6 +228,7 @@ impl Registry {
                 .bind(to)
                 .bind(time_zone)
                 .bind(filter)
+                .bind(format)
                 .bind(now)
                 .execute(&mut *tx)
                 .await?;
@@ -245,15 +253,17 @@ impl ReportSchedule {
             window: or(&wanted.window, &self.window),
             recipients: wanted.recipients.as_ref().unwrap_or(&self.recipients).clone(),
             filter: or(&wanted.filter, &self.filter),
+            format: or(&wanted.format, &self.format),
             ..self.clone()
         }
     }
 
     fn told(&self) -> Value {
         let filter = serde_json::from_str(&self.filter).unwrap_or(Value::Null);
-        let Self { cron, time_zone, window, recipients, .. } = self;
+        let Self { cron, time_zone, window, recipients, format, .. } = self;
         json!({
             "cron": cron, "time_zone": time_zone, "window": window, "recipients": recipients, "filter": filter,
+            "format": format,
         })
     }
 }
@@ -271,6 +281,7 @@ impl Row {
             window: self.about,
             recipients,
             filter: self.server_filter,
+            format: self.sheet_format,
             since: self.since,
             version,
             created_at: self.created_at,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::render::Told;
 use fleet::{Millis, Recipient, id::DeliveryId};
 use lettre::{
     Address, Message,
@@ -12,9 +13,6 @@ use lettre::{
         header::{ContentType, Header, HeaderName, HeaderValue},
     },
 };
-use sheets::Format;
-
-use crate::render::Told;
 
 /// A mail as it goes over the wire.
 #[derive(Debug, Clone)]
@@ -51,7 +49,7 @@ pub fn write(
     to: &Recipient,
     now: Millis,
 ) -> Result<Letter, BadLetter> {
-    let sheet_type = ContentType::parse(Format::Xlsx.mime_type())?;
+    let sheet_type = ContentType::parse(told.format.mime_type())?;
     let (sender, receiver) = (address(from)?, address(to)?);
     let sheet = Attachment::new(told.file_name()).body(told.sheet()?, sheet_type);
     let both = MultiPart::alternative_plain_html(told.text(), told.html());
@@ -138,5 +136,28 @@ mod tests {
         assert!(!text.contains("\nBcc") && text.is_ascii());
         assert_eq!(letter.envelope.to().len(), 1);
         assert!(text.contains("filename=\"rollcall-2026-09-21.xlsx\""));
+        assert!(
+            text.contains("Content-Type: application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+        );
+    }
+
+    #[test]
+    fn a_sheet_is_attached_as_what_was_asked_for() {
+        let (mut report, rows) = (report(), [row("web-1", Status::Up, 86_400_000, 0)]);
+        report.format = "csv".to_owned();
+        let told = Told::new(&report, &rows);
+        let (from, to) = ("rollcall@example.org".parse().unwrap(), "ops@example.com".parse().unwrap());
+        let text =
+            String::from_utf8(write(&told, "<1@example.org>", &from, &to, 0).unwrap().content).unwrap();
+        assert!(text.contains("filename=\"rollcall-2026-09-21.csv\""), "{text}");
+        assert!(text.contains("Content-Type: text/csv; charset=utf-8"), "{text}");
+        let sheet = String::from_utf8(told.sheet().unwrap()).unwrap();
+        assert!(
+            sheet.starts_with("\u{feff}name,status,uptime_percent,") && sheet.contains("\r\nweb-1,up,"),
+            "{sheet}"
+        );
+        // What only a later release knows.
+        report.format = "parquet".to_owned();
+        assert_eq!(Told::new(&report, &rows).file_name(), "rollcall-2026-09-21.xlsx");
     }
 }

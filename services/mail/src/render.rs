@@ -16,6 +16,8 @@ pub struct Told<'a> {
     pub report: &'a Report,
     pub rows: &'a [ReportRow],
     pub summary: Summary<'a>,
+    /// Of the sheet.
+    pub format: Format,
     zone: Zone,
 }
 
@@ -38,9 +40,11 @@ const TD_NAME: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaee
 
 impl<'a> Told<'a> {
     pub fn new(report: &'a Report, rows: &'a [ReportRow]) -> Self {
-        // The registry has what a schedule said; a zone that a later database of zones dropped is told in UTC.
+        // The registry has what was said; a zone that a later database of zones dropped is told in UTC.
         let zone = report.time_zone.parse().unwrap_or(Zone::UTC);
-        Self { report, rows, summary: Summary::of(rows), zone }
+        // One that only a later release knows is told as a workbook.
+        let format = report.format.parse().unwrap_or(Format::Xlsx);
+        Self { report, rows, summary: Summary::of(rows), format, zone }
     }
 
     pub fn subject(&self) -> String {
@@ -52,7 +56,7 @@ impl<'a> Told<'a> {
     /// Name of the attached sheet.
     pub fn file_name(&self) -> String {
         let day = self.zone.tell(self.report.to).chars().take(10).collect::<String>();
-        format!("rollcall-{day}.xlsx")
+        format!("rollcall-{day}.{}", self.format.extension())
     }
 
     fn period(&self) -> String {
@@ -157,7 +161,7 @@ impl<'a> Told<'a> {
         html.push_str("</table>");
     }
 
-    /// Every server, as a workbook. Blocks.
+    /// Every server. Blocks.
     pub fn sheet(&self) -> Result<Vec<u8>, WriteError> {
         let columns = [
             Column::new("name", 30),
@@ -169,7 +173,7 @@ impl<'a> Told<'a> {
             Column::new("longest_outage_at", 22),
             Column::new("id", 38),
         ];
-        let mut writer = Writer::new(Format::Xlsx, "report", &columns, Vec::new())?;
+        let mut writer = Writer::new(self.format, "report", &columns, Vec::new())?;
         for row in self.rows {
             let seconds = |millis: Millis| Cell::Number(millis as f64 / 1_000.0);
             writer.write(&[
@@ -236,6 +240,7 @@ pub mod tests {
             to: 1_790_000_000_000,
             time_zone: "Europe/Berlin".to_owned(),
             filter: "{}".to_owned(),
+            format: "xlsx".to_owned(),
             state: ReportState::Ready,
             error: None,
             created_at: 1_790_000_000_000,

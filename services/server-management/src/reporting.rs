@@ -91,8 +91,8 @@ async fn make_due(app: &App) -> Result<(), RegistryError> {
                 if known.contains(&(schedule.id, due.local.clone())) {
                     continue;
                 }
-                let report =
-                    new_report(range, zone, schedule.filter.clone(), schedule.recipients.clone(), now);
+                let (filter, format) = (schedule.filter.clone(), schedule.format.clone());
+                let report = new_report(range, zone, filter, format, schedule.recipients.clone(), now);
                 if app.registry.tick(schedule, &due, &report, now).await? {
                     tracing::info!(schedule = %schedule.id, due = due.local, report = %report.id, "a report is due");
                 }

@@ -11,6 +11,7 @@ use fleet::{
 };
 use registry::{Delivery, DeliveryState, NewReport, Report, ReportState, ServerFilter};
 use serde::{Deserialize, Serialize};
+use sheets::Format;
 use utoipa::ToSchema;
 
 use crate::{
@@ -46,6 +47,9 @@ pub(crate) struct ReportToMake {
     /// In which its times are told: of the IANA database; UTC unless set.
     #[schema(example = "Europe/Berlin")]
     time_zone: Option<String>,
+    /// As what the sheet is attached: `xlsx`, which it is unless set, or `csv`.
+    #[schema(pattern = "^(xlsx|csv)$", example = "csv")]
+    format: Option<String>,
 }
 
 /// A time as people and programs write it: Unix ms or RFC 3339.
@@ -99,6 +103,9 @@ pub(crate) struct ReportItem {
     time_zone: String,
     #[schema(value_type = Object)]
     filter: serde_json::Value,
+    /// As what the sheet is attached: `xlsx` or `csv`.
+    #[schema(pattern = "^(xlsx|csv)$")]
+    format: String,
     /// `queued` (to be computed), `ready` (its mails are on their way) or `failed`.
     #[schema(pattern = "^(queued|ready|failed)$")]
     state: &'static str,
@@ -137,15 +144,15 @@ pub(crate) struct DeliveryItem {
     security(("token" = ["report:write"]))
 )]
 pub(crate) async fn make(app: Data<App>, by: By, body: Body<ReportToMake>) -> Result<HttpResponse, Failure> {
-    let ReportToMake { from, to, recipients, filter, time_zone } = body.0;
+    let ReportToMake { from, to, recipients, filter, time_zone, format } = body.0;
     let (from, to) = (from.checked("from")?, to.checked("to")?);
     if from >= to {
         return Err(invalid_body("from must be before to").into());
     }
     let recipients = checked_recipients(&app, &recipients)?;
     let time_zone = time_zone.map_or(Ok(Zone::UTC), |zone| checked_zone(&zone))?;
-    let now = app.clock.now();
-    let report = new_report((from, to), time_zone, checked_filter(filter)?, recipients, now);
+    let (filter, format, now) = (checked_filter(filter)?, checked_format(format)?, app.clock.now());
+    let report = new_report((from, to), time_zone, filter, format, recipients, now);
     app.registry.make_report(&report, &by.0, now).await?;
     Ok(HttpResponse::Accepted().json(AskedReport { id: report.id }))
 }
@@ -183,6 +190,7 @@ pub(crate) fn new_report(
     (from, to): (i64, i64),
     time_zone: Zone,
     filter: String,
+    format: String,
     recipients: Vec<String>,
     now: i64,
 ) -> NewReport {
@@ -193,6 +201,7 @@ pub(crate) fn new_report(
         to,
         time_zone: time_zone.to_string(),
         filter,
+        format,
         recipients: recipients.into_iter().map(address).collect(),
     }
 }
@@ -221,6 +230,13 @@ pub(crate) fn checked_recipients(app: &App, texts: &[String]) -> Result<Vec<Stri
 
 pub(crate) fn checked_zone(text: &str) -> Result<Zone, Problem> {
     text.parse().map_err(|error| invalid_body(format!("time_zone {error}")))
+}
+
+/// As the registry keeps it.
+pub(crate) fn checked_format(format: Option<String>) -> Result<String, Problem> {
+    let format: Result<Format, _> = format.map_or(Ok(Format::Xlsx), |text| text.parse());
+    let format = format.map_err(|error| invalid_body(format!("format {error}")))?;
+    Ok(format.extension().to_owned())
 }
 
 /// As the registry keeps it.
@@ -280,6 +296,7 @@ fn item(report: Report, deliveries: Option<Vec<Delivery>>) -> ReportItem {
         to: report.to,
         time_zone: report.time_zone,
         filter: serde_json::from_str(&report.filter).unwrap_or_default(),
+        format: report.format,
         state,
         error: report.error,
         created_at: report.created_at,

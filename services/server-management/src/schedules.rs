@@ -16,7 +16,7 @@ use crate::{
     body::{Body, Id},
     failure::{Failure, invalid_body},
     query::{Listed, Paging, Parsed},
-    reports::{ReportFilter, checked_filter, checked_recipients, checked_zone},
+    reports::{ReportFilter, checked_filter, checked_format, checked_recipients, checked_zone},
 };
 
 /// How many of the next runs are shown.
@@ -43,6 +43,9 @@ pub(crate) struct ScheduleToMake {
     recipients: Vec<String>,
     /// Which servers; all of them unless set.
     filter: Option<ReportFilter>,
+    /// As what the sheets are attached: `xlsx`, which it is unless set, or `csv`.
+    #[schema(pattern = "^(xlsx|csv)$", example = "csv")]
+    format: Option<String>,
 }
 
 /// What is to change of a schedule; what is left out stays.
@@ -60,6 +63,8 @@ pub(crate) struct ReportScheduleChange {
     recipients: Option<Vec<String>>,
     /// The whole filter anew.
     filter: Option<ReportFilter>,
+    #[schema(pattern = "^(xlsx|csv)$", example = "xlsx")]
+    format: Option<String>,
 }
 
 /// A schedule. Times are Unix ms.
@@ -74,6 +79,9 @@ pub(crate) struct ScheduleItem {
     recipients: Vec<String>,
     #[schema(value_type = Object)]
     filter: serde_json::Value,
+    /// `xlsx` or `csv`.
+    #[schema(pattern = "^(xlsx|csv)$")]
+    format: String,
     created_at: i64,
     updated_at: i64,
     next_runs: Vec<Run>,
@@ -164,7 +172,7 @@ pub(crate) async fn change(
     id: Id<ScheduleId>,
     body: Body<ReportScheduleChange>,
 ) -> Result<Json<ScheduleItem>, Failure> {
-    let ReportScheduleChange { cron, time_zone, window, recipients, filter } = body.0;
+    let ReportScheduleChange { cron, time_zone, window, recipients, filter, format } = body.0;
     let now = app.clock.now();
     let change = ScheduleChange {
         cron: cron.map(|text| checked_cron(&text, now)).transpose()?,
@@ -172,6 +180,7 @@ pub(crate) async fn change(
         window: window.map(|text| checked_window(&text)).transpose()?,
         recipients: recipients.map(|texts| checked_recipients(&app, &texts)).transpose()?,
         filter: filter.map(|filter| checked_filter(Some(filter))).transpose()?,
+        format: format.map(|format| checked_format(Some(format))).transpose()?,
     };
     let changed = app.registry.change_schedule(id.0, &change, &by.0, now).await?;
     Ok(Json(item(changed.ok_or_else(Problem::not_found)?, now)))
@@ -199,6 +208,7 @@ fn checked(app: &App, asked: ScheduleToMake, now: i64) -> Result<ReportSchedule,
         window: checked_window(&asked.window)?,
         recipients: checked_recipients(app, &asked.recipients)?,
         filter: checked_filter(asked.filter)?,
+        format: checked_format(asked.format)?,
         since: now,
         version: 1,
         created_at: now,
@@ -221,10 +231,18 @@ fn checked_window(text: &str) -> Result<String, Problem> {
 
 fn item(schedule: ReportSchedule, now: i64) -> ScheduleItem {
     let next_runs = next_runs(&schedule, now).unwrap_or_default();
-    let ReportSchedule { id, cron, time_zone, window, recipients, filter, created_at, updated_at, .. } =
-        schedule;
-    let filter = serde_json::from_str(&filter).unwrap_or_default();
-    ScheduleItem { id, cron, time_zone, window, recipients, filter, created_at, updated_at, next_runs }
+    ScheduleItem {
+        id: schedule.id,
+        cron: schedule.cron,
+        time_zone: schedule.time_zone,
+        window: schedule.window,
+        recipients: schedule.recipients,
+        filter: serde_json::from_str(&schedule.filter).unwrap_or_default(),
+        format: schedule.format,
+        created_at: schedule.created_at,
+        updated_at: schedule.updated_at,
+        next_runs,
+    }
 }
 
 /// `None` for what no release writes.

@@ -24,6 +24,7 @@ fn new_report(number: u8) -> NewReport {
         to: NOW,
         time_zone: "Europe/Berlin".to_owned(),
         filter: r#"{"label":["site:eu"]}"#.to_owned(),
+        format: "csv".to_owned(),
         recipients: vec![address(2), address(1)],
     }
 }
@@ -48,6 +49,7 @@ fn schedule(number: u8) -> ReportSchedule {
         window: "last_24h".to_owned(),
         recipients: vec!["a@x.example".to_owned()],
         filter: "{}".to_owned(),
+        format: "xlsx".to_owned(),
         since: NOW,
         version: 1,
         created_at: NOW,
@@ -81,7 +83,10 @@ pub async fn a_report_and_its_deliveries_are_there_together(mut store: Store) {
     store.restart().await;
     let (report, deliveries) = store.registry.report(asked.id).await.unwrap().unwrap();
     assert_eq!((report.from, report.to, report.state), (asked.from, asked.to, ReportState::Queued));
-    assert_eq!((report.time_zone, report.filter), (asked.time_zone, asked.filter));
+    assert_eq!(
+        (report.time_zone, report.filter, report.format),
+        (asked.time_zone, asked.filter, asked.format)
+    );
     let found: Vec<_> = deliveries.into_iter().map(|delivery| (delivery.id, delivery.recipient)).collect();
     assert_eq!(found, asked.recipients);
     let (listed, total) = store.registry.reports(ALL).await.unwrap();

@@ -62,6 +62,7 @@ impl Post {
             to: NOW,
             time_zone: "Europe/Berlin".to_owned(),
             filter: "{}".to_owned(),
+            format: "xlsx".to_owned(),
             recipients,
         };
         registry.make_report(&asked, &Actor::system(), NOW).await.unwrap();

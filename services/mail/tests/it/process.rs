@@ -165,6 +165,7 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
             to: NOW,
             time_zone: "UTC".to_owned(),
             filter: "{}".to_owned(),
+            format: "xlsx".to_owned(),
             recipients: vec![(delivery, format!("{name}@example.org"))],
         };
         fleet.registry.make_report(&report, &Actor::system(), NOW).await.unwrap();

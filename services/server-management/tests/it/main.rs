@@ -83,6 +83,7 @@ compositions! {
     reports:
         a_report_is_computed_once_and_each_recipient_has_a_delivery
         a_mail_that_is_to_be_tried_again_is_published_again_when_it_is_due
+        a_sheet_is_attached_as_what_was_asked_for
         what_no_report_can_be_made_of_is_refused
         a_schedule_is_made_shown_changed_and_deleted
         missed_runs_of_the_last_day_are_caught_up_once;

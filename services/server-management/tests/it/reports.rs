@@ -121,6 +121,40 @@ pub async fn a_mail_that_is_to_be_tried_again_is_published_again_when_it_is_due(
     running.stop().await;
 }
 
+pub async fn a_sheet_is_attached_as_what_was_asked_for(place: Place) {
+    let suite = Suite::spawn(place).await;
+    for (asked_for, kept) in [(json!(null), "xlsx"), (json!("xlsx"), "xlsx"), (json!("csv"), "csv")] {
+        let mut body = asked();
+        body["format"] = asked_for;
+        let id = make(&suite, body).await;
+        assert_eq!(suite.read(&format!("/reports/{id}")).await["format"], kept);
+    }
+    // What a release made that knew none.
+    suite.sql("INSERT INTO reports (id, from_at, to_at, time_zone, server_filter, state, claimed_until, created_at)
+        VALUES ('0190a5c2-7b5e-7c3d-8e4f-0123456789ab', 0, 1, 'UTC', '{}', 'queued', 0, 0)").await;
+    let old = suite.read("/reports/0190a5c2-7b5e-7c3d-8e4f-0123456789ab").await;
+    assert_eq!(old["format"], "xlsx");
+    let mut body = daily();
+    body["format"] = json!("csv");
+    let schedule = suite.post("/report-schedules", body).await.body;
+    assert_eq!(schedule["format"], "csv");
+    suite.clock.advance(DAY);
+    let running = Running::start(&suite);
+    let of_schedule = async || {
+        let (reports, _) = suite.registry.reports(Page { page: 1, page_size: 50 }).await.unwrap();
+        reports.into_iter().find(|report| report.schedule.is_some()).map(|report| report.format)
+    };
+    eventually("its report", async || of_schedule().await.is_some()).await;
+    assert_eq!(of_schedule().await.unwrap(), "csv");
+    running.stop().await;
+    let path = format!("/report-schedules/{}", schedule["id"].as_str().unwrap());
+    let mut suite = suite;
+    suite.log_in().await;
+    let change = suite.call(Method::PATCH, &path).bearer_auth(&suite.token);
+    let changed = suite.send(change.json(&json!({"format": "xlsx"}))).await;
+    assert_eq!((&changed.body["format"], &changed.body["cron"]), (&json!("xlsx"), &schedule["cron"]));
+}
+
 pub async fn what_no_report_can_be_made_of_is_refused(place: Place) {
     let suite = Suite::spawn(place).await;
     let with = |field: &str, value: Value| {
@@ -140,6 +174,7 @@ pub async fn what_no_report_can_be_made_of_is_refused(place: Place) {
         (with("filter", json!({"status": "asleep"})), "filter.status"),
         (with("filter", json!({"label": ["site"]})), "filter.label"),
         (with("filter", json!({"q": "\u{0}"})), "filter"),
+        (with("format", json!("pdf")), "format is neither xlsx nor csv"),
     ] {
         let answer = suite.post("/reports", body).await;
         assert_eq!((answer.status, &answer.body["code"]), (422, &json!("invalid_body")), "{answer:?}");
@@ -217,6 +252,7 @@ async fn three_replicas_make_one_report_a_day() {
             window: "yesterday".to_owned(),
             recipients: vec!["ops@example.org".to_owned()],
             filter: "{}".to_owned(),
+            format: "xlsx".to_owned(),
             since: suite.clock.now(),
             version: 1,
             created_at: suite.clock.now(),

@@ -17,7 +17,7 @@ async fn without_an_smtp_server_a_report_becomes_a_file_in_the_outbox() {
     suite.client.log_in(dir.path()).await;
     let host = suite.client.enrol("web-1").await;
     suite.client.beat(&host, NOW).await;
-    let body = json!({"from": NOW - 1_000, "to": NOW, "recipients": ["ops@example.org"]});
+    let body = json!({"from": NOW - 1_000, "to": NOW, "recipients": ["ops@example.org"], "format": "csv"});
     let (status, asked) = suite.client.post("/server-management/v1/reports", &body).await;
     assert_eq!(status, 202, "{asked}");
     let path = format!("reports/{}", asked["id"].as_str().unwrap());
@@ -30,6 +30,6 @@ async fn without_an_smtp_server_a_report_becomes_a_file_in_the_outbox() {
     let mail = fs::read_to_string(&files[0]).unwrap();
     let id = report["deliveries"][0]["message_id"].as_str().unwrap();
     assert!(mail.contains(&format!("Message-ID: {id}")) && mail.contains("To: ops@example.org"), "{mail}");
-    assert!(mail.contains("web-1"), "{mail}");
+    assert!(mail.contains("web-1") && mail.contains("Content-Type: text/csv; charset=utf-8"), "{mail}");
     suite.stop().await;
 }

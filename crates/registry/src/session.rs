@@ -93,7 +93,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Exchanges a refresh token for the next one, which holds until `expires_at`; both are given as SHA-256.
+    /// Exchanges a refresh token for the next one, which holds until `expires_at`; both are given as SHA-256. `from` is
+    /// the address of whoever presents it.
     ///
     /// A token works once. When one comes again, the user or a thief holds a copy, and nobody can tell which: the whole
     /// session ends.
@@ -101,12 +102,13 @@ impl Registry {
         &self,
         hash: [u8; 32],
         next: [u8; 32],
+        from: Option<String>,
         now: Millis,
         expires_at: Millis,
     ) -> Result<Refresh, RegistryError> {
         let (hash, next) = (text::hex(&hash), text::hex(&next));
         // Nobody can tell whether it was the user or a thief.
-        let stranger = Actor::stranger(None);
+        let stranger = Actor::stranger(from);
         Ok(on!(self, db => {
             let mut tx = db.begin_write().await?;
             let found: Option<TokenRow> = sqlx::query_as(FIND).bind(&hash).fetch_optional(&mut *tx).await?;

@@ -136,11 +136,16 @@ pub(crate) async fn log_in(
     post, path = "/sessions/refresh", operation_id = "refresh_session", tag = "sessions", request_body = RefreshToken,
     responses((status = 200, description = "The next pair", body = Tokens)), security(())
 )]
-pub(crate) async fn refresh(app: Data<App>, body: Body<RefreshToken>) -> Result<Json<Tokens>, Failure> {
+pub(crate) async fn refresh(
+    app: Data<App>,
+    request: HttpRequest,
+    body: Body<RefreshToken>,
+) -> Result<Json<Tokens>, Failure> {
     let now = app.clock.now();
     let next = mint();
     let presented = digest(&body.0.refresh_token);
-    match app.registry.refresh(presented, next.hash, now, now + REFRESH_LIFE).await? {
+    match app.registry.refresh(presented, next.hash, client::exact(&request), now, now + REFRESH_LIFE).await?
+    {
         Refresh::Rotated { user, session } => {
             let owner = app.registry.session_user(session).await?;
             if owner.is_none_or(|owner| owner.disabled) {

@@ -80,7 +80,7 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     let reused = SessionId::new(NOW, [2; 10]);
     registry.begin_session(reused, &admin, [2; 32], &by, NOW, NOW + 9).await.unwrap();
     for next in [3, 4] {
-        registry.refresh([2; 32], [next; 32], NOW, NOW + 9).await.unwrap();
+        registry.refresh([2; 32], [next; 32], None, NOW, NOW + 9).await.unwrap();
     }
     registry.delete_account(user_id(1), all, &by, NOW).await.unwrap().unwrap();
     registry.delete_account(user_id(0), all, &by, NOW).await.unwrap().unwrap_err();

@@ -32,7 +32,7 @@ async fn is_open(store: &Store, session: SessionId) -> bool {
 }
 
 async fn refresh(store: &Store, token: u8, next: u8) -> Refresh {
-    store.registry.refresh([token; 32], [next; 32], NOW, NOW + MONTH).await.unwrap()
+    store.registry.refresh([token; 32], [next; 32], None, NOW, NOW + MONTH).await.unwrap()
 }
 
 pub async fn first_admin_is_made_once(store: Store) {
@@ -112,7 +112,7 @@ pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
     for next in 10..16u8 {
         let registry = store.registry.clone();
         tasks.push(tokio::spawn(async move {
-            registry.refresh([1; 32], [next; 32], NOW, NOW + MONTH).await.unwrap()
+            registry.refresh([1; 32], [next; 32], None, NOW, NOW + MONTH).await.unwrap()
         }));
     }
     let mut rotated = 0;
@@ -125,9 +125,10 @@ pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
 pub async fn an_expired_refresh_token_is_unknown(store: Store) {
     let user = admin(&store).await;
     let session = log_in(&store, &user, 1).await;
-    let late = store.registry.refresh([1; 32], [2; 32], NOW + MONTH, NOW + 2 * MONTH).await.unwrap();
+    let late = store.registry.refresh([1; 32], [2; 32], None, NOW + MONTH, NOW + 2 * MONTH).await.unwrap();
     assert_eq!(late, Refresh::Unknown);
-    let in_time = store.registry.refresh([1; 32], [2; 32], NOW + MONTH - 1, NOW + 2 * MONTH).await.unwrap();
+    let in_time =
+        store.registry.refresh([1; 32], [2; 32], None, NOW + MONTH - 1, NOW + 2 * MONTH).await.unwrap();
     assert_eq!(in_time, Refresh::Rotated { user: user.id, session });
     assert_eq!(refresh(&store, 99, 100).await, Refresh::Unknown);
 }
@@ -169,7 +170,7 @@ pub async fn a_new_epoch_ends_every_session(store: Store) {
 pub async fn expired_sessions_are_forgotten(store: Store) {
     let user = admin(&store).await;
     let (old, kept) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
-    store.registry.refresh([2; 32], [3; 32], NOW + 1, NOW + 2 * MONTH).await.unwrap();
+    store.registry.refresh([2; 32], [3; 32], None, NOW + 1, NOW + 2 * MONTH).await.unwrap();
     let new = SessionId::new(NOW + MONTH, [5; 10]);
     store
         .registry

@@ -120,9 +120,15 @@ pub async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session(place: P
     suite.token = second.body["access_token"].as_str().unwrap().to_owned();
     assert_eq!(suite.get("/status").await.status, 200);
 
-    assert_eq!(refresh(&suite, &first["refresh_token"]).await.status, 401);
+    let again = suite.call(Method::POST, "/sessions/refresh").header("x-forwarded-for", "192.0.2.9");
+    let again = suite.send(again.json(&json!({"refresh_token": first["refresh_token"]}))).await;
+    assert_eq!(again.status, 401);
     assert_eq!(suite.get("/status").await.status, 401);
     assert_eq!(refresh(&suite, &second.body["refresh_token"]).await.status, 401);
+    suite.log_in().await;
+    let reuse = suite.read("/audit?action=session.reuse").await;
+    let from = json!({"kind": "stranger", "id": null, "name": null, "address": "192.0.2.9"});
+    assert_eq!((&reuse["total"], &reuse["items"][0]["actor"]), (&json!(1), &from));
 }
 
 pub async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer(place: Place) {

@@ -4,7 +4,7 @@ import argparse
 import email
 import email.policy
 import hashlib
-import json
+import http.client
 import os
 import pathlib
 import socket
@@ -13,7 +13,7 @@ import sys
 import time
 
 from load import Load
-from suite import API, Suite, eventually
+from suite import API, Connection, Suite, eventually
 
 SERVICES = ["healthcheck-server", "healthcheck-worker", "server-management", "mail"]
 # Its own image writes beside its programs.
@@ -72,10 +72,7 @@ def nothing_else_is_reachable(suite, stack, plain_port):
             assert status == 404, f"{method} {path}: {status}"
     # Another host's name leads nowhere, and neither does one that a header tells.
     assert suite.ask("GET", "/", headers={"host": "elsewhere.example"})[0] == 404
-    # Nobody is believed who says that he forwards: a lie about the address does not get around the throttle's key.
-    plain = suite.connect()
-    plain.http = __import__("http.client").client.HTTPConnection(suite.host, plain_port, timeout=10)
-    status, headers, _ = plain.ask("GET", "/")
+    status, headers, _ = Connection(http.client.HTTPConnection(suite.host, plain_port, timeout=10)).ask("GET", "/")
     assert status in (301, 308) and headers["Location"] == f"https://localhost:{suite.port}/", (status, headers)
     for service in stack.services():
         ports = docker("service", "inspect", "--format", "{{json .Endpoint.Ports}}", service)
@@ -164,7 +161,7 @@ def the_agent_reports(suite, stack, setup):
     name = docker("info", "--format", "{{.Name}}")
 
     def up():
-        found = suite.api("GET", f"servers?name={name}")["servers"]
+        found = suite.api("GET", f"servers?name={name}")["items"]
         return found and found[0]["status"] == "up" and found[0]
 
     server = eventually(f"{name} is up", up)

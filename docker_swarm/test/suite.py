@@ -17,7 +17,7 @@ class Suite:
         self.token = None
 
     def connect(self):
-        return Connection(self)
+        return Connection(http.client.HTTPSConnection(self.host, self.port, timeout=60, context=self.tls))
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and body; the body is parsed where it is JSON."""
@@ -46,8 +46,8 @@ class Suite:
 
 
 class Connection:
-    def __init__(self, suite):
-        self.http = http.client.HTTPSConnection(suite.host, suite.port, timeout=60, context=suite.tls)
+    def __init__(self, http):
+        self.http = http
 
     def ask(self, method, path, body=None, headers=None):
         headers = dict(headers or {})

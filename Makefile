@@ -7,7 +7,7 @@ DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 
-.PHONY: help up fleet agent openapi test services services-down lint fmt bench prerequisites
+.PHONY: help up fleet agent images openapi test test-stack services services-down lint fmt bench prerequisites
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -26,11 +26,17 @@ agent: prerequisites ## Build the agent as it is shipped: one small static binar
 	    cargo build --profile agent --locked --package rollcall-agent --target $(STATIC_TARGET)
 	@ls -l target/$(STATIC_TARGET)/agent/rollcall-agent
 
+images: prerequisites ## Build the images of the Swarm's services and agent, from binaries of this host
+	docker_swarm/images
+
 openapi: prerequisites ## Write docs/openapi.json anew, after the handlers
 	OPENAPI_REWRITE=1 cargo test --locked --package server-management --lib the_committed_document_is_this_one
 
 test: prerequisites services ## Run every test, on the real servers too
 	eval "$$(dev/services env)"; cargo test --workspace --locked
+
+test-stack: prerequisites ## Deploy the stack on a Swarm of this machine, behind a real Traefik, and check it (as root)
+	docker_swarm/test/run
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead
 	@dev/services start

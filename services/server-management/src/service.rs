@@ -7,7 +7,7 @@ use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, service, trouble
 use fleet::MailJob;
 use history::{History, HistoryError};
 use queue::{DeadLetters, Publisher, rabbitmq};
-use registry::{Registry, RegistryError};
+use registry::{DatabaseRole, Guest, Registry, RegistryError};
 use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,7 @@ pub enum StartError {
 struct Start {
     management: Management,
     registry: Registry,
+    guests: Vec<(Guest, DatabaseRole)>,
     history: History,
     cache: Cache,
     admin_password: Option<Secret>,
@@ -84,6 +85,7 @@ pub async fn run(
     let start = Start {
         management,
         registry: registry.clone(),
+        guests: settings.guests,
         history,
         cache,
         admin_password,
@@ -110,9 +112,9 @@ pub async fn run(
 impl Start {
     /// Ends only when it fails.
     async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { management, registry, history, cache, admin_password, jobs, clock, health } = self;
+        let Self { management, registry, guests, history, cache, admin_password, jobs, clock, health } = self;
         let manage = async {
-            reach("the registry", || prepare(&registry, &admin_password, &clock)).await?;
+            reach("the registry", || prepare(&registry, &guests, &admin_password, &clock)).await?;
             health.reached("registry");
             management.let_in();
             management.run(jobs, stop).await;
@@ -132,15 +134,19 @@ impl Start {
     }
 }
 
-/// Brings the schema up to date and makes the first user. The outer error is that the registry is away; of the inner
+/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the registry is away; of the inner
 /// one a person has to hear.
 async fn prepare(
     registry: &Registry,
+    guests: &[(Guest, DatabaseRole)],
     admin_password: &Option<Secret>,
     clock: &Clock,
 ) -> Result<Result<(), StartError>, StartError> {
     let work = async {
         registry.migrate().await?;
+        for (guest, role) in guests {
+            registry.admit(*guest, role).await?;
+        }
         Ok(given_first_admin(registry, admin_password.clone(), clock).await?)
     };
     match work.await {

@@ -12,7 +12,7 @@ use clap::Parser;
 use fleet::{AllowedDomains, Keyring, retention};
 use history::ElasticUrl;
 use queue::rabbitmq;
-use registry::PostgresUrl;
+use registry::{DatabaseRole, Guest, PostgresUrl};
 
 use crate::TokenKey;
 
@@ -34,6 +34,12 @@ pub struct Arguments {
     /// Domains that reports may be mailed to, separated by commas; * for any, and none unless set
     #[arg(long, env = "MAIL_ALLOWED_DOMAINS", default_value = "")]
     mail_allowed_domains: AllowedDomains,
+    /// Role in PostgreSQL, which has to be there, that is given what workers need and nothing else
+    #[arg(long, env = "DATABASE_WORKER_ROLE")]
+    database_worker_role: Option<DatabaseRole>,
+    /// Role in PostgreSQL, which has to be there, that is given what mail needs and nothing else
+    #[arg(long, env = "DATABASE_MAIL_ROLE")]
+    database_mail_role: Option<DatabaseRole>,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -44,6 +50,8 @@ pub struct Settings {
     pub interface: crate::Settings,
     pub amqp_url: rabbitmq::Url,
     pub database_url: PostgresUrl,
+    /// Whom to let into the database.
+    pub guests: Vec<(Guest, DatabaseRole)>,
     pub elasticsearch_url: ElasticUrl,
     pub redis_url: RedisUrl,
     pub prefix: String,
@@ -83,11 +91,14 @@ impl Settings {
             proxies: arguments.trusted_proxies.into(),
             allowed_domains: arguments.mail_allowed_domains.clone(),
         };
+        let worker = arguments.database_worker_role.clone().map(|role| (Guest::Worker, role));
+        let mail = arguments.database_mail_role.clone().map(|role| (Guest::Mail, role));
         let (prefix, drain) = (arguments.service.prefix.clone(), arguments.service.drain());
         Ok(Self {
             interface,
             amqp_url,
             database_url,
+            guests: worker.into_iter().chain(mail).collect(),
             elasticsearch_url,
             redis_url,
             prefix,

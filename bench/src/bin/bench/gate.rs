@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The key of every fleet that the simulator makes.
-const AGENT_KEY: [u8; 32] = [b'a'; 32];
+pub const AGENT_KEY: [u8; 32] = [b'a'; 32];
 
 #[derive(Default)]
 struct Measured {

@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod neighbours;
 mod perf_test;
+mod proxy;
 mod records;
 mod reference;
 mod servers;
@@ -39,6 +40,8 @@ enum Command {
     Ingest(ingest::Settings),
     /// Packed and single messages at the broker, beside RabbitMQ's own PerfTest; the gate beside a bare endpoint
     Broker(broker::Settings),
+    /// The gate behind Traefik, beside the same gate asked directly
+    Proxy(proxy::Settings),
     /// What a snapshot costs each process of the fleet composition; memory, rows written, a backlog
     Fleet(fleet::Settings),
     /// Documents per second and bytes of the history in Elasticsearch, beside the mapping that it would choose
@@ -84,6 +87,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Ingest(settings) => ingest::run(&settings).await,
         Command::Broker(settings) => broker::run(&settings).await,
+        Command::Proxy(settings) => proxy::run(&settings).await,
         Command::Fleet(settings) => fleet::run(&settings).await,
         Command::Index(settings) => index::run(&settings).await,
         Command::Agent(settings) => agent::run(&settings).await,

@@ -14,8 +14,9 @@ use std::{
 };
 
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind,
     options::QueueDeclareOptions,
+    protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::TLSConfig,
     types::{AMQPValue, FieldTable},
     uri::AMQPScheme,
@@ -102,8 +103,8 @@ impl Broker {
     /// Connects and declares both queues. `purpose` is what the broker shows of the connection.
     pub async fn open(&self, purpose: &str) -> Result<Session, Lost> {
         let opening = async {
-            let session = self.connect(purpose).await?;
-            self.declare(&session.channel).await?;
+            let mut session = self.connect(purpose).await?;
+            self.declare(&mut session).await?;
             Ok(session)
         };
         timeout(OPENING, opening).await.map_err(|_| Lost("it does not answer".to_owned()))?
@@ -147,15 +148,34 @@ impl Broker {
         Ok(Session { channel, connection, _plug: plug })
     }
 
-    /// Both sides declare, so that they may start in any order and a queue that was deleted comes back.
-    async fn declare(&self, channel: &Channel) -> Result<(), Lost> {
-        // durable: it is there after a restart of the broker.
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(self.dead.as_str().into(), options, dead_letter_arguments()).await?;
-        let arguments = queue_arguments(&self.dead, self.settings.max_length);
-        channel.queue_declare(self.queue.as_str().into(), options, arguments).await?;
+    /// Both sides declare, so that they may start in any order and a queue that was deleted comes back. A side whose
+    /// account may make no queues waits for the other one.
+    async fn declare(&self, session: &mut Session) -> Result<(), Lost> {
+        let dead = (self.dead.as_str(), dead_letter_arguments());
+        let queue = (self.queue.as_str(), queue_arguments(&self.dead, self.settings.max_length));
+        for (name, arguments) in [dead, queue] {
+            // durable: it is there after a restart of the broker.
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            match session.channel.queue_declare(name.into(), options, arguments).await {
+                Ok(_) => {}
+                Err(error) if is(&error, AMQPSoftError::ACCESSREFUSED) => {
+                    // A refusal closes the channel.
+                    session.channel = session.connection.create_channel().await?;
+                    // Passive: it asks whether the queue is there, which needs no right.
+                    let options = QueueDeclareOptions { passive: true, ..options };
+                    session.channel.queue_declare(name.into(), options, FieldTable::default()).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether the broker closed the channel for this.
+pub fn is(error: &lapin::Error, kind: AMQPSoftError) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    *error.kind() == AMQPErrorKind::Soft(kind)
 }
 
 fn queue_arguments(dead: &str, max_length: Option<u32>) -> FieldTable {

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all};
 use lapin::{
-    Consumer, ErrorKind,
+    Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
     },
-    protocol::{AMQPErrorKind, AMQPSoftError},
+    protocol::AMQPSoftError,
     types::FieldTable,
 };
 use tokio::time::timeout;
 
 use super::{
     Settings,
-    connection::{Broker, Lost, OPENING, Session},
+    connection::{Broker, Lost, OPENING, Session, is},
     publishing::{Line, To},
 };
 
@@ -130,12 +130,7 @@ async fn count(session: &Session, queue: &str) -> Result<u32, Lost> {
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     match session.channel.queue_declare(queue.into(), options, FieldTable::default()).await {
         Ok(queue) => Ok(queue.message_count()),
-        Err(error) if is_not_found(&error) => Ok(0),
+        Err(error) if is(&error, AMQPSoftError::NOTFOUND) => Ok(0),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)
 }

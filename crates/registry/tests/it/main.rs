@@ -4,6 +4,7 @@
 mod account;
 mod audit;
 mod enrolment;
+mod grants;
 mod import;
 mod life;
 mod list;

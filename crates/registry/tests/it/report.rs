@@ -64,7 +64,7 @@ async fn make(store: &Store) -> NewReport {
 }
 
 /// A report whose deliveries may be sent.
-async fn ready(store: &Store) -> NewReport {
+pub async fn ready(store: &Store) -> NewReport {
     let report = make(store).await;
     assert!(store.registry.finish_report(report.id, &rows(), NOW).await.unwrap());
     report

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::Pg
 
 #[derive(Clone)]
 pub struct Schema {
-    name: String,
+    pub name: String,
 }
 
 impl Schema {
@@ -64,7 +64,7 @@ pub fn options() -> PgConnectOptions {
     PgConnectOptions::from_str(&std::env::var("DATABASE_URL").unwrap_or_else(|_| missing())).unwrap()
 }
 
-async fn run(sql: &str) {
+pub async fn run(sql: &str) {
     let Ok(mut server) = PgConnection::connect_with(&options()).await else { missing() };
     // It would say for each table that it goes too, and wait for the disk.
     sqlx::raw_sql("SET client_min_messages = warning; SET synchronous_commit = off")

@@ -1,0 +1,277 @@
+"""Checks a deployed stack the way its users meet it. `docker_swarm/test/run` starts it; it stops at the first thing that is wrong."""
+
+import argparse
+import email
+import email.policy
+import hashlib
+import http.client
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+from load import Load
+from suite import API, Connection, Suite, eventually
+
+SERVICES = ["healthcheck-server", "healthcheck-worker", "server-management", "mail"]
+# Its own image writes beside its programs.
+WRITES_ITS_ROOT = {"elasticsearch"}
+SENDERS = 15
+
+
+def docker(*arguments):
+    done = subprocess.run([os.environ["DOCKER"], *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+class Stack:
+    def __init__(self, name):
+        self.name = name
+
+    def services(self):
+        return docker("stack", "services", self.name, "--format", "{{.Name}}").split()
+
+    def containers(self, service=None):
+        """Ids of what runs, of one service or of all."""
+        label = f"com.docker.swarm.service.name={self.name}_{service}" if service else f"com.docker.stack.namespace={self.name}"
+        return docker("ps", "-q", "--no-trunc", "--filter", f"label={label}").split()
+
+    def inspect(self, container, template):
+        return docker("inspect", "--format", template, container)
+
+    def secret(self, service, name):
+        """A secret as the process has it: what this host's root may read."""
+        pid = self.inspect(self.containers(service)[0], "{{.State.Pid}}")
+        return pathlib.Path(f"/proc/{pid}/root/run/secrets/{name}").read_text()
+
+    def whole(self):
+        lines = docker("stack", "services", self.name, "--format", "{{.Replicas}}").split("\n")
+        counts = [line.split()[0].split("/") for line in lines]
+        return all(runs == wanted for runs, wanted in counts)
+
+
+def step(what):
+    print(f"stack: {what}", flush=True)
+
+
+def the_interface_answers(suite):
+    eventually("the interface answers", lambda: suite.ask("GET", f"{API}/openapi.json")[0] == 200, patience=180)
+    status, headers, page = suite.ask("GET", f"{API}/docs")
+    assert status == 200 and b"<html" in page.lower(), status
+    assert suite.ask("GET", "/")[0] == 200
+    assert "max-age" in headers.get("Strict-Transport-Security", ""), headers
+
+
+def nothing_else_is_reachable(suite, stack, plain_port):
+    closed = ["/metrics", "/health/live", "/health/ready", "/healthcheck/metrics", "/dashboard/", "/api/rawdata", "/ping"]
+    for path in closed:
+        for method in ["GET", "POST"]:
+            status = suite.ask(method, path)[0]
+            assert status == 404, f"{method} {path}: {status}"
+    # Another host's name leads nowhere, and neither does one that a header tells.
+    assert suite.ask("GET", "/", headers={"host": "elsewhere.example"})[0] == 404
+    status, headers, _ = Connection(http.client.HTTPConnection(suite.host, plain_port, timeout=10)).ask("GET", "/")
+    assert status in (301, 308) and headers["Location"] == f"https://localhost:{suite.port}/", (status, headers)
+    for service in stack.services():
+        ports = docker("service", "inspect", "--format", "{{json .Endpoint.Ports}}", service)
+        assert (ports not in ("null", "[]")) == service.endswith("_traefik"), f"{service} publishes {ports}"
+    for port in [5672, 15672, 15692, 5432, 6379, 9200]:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0 or not ours(stack, port), f"{port} is open"
+
+
+def ours(stack, port):
+    listeners = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], capture_output=True, text=True).stdout
+    return "docker-proxy" in listeners
+
+
+def what_runs_is_confined(stack):
+    seen = set()
+    for container in stack.containers():
+        name = stack.inspect(container, '{{index .Config.Labels "com.docker.swarm.service.name"}}').removeprefix(f"{stack.name}_")
+        pid = stack.inspect(container, "{{.State.Pid}}")
+        status = dict(line.split(":\t") for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+        assert "0" not in status["Uid"].split(), f"{name} is root"
+        for kind in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]:
+            assert int(status[kind], 16) == 0, f"{name} has capabilities: {kind} {status[kind]}"
+        mounts = [line.split() for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+        root = next(mount for mount in mounts if mount[4] == "/")
+        assert ("ro" in root[5].split(",")) != (name in WRITES_ITS_ROOT), f"{name}: its root is {root[5]}"
+        secrets = [mount for mount in mounts if mount[4].startswith("/run/secrets/")]
+        for mount in secrets:
+            mode = os.stat(f"/proc/{pid}/root{mount[4]}").st_mode & 0o777
+            assert mode == 0o400, f"{name}: {mount[4]} is {mode:o}"
+        environment = pathlib.Path(f"/proc/{pid}/environ").read_text()
+        for _, value in (line.split("=", 1) for line in environment.split("\0") if "=" in line):
+            assert "://" not in value or "@" not in value, f"{name} has a password in its environment"
+        seen.add(name)
+    assert seen >= {*SERVICES, "traefik", "socket-proxy", "rabbitmq", "postgres", "redis", "elasticsearch"}, seen
+
+
+def accounts_may_no_more_than_they_need(stack):
+    redis, postgres, rabbitmq = (stack.containers(name)[0] for name in ["redis", "postgres", "rabbitmq"])
+
+    def redis_says(service, *command):
+        return docker("exec", redis, "redis-cli", "--no-auth-warning", "-u", stack.secret(service, "redis_url"), *command)
+
+    for service, command in [
+        ("healthcheck-server", ["SET", "rollcall:denylist", "x"]),
+        ("healthcheck-server", ["GET", "rollcall:latest:x"]),
+        ("healthcheck-worker", ["FLUSHALL"]),
+        ("healthcheck-worker", ["GET", "rollcall:failures:x"]),
+        ("server-management", ["CONFIG", "GET", "*"]),
+        ("server-management", ["DEL", "rollcall:silent"]),
+    ]:
+        assert "NOPERM" in redis_says(service, *command), f"{service} may {command}"
+    assert "NOAUTH" in docker("exec", redis, "redis-cli", "GET", "rollcall:denylist")
+
+    def postgres_refuses(service, sql):
+        url = stack.secret(service, "database_url")
+        done = subprocess.run([os.environ["DOCKER"], "exec", "-i", postgres, "psql", "-q", url], input=sql, capture_output=True, text=True)
+        assert "permission denied" in done.stderr, f"{service} may {sql}: {done.stdout} {done.stderr}"
+
+    for sql in ["SELECT password_hash FROM users", "UPDATE servers SET generation = 0", "SELECT 1 FROM enrolment_tokens", "CREATE TABLE x ()"]:
+        postgres_refuses("healthcheck-worker", sql)
+        postgres_refuses("mail", sql)
+    postgres_refuses("mail", "UPDATE sightings SET silent_at = 0")
+    rights = docker("exec", rabbitmq, "rabbitmqctl", "-q", "list_permissions", "--no-table-headers")
+    assert "gate\t^$\t^amq\\.default$\t^$" in rights, rights
+    users = docker("exec", rabbitmq, "rabbitmqctl", "-q", "list_users", "--no-table-headers")
+    assert "guest" not in users, users
+
+
+def setup_again_changes_nothing(stack, setup):
+    def versions():
+        specs = [docker("service", "inspect", "--format", "{{.ID}} {{json .Spec}}", service) for service in sorted(stack.services())]
+        return specs, docker("secret", "ls", "-q"), docker("config", "ls", "-q"), sorted(stack.containers())
+
+    before = versions()
+    subprocess.run([setup], check=True, stdout=subprocess.DEVNULL)
+    after = versions()
+    assert before == after, "setup changed something"
+
+
+def the_agent_reports(suite, stack, setup):
+    """Agents on every node, by their token alone."""
+    token = suite.api("POST", "enrolment-tokens", {"uses": 1}, expect=201)["token"]
+    pathlib.Path("token").write_text(token)
+    subprocess.run([setup], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "ROLLCALL_TOKEN_FILE": "token"})
+    name = docker("info", "--format", "{{.Name}}")
+
+    def up():
+        found = suite.api("GET", f"servers?name={name}")["items"]
+        return found and found[0]["status"] == "up" and found[0]
+
+    server = eventually(f"{name} is up", up)
+    latest = eventually("its measurements", lambda: suite.api("GET", f"servers/{server['id']}")["latest"])
+    assert latest["memory"]["total"] > 2**28 and latest["networks"], latest
+    now = int(time.time() * 1000)
+    uptime = eventually("its uptime", lambda: suite.api("GET", f"servers/{server['id']}/uptime?from={now - 3600_000}&to={now}"))
+    assert uptime["uptime"] is None or uptime["uptime"] > 0.9, uptime
+    return server
+
+
+def status_counts(suite):
+    status = suite.api("GET", "status")
+    assert status["dead_letters"] == 0 and not status["late"], status
+    return status
+
+
+def a_report_is_mailed(suite, mails):
+    now = int(time.time() * 1000)
+    body = {"from": now - 3600_000, "to": now, "recipients": ["manager@example.org"]}
+    report = suite.api("POST", "reports", body, expect=202)["id"]
+
+    def sent():
+        state = suite.api("GET", f"reports/{report}")
+        return state["deliveries"] and state["deliveries"][0]["state"] == "sent"
+
+    eventually("the report is sent", sent)
+    (path,) = eventually("the mail", lambda: list(pathlib.Path(mails).glob("*.eml")))
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert mail["To"] == "manager@example.org" and mail["From"] and mail["Message-ID"], mail.items()
+    names = [part.get_filename() or "" for part in mail.iter_attachments()]
+    assert any(name.endswith(".xlsx") for name in names), names
+    assert docker("info", "--format", "{{.Name}}") in mail.get_body(("plain",)).get_content()
+
+
+def the_agent_can_be_installed(suite):
+    status, _, script = suite.ask("GET", "/install.sh")
+    assert status == 200 and f"https://localhost:{suite.port}".encode() in script, (status, script[:300])
+    machine = os.uname().machine
+    status, _, binary = suite.ask("GET", f"{API}/agent/{machine}")
+    assert status == 200 and hashlib.sha256(binary).hexdigest().encode() in script, status
+
+
+def updates_and_kills_cost_nothing(suite, stack, enrolled):
+    load = Load(suite, enrolled)
+    eventually("a beat", lambda: all(sender.acknowledged for sender in load.senders), patience=30)
+    counts = {}
+    for service in SERVICES:
+        before = load.troubles()
+        docker("service", "update", "--force", "--detach=false", "-q", f"{stack.name}_{service}")
+        counts[f"update of {service}"] = difference(before, load.troubles())
+    for service in [*SERVICES, "redis", "rabbitmq", "postgres"]:
+        before = load.troubles()
+        # The engine's own kill would be told to Swarm; a process that dies by itself is not.
+        os.kill(int(stack.inspect(stack.containers(service)[0], "{{.State.Pid}}")), 9)
+        eventually(f"{service} was seen to be gone", lambda: not stack.whole(), patience=30, every=0.1)
+        eventually(f"{service} is back", stack.whole, patience=240)
+        eventually("beats go through", lambda: beats(load), patience=60)
+        counts[f"kill of {service}"] = difference(before, load.troubles())
+    load.end()
+    acknowledged = load.verify()
+    for what, troubles in counts.items():
+        step(f"  {what}: {troubles or 'no answer but 202'}")
+    step(f"  {load.answers()} requests, {acknowledged} snapshots acknowledged, 0 lost, 0 doubled")
+    # What no client should see: an update of anything. What one may: the broker's only node being gone.
+    updates = {what: troubles for what, troubles in counts.items() if what.startswith("update") and troubles}
+    assert not updates, [sender.troubles for sender in load.senders if sender.troubles]
+    return counts
+
+
+def beats(load):
+    before = load.answers()
+    time.sleep(1.5)
+    return load.answers() - before >= SENDERS
+
+
+def difference(before, after):
+    return {status: count - before.get(status, 0) for status, count in after.items() if count != before.get(status, 0)}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ["stack", "port", "plain-port", "authority", "password", "mails", "setup"]:
+        parser.add_argument(f"--{name}", required=True)
+    told = parser.parse_args()
+    suite, stack = Suite("localhost", int(told.port), told.authority), Stack(told.stack)
+    step("the interface answers")
+    the_interface_answers(suite)
+    step("nothing else is reachable")
+    nothing_else_is_reachable(suite, stack, int(told.plain_port))
+    suite.log_in(pathlib.Path(told.password).read_text().strip())
+    step("what runs is confined")
+    what_runs_is_confined(stack)
+    step("accounts may no more than they need")
+    accounts_may_no_more_than_they_need(stack)
+    step("setup again changes nothing")
+    setup_again_changes_nothing(stack, told.setup)
+    step("the agent of the node reports")
+    the_agent_reports(suite, stack, told.setup)
+    status_counts(suite)
+    step("a report is mailed")
+    a_report_is_mailed(suite, told.mails)
+    step("the agent can be installed")
+    the_agent_can_be_installed(suite)
+    step("updates and kills under load")
+    token = suite.api("POST", "enrolment-tokens", {"uses": SENDERS}, expect=201)["token"]
+    enrolled = [suite.enrol(token, f"load-{number}") for number in range(SENDERS)]
+    updates_and_kills_cost_nothing(suite, stack, enrolled)
+    status_counts(suite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,6 +18,7 @@ mod export;
 mod failure;
 mod first_admin;
 mod import;
+mod install;
 mod instruments;
 mod labels;
 mod openapi;
@@ -54,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::token::{ShortTokenKey, TokenKey};
 pub use enrolment::make_enrolment_token;
 pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
+pub use install::{BadPublicUrl, Downloads, PublicUrl};
 pub use service::{StartError, run};
 
 use crate::app::App;
@@ -72,6 +74,10 @@ pub struct Settings {
     pub proxies: usize,
     /// Where reports may be mailed to.
     pub allowed_domains: AllowedDomains,
+    /// Under which address hosts reach the suite; without it the one by which they ask is believed.
+    pub public_url: Option<PublicUrl>,
+    /// The agents that are offered to hosts, if any.
+    pub downloads: Option<Downloads>,
 }
 
 /// The interface. Clones share it.
@@ -106,7 +112,7 @@ impl Management {
         self.app.awaited.registry.store(false, Ordering::Relaxed);
     }
 
-    /// Mounts it under `/server-management/v1`, and the dashboard at `/`.
+    /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         dashboard::mount(config);
         routes::mount(&self.app, config);

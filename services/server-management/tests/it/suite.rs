@@ -69,6 +69,8 @@ fn settings() -> Settings {
         history_days: HISTORY_DAYS,
         proxies: 1,
         allowed_domains: "example.org".parse().unwrap(),
+        public_url: None,
+        downloads: None,
     }
 }
 

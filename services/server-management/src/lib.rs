@@ -126,6 +126,14 @@ impl Management {
         self.app.publish_denylist().await
     }
 
+    /// Makes a report of every run of a schedule that is due now, as [`run`](Self::run) does every second.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn make_due_reports(&self) -> Result<(), RegistryError> {
+        reporting::make_due(&self.app).await
+    }
+
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`.

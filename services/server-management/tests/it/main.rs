@@ -22,6 +22,7 @@ mod snapshots;
 mod status;
 mod suite;
 mod uptime;
+mod years;
 
 /// Makes each case a test of each composition. The others are of the embedded one alone: what `authorisation` and `hostile`
 /// refuse reaches no store, and throttling by other keys or of many log-ins adds nothing but hashes.

@@ -112,6 +112,7 @@ compositions! {
         the_last_hour_in_60_points_unless_said_otherwise;
     sheets:
         what_was_exported_imports_unchanged
+        whatever_servers_are_called_their_export_imports_unchanged
         an_export_is_narrowed_like_the_list
         a_dry_run_tells_what_would_become_of_each_row
         one_wrong_row_leaves_everything_as_it_was

@@ -1,6 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod binary;
+#[path = "../../../../crates/sheets/tests/it/forge.rs"]
+mod forge;
+mod hostile;
 mod install;
 mod kill;
 mod reports;

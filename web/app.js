@@ -273,10 +273,14 @@ function submitFilter({ q, status }) {
 
 async function submitEnrol({ uses, expires }) {
     const { token, expires_at: until } = await post('/enrolment-tokens', { uses: Number(uses), expires_in: Number(expires) });
+    const agents = await optional(get('/agents'));
     say('problem', '');
     at('made-note').textContent = text.madeNote(instant(until ?? now() + expires * second));
-    // By itself, to be pasted into a file: a command line is read by others, and kept by the shell.
-    at('token').textContent = token;
+    // By itself, to be pasted: a command line is read by others, and kept by the shell.
+    for (const id of ['token', 'asked-token']) at(id).textContent = token;
+    at('install').textContent = `curl -fsSL ${location.origin}/install.sh | sh`;
+    at('by-script').hidden = !agents?.items.length;
+    at('by-hand').hidden = !at('by-script').hidden;
     at('start').textContent = `ROLLCALL_URL=${location.origin} ROLLCALL_TOKEN_FILE=rollcall-token rollcall-agent`;
     at('local').hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
     at('made').hidden = false;

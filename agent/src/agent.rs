@@ -69,7 +69,7 @@ pub(crate) enum End {
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
     let mut store = Store::open(&settings.state_dir)?;
     let urls = settings.urls.iter().chain([&settings.enrol_url]);
-    let client = client(urls.map(String::as_str))?;
+    let client = client(urls.map(String::as_str), &settings.authorities)?;
     let spool_dir = settings.state_dir.join("spool");
     let spool = Spool::open(&spool_dir, Bounds::default())
         .map_err(|source| AgentError::StateDir { dir: spool_dir, source })?;

@@ -7,7 +7,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 use fleet::{snapshot::Interval, wire::v1::Accepted};
-use reqwest::{Client, RequestBuilder, header, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, header, redirect};
 
 use crate::{
     AgentError,
@@ -51,18 +51,23 @@ pub(crate) struct Gates {
     pause: Duration,
 }
 
-/// An HTTP client for these addresses. It follows no redirect: a credential goes nowhere but where a person said.
-pub(crate) fn client<'a>(mut urls: impl Iterator<Item = &'a str>) -> Result<Client, AgentError> {
+/// An HTTP client for these addresses, which trusts `authorities` too. It follows no redirect: a credential goes nowhere but
+/// where a person said.
+pub(crate) fn client<'a>(
+    mut urls: impl Iterator<Item = &'a str>,
+    authorities: &[Certificate],
+) -> Result<Client, AgentError> {
     // reqwest without a provider of its own takes the process's; whoever was first has set it, and the error says no more.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .user_agent(concat!("rollcall-agent/", env!("CARGO_PKG_VERSION")))
         .pool_max_idle_per_host(1);
-    if !urls.any(|url| url.starts_with("https:")) {
+    builder = match urls.any(|url| url.starts_with("https:")) {
+        true => builder.tls_certs_merge(authorities.iter().cloned()),
         // The system's certificates take memory, and an image without any would be refused.
-        builder = builder.tls_certs_only([]);
-    }
+        false => builder.tls_certs_only([]),
+    };
     builder.build().map_err(AgentError::Client)
 }
 

@@ -1,8 +1,9 @@
 //! What an agent is told: flags and environment, checked whole before any socket opens.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, fs, path::PathBuf};
 
 use fleet::snapshot::Interval;
+use reqwest::Certificate;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
@@ -30,6 +31,9 @@ pub struct Args {
     /// Seconds between samples, 1 to 3600 [default: 30]
     #[arg(long, env = "ROLLCALL_INTERVAL", value_name = "SECONDS", global = true)]
     pub interval: Option<String>,
+    /// PEM file of certificate authorities to trust besides the system's
+    #[arg(long, env = "ROLLCALL_CA_FILE", value_name = "FILE", global = true)]
+    pub ca_file: Option<String>,
     /// Name under which to enrol [default: the hostname]
     #[arg(long, env = "ROLLCALL_NAME", value_name = "NAME", global = true)]
     pub name: Option<String>,
@@ -42,6 +46,8 @@ pub struct Settings {
     pub urls: Vec<String>,
     /// Base address of server-management.
     pub enrol_url: String,
+    /// Whom to trust besides the system's certificate authorities.
+    pub authorities: Vec<Certificate>,
     /// With what to enrol.
     pub token: Token,
     /// The folder that belongs to this agent alone.
@@ -111,13 +117,14 @@ impl Settings {
             (None, Some(text)) => Token::Text(Secret::new(text)),
             (None, None) => Token::Absent,
         };
+        let authorities = authorities(args.ca_file.as_deref(), &mut wrong);
         let interval = interval(args.interval.as_deref(), &mut wrong);
         let name = name(args.name.as_deref(), &mut wrong);
         let state_dir = state_dir(args);
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        Ok(Self { urls, enrol_url, token, state_dir, interval, name, clock: Clock::system() })
+        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock: Clock::system() })
     }
 }
 
@@ -159,6 +166,18 @@ fn url(setting: &str, text: &str, wrong: &mut Vec<String>) -> String {
         wrong.push(format!("{setting} is no address of the suite: {fault}"));
     }
     text.trim_end_matches('/').to_owned()
+}
+
+fn authorities(path: Option<&str>, wrong: &mut Vec<String>) -> Vec<Certificate> {
+    let Some(path) = given(path) else { return Vec::new() };
+    let read = fs::read(path).map_err(|error| error.to_string());
+    let fault = match read.map(|pem| Certificate::from_pem_bundle(&pem)) {
+        Ok(Ok(found)) if !found.is_empty() => return found,
+        Ok(_) => "it holds no certificate in PEM".to_owned(),
+        Err(error) => error,
+    };
+    wrong.push(format!("ROLLCALL_CA_FILE: {path} cannot be used: {fault}"));
+    Vec::new()
 }
 
 fn interval(text: Option<&str>, wrong: &mut Vec<String>) -> Interval {
@@ -214,6 +233,20 @@ mod tests {
         let told = Settings::read(&args, some("hunter2")).unwrap_err().to_string();
         assert_eq!(told.lines().count(), 8, "{told}");
         assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_a_mistake() {
+        let dir = testkit::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        for content in [None, Some(""), Some("no certificate"), Some(broken)] {
+            content.into_iter().for_each(|content| fs::write(&path, content).unwrap());
+            let args =
+                Args { url: some("https://a"), ca_file: path.to_str().map(str::to_owned), ..Args::default() };
+            let told = Settings::read(&args, None).unwrap_err().to_string();
+            assert!(told.contains("ROLLCALL_CA_FILE") && told.contains("ca.pem"), "{content:?}: {told}");
+        }
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod gate;
 mod outages;
 mod refusals;
 mod rig;
+mod tls;

@@ -53,8 +53,12 @@ impl Rig {
     }
 
     pub fn start(&mut self) {
+        self.start_with(self.settings());
+    }
+
+    pub fn start_with(&mut self, settings: Settings) {
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(run(self.settings(), shutdown.clone()));
+        let task = tokio::spawn(run(settings, shutdown.clone()));
         self.running = Some((shutdown, task));
     }
 

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn the_page_puts_a_token_into_no_command() {
         let script = include_str!("../../../web/app.js");
-        assert!(script.contains("at('token').textContent = token;"));
+        assert!(script.contains("for (const id of ['token', 'asked-token']) at(id).textContent = token;"));
         assert!(!script.contains("${token}"));
     }
 

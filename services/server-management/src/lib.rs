@@ -18,6 +18,7 @@ mod export;
 mod failure;
 mod first_admin;
 mod import;
+mod install;
 mod instruments;
 mod labels;
 mod openapi;
@@ -55,6 +56,7 @@ pub use auth::token::{ShortTokenKey, TokenKey};
 pub use dead_letters::DeadLetterQueues;
 pub use enrolment::make_enrolment_token;
 pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
+pub use install::{BadPublicUrl, Downloads, PublicUrl};
 pub use service::{StartError, run};
 
 use crate::app::App;
@@ -73,6 +75,10 @@ pub struct Settings {
     pub proxies: usize,
     /// Where reports may be mailed to.
     pub allowed_domains: AllowedDomains,
+    /// Under which address hosts reach the suite; without it the one by which they ask is believed.
+    pub public_url: Option<PublicUrl>,
+    /// The agents that are offered to hosts, if any.
+    pub downloads: Option<Downloads>,
 }
 
 /// The interface. Clones share it.
@@ -107,7 +113,7 @@ impl Management {
         self.app.awaited.registry.store(false, Ordering::Relaxed);
     }
 
-    /// Mounts it under `/server-management/v1`, and the dashboard at `/`.
+    /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         dashboard::mount(config);
         routes::mount(&self.app, config);
@@ -119,6 +125,14 @@ impl Management {
     /// When the registry does not answer.
     pub async fn publish_denylist(&self) -> Result<(), RegistryError> {
         self.app.publish_denylist().await
+    }
+
+    /// Makes a report of every run of a schedule that is due now, as [`run`](Self::run) does every second.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn make_due_reports(&self) -> Result<(), RegistryError> {
+        reporting::make_due(&self.app).await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;

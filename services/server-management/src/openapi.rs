@@ -20,7 +20,7 @@ use crate::{
     audit::{self, AuditExport, AuditPage},
     enrolment, export,
     failure::CODES,
-    import, outages,
+    import, install, outages,
     query::{DryRun, Export, Listing, Paging, Points, Range},
     reports::{self, Time},
     roles, schedules, servers, sessions, snapshots, status, tokens, uptime,
@@ -37,7 +37,7 @@ use crate::{
     ),
     servers((url = "/server-management/v1")),
     paths(
-        show, sessions::log_in, sessions::refresh, sessions::log_out, enrolment::make_token, enrolment::list_tokens,
+        show, install::script, install::list, install::download, sessions::log_in, sessions::refresh, sessions::log_out, enrolment::make_token, enrolment::list_tokens,
         enrolment::revoke_token, enrolment::enrol, servers::list, servers::show, servers::make, servers::change,
         servers::remove, servers::pause, servers::resume, servers::revoke, enrolment::make_server_token, outages::show,
         export::export, import::import, snapshots::show,

@@ -78,7 +78,7 @@ async fn tick(app: &App) {
 }
 
 /// Makes a report of every run that is due and has none.
-async fn make_due(app: &App) -> Result<(), RegistryError> {
+pub(crate) async fn make_due(app: &App) -> Result<(), RegistryError> {
     let now = app.clock.now();
     let mut page = Page { page: 1, page_size: SCHEDULES };
     let known = app.registry.ticks(now - CATCH_UP).await?;

@@ -19,19 +19,27 @@ use crate::{
         Access::{LoggedIn, Needs, Public},
         Endpoint, delete, get, patch, post,
     },
-    body, enrolment, export, import, openapi, outages, reports, roles, schedules, servers, sessions,
+    body, enrolment, export, import, install, openapi, outages, reports, roles, schedules, servers, sessions,
     snapshots, status, tokens, uptime, users,
 };
 
 /// Before every path of the interface.
 pub(crate) const PREFIX: &str = "/server-management/v1";
 
+/// Also the one path outside of it: people type it.
+const INSTALL: &str = "/install.sh";
+
 /// A path and its methods.
 type Resource = (&'static str, Vec<Endpoint>);
 
 /// The table.
 pub(crate) fn table() -> Vec<Resource> {
-    let open = vec![("/openapi.json", vec![get(Public, openapi::show)])];
+    let open = vec![
+        ("/openapi.json", vec![get(Public, openapi::show)]),
+        (INSTALL, vec![get(Public, install::script)]),
+        ("/agents", vec![get(Public, install::list)]),
+        ("/agents/{arch}", vec![get(Public, install::download)]),
+    ];
     [open, people(), fleet(), reporting()].into_iter().flatten().collect()
 }
 
@@ -132,21 +140,27 @@ fn reporting() -> Vec<Resource> {
 /// Mounts the table. Answers hold tokens and what changes by the second, so that nobody may keep them.
 pub(crate) fn mount(app: &web::Data<App>, config: &mut web::ServiceConfig) {
     let headers =
-        DefaultHeaders::new().add((CACHE_CONTROL, "no-store")).add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        || DefaultHeaders::new().add((CACHE_CONTROL, "no-store")).add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    let short = resource(INSTALL, vec![get(Public, install::script)]);
+    config.service(short.app_data(app.clone()).wrap(headers()));
     let mut scope = web::scope(PREFIX).app_data(app.clone()).app_data(body::limit());
     for (path, endpoints) in table() {
-        let allow = allow(&endpoints);
-        let mut resource = web::resource(path);
-        for endpoint in endpoints {
-            resource = resource.route(endpoint.route);
-        }
-        let refuse = move |_: HttpRequest| {
-            let problem = Problem::method_not_allowed().header(ALLOW, allow.clone());
-            std::future::ready(Err::<HttpResponse, _>(problem))
-        };
-        scope = scope.service(resource.default_service(web::to(refuse)));
+        scope = scope.service(resource(path, endpoints));
     }
-    config.service(scope.default_service(web::to(not_found_route)).wrap(headers));
+    config.service(scope.default_service(web::to(not_found_route)).wrap(headers()));
+}
+
+fn resource(path: &str, endpoints: Vec<Endpoint>) -> actix_web::Resource {
+    let allow = allow(&endpoints);
+    let mut resource = web::resource(path);
+    for endpoint in endpoints {
+        resource = resource.route(endpoint.route);
+    }
+    let refuse = move |_: HttpRequest| {
+        let problem = Problem::method_not_allowed().header(ALLOW, allow.clone());
+        std::future::ready(Err::<HttpResponse, _>(problem))
+    };
+    resource.default_service(web::to(refuse))
 }
 
 fn allow(endpoints: &[Endpoint]) -> HeaderValue {

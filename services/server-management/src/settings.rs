@@ -1,6 +1,6 @@
 //! The settings of `server-management`: flags with environment variables of the same meaning, and secrets.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use cache::RedisUrl;
 use chassis::{
@@ -14,7 +14,7 @@ use history::ElasticUrl;
 use queue::rabbitmq;
 use registry::{DatabaseRole, Guest, PostgresUrl};
 
-use crate::TokenKey;
+use crate::{Downloads, PublicUrl, TokenKey};
 
 /// Management: the REST interface and the dashboard, over PostgreSQL, Elasticsearch and Redis.
 ///
@@ -40,6 +40,12 @@ pub struct Arguments {
     /// Role in PostgreSQL, which has to be there, that is given what mail needs and nothing else
     #[arg(long, env = "DATABASE_MAIL_ROLE")]
     database_mail_role: Option<DatabaseRole>,
+    /// Address under which hosts reach the suite, for install.sh; unless set the one by which they ask for it
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// Folder with files named rollcall-agent-<arch>, which hosts fetch by install.sh; unless set none are offered
+    #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
+    agent_downloads: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -74,6 +80,9 @@ impl Settings {
         let admin_password = mistakes.secret("ADMIN_PASSWORD");
         let admin_password = admin_password
             .and_then(|password| mistakes.take("ADMIN_PASSWORD", crate::admin_password(password)));
+        let downloads = arguments.agent_downloads.as_deref();
+        let downloads =
+            downloads.and_then(|folder| mistakes.take("AGENT_DOWNLOADS", Downloads::list(folder)));
         let stores = (amqp_url, database_url, elasticsearch_url, redis_url);
         let (
             (Some(amqp_url), Some(database_url), Some(elasticsearch_url), Some(redis_url)),
@@ -90,6 +99,8 @@ impl Settings {
             history_days: arguments.history_days,
             proxies: arguments.trusted_proxies.into(),
             allowed_domains: arguments.mail_allowed_domains.clone(),
+            public_url: arguments.public_url.clone(),
+            downloads,
         };
         let worker = arguments.database_worker_role.clone().map(|role| (Guest::Worker, role));
         let mail = arguments.database_mail_role.clone().map(|role| (Guest::Mail, role));

@@ -79,6 +79,8 @@ pub async fn run(
         history_days: settings.history_days,
         proxies: usize::from(settings.proxies),
         allowed_domains: settings.allowed_domains.clone(),
+        public_url: settings.public_url.clone(),
+        downloads: settings.downloads.clone(),
     };
     let management = Management::new(
         management,

@@ -6,7 +6,7 @@ use chassis::{Mistakes, Secret, settings::BadSettings, telemetry::LogFormat};
 use clap::{Parser, Subcommand};
 use fleet::{AgentKey, AllowedDomains, Recipient, retention};
 use mail::{Authorities, SmtpUrl};
-use server_management::TokenKey;
+use server_management::{Downloads, PublicUrl, TokenKey};
 
 /// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
 #[derive(Debug, Parser)]
@@ -42,6 +42,12 @@ pub struct Arguments {
     /// PEM file of certificate authorities that may vouch for the SMTP server, besides the usual ones
     #[arg(long, env = "SMTP_CA_FILE")]
     smtp_ca_file: Option<PathBuf>,
+    /// Address under which hosts reach the suite, for install.sh; unless set the one by which they ask for it
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// Folder with files named rollcall-agent-<arch>, which hosts fetch by install.sh; unless set none are offered
+    #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
+    agent_downloads: Option<PathBuf>,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -76,6 +82,9 @@ pub struct Settings {
     pub smtp_authorities: Authorities,
     pub mail_from: Recipient,
     pub allowed_domains: AllowedDomains,
+    pub public_url: Option<PublicUrl>,
+    /// `None`: no agents are offered to hosts.
+    pub downloads: Option<Downloads>,
     /// `None`: generated at first start and kept in the data folder.
     pub admin_password: Option<Secret>,
 }
@@ -105,6 +114,8 @@ impl Settings {
             smtp_authorities: smtp_authorities(arguments, &mut mistakes),
             mail_from,
             allowed_domains: arguments.mail_allowed_domains.clone().unwrap_or(allowed),
+            public_url: arguments.public_url.clone(),
+            downloads: downloads(arguments, &mut mistakes),
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;
@@ -124,6 +135,10 @@ fn mail_from(arguments: &Arguments, sends: bool, mistakes: &mut Mistakes) -> Opt
 fn smtp_authorities(arguments: &Arguments, mistakes: &mut Mistakes) -> Authorities {
     let read = arguments.smtp_ca_file.as_deref().map(Authorities::read);
     read.and_then(|read| mistakes.take("SMTP_CA_FILE", read)).unwrap_or_default()
+}
+
+fn downloads(arguments: &Arguments, mistakes: &mut Mistakes) -> Option<Downloads> {
+    mistakes.take("AGENT_DOWNLOADS", Downloads::list(arguments.agent_downloads.as_deref()?))
 }
 
 fn admin_password(mistakes: &mut Mistakes) -> Option<Secret> {

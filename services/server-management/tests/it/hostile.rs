@@ -100,6 +100,22 @@ async fn a_name_that_a_client_made_up_is_told_once_and_cut() {
 }
 
 #[actix_web::test]
+async fn without_a_folder_of_agents_none_is_offered_and_the_setting_is_named() {
+    let suite = Suite::embedded().await;
+    let path = "/server-management/v1/install.sh";
+    for path in ["/install.sh", path, "/server-management/v1/agents/x86_64"] {
+        let answer = suite.send(suite.page(Method::GET, path)).await;
+        assert_eq!((answer.status, &answer.body["code"]), (404, &json!("no_downloads")), "{path}");
+        assert!(answer.body["detail"].as_str().unwrap().contains("AGENT_DOWNLOADS"), "{path}");
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+    }
+    let none = suite.send(suite.call(Method::GET, "/agents")).await;
+    assert_eq!((none.status, &none.body), (200, &json!({"items": []})));
+    let refused = suite.send(suite.page(Method::POST, "/install.sh")).await;
+    assert_eq!((refused.status, &refused.headers["allow"]), (405, &"GET".parse().unwrap()));
+}
+
+#[actix_web::test]
 async fn a_compressed_body_is_refused() {
     let suite = Suite::embedded().await;
     let call = || suite.call(Method::POST, "/enrolment-tokens").bearer_auth(&suite.token).body("{}");

@@ -23,6 +23,7 @@ mod snapshots;
 mod status;
 mod suite;
 mod uptime;
+mod years;
 
 /// Makes each case a test of each composition. The others are of the embedded one alone: what `authorisation` and `hostile`
 /// refuse reaches no store, and throttling by other keys or of many log-ins adds nothing but hashes.
@@ -115,6 +116,7 @@ compositions! {
         the_last_hour_in_60_points_unless_said_otherwise;
     sheets:
         what_was_exported_imports_unchanged
+        whatever_servers_are_called_their_export_imports_unchanged
         an_export_is_narrowed_like_the_list
         a_dry_run_tells_what_would_become_of_each_row
         one_wrong_row_leaves_everything_as_it_was

@@ -1,5 +1,8 @@
 //! Servers as sheets, out and in.
 
+use std::collections::BTreeMap;
+
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use sheets::{Format, Limits, Upload};
@@ -74,6 +77,68 @@ pub async fn what_was_exported_imports_unchanged(place: Place) {
         }
     }
     assert_eq!(suite.read("/servers").await, before);
+}
+
+/// Texts that a sheet might take for something else, anything at all, and the longest that there may be.
+fn any_text() -> impl Strategy<Value = String> {
+    let traps = [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "'",
+        "''=1",
+        "00123",
+        "1e5",
+        "TRUE",
+        "#N/A",
+        "2026-01-01",
+        "a,b;c\td",
+        "\"\"",
+        "a\nb",
+        "_x000D_",
+        "<b>&amp;</b>]]>",
+        "e\u{301}\u{1f4f7}\u{202e}",
+        "a:b",
+        " blanks ",
+    ];
+    prop_oneof![
+        prop::sample::select(traps.to_vec()).prop_map(str::to_owned),
+        any::<String>(),
+        "['=+@ _x0-9A-F\"\\-;,:]{1,12}",
+        "[a-zäß💣=]{60,64}".prop_map(|text| text.repeat(4).chars().take(100).collect()),
+    ]
+}
+
+pub async fn whatever_servers_are_called_their_export_imports_unchanged(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let mut chance = TestRunner::deterministic();
+    let server = (any_text(), any_text(), prop::collection::vec((any_text(), any_text()), 0..5));
+    let mut made = 0;
+    for _ in 0..250 {
+        let (name, address, labels) = server.new_tree(&mut chance).unwrap().current();
+        let labels: BTreeMap<_, _> = labels.into_iter().collect();
+        // What no server can be called is refused here, and nothing of an export.
+        for body in [json!({"name": name, "address": address, "labels": labels}), json!({"name": name})] {
+            made += u64::from(suite.post("/servers", body).await.status == 201);
+        }
+    }
+    assert!(made > 150, "{made} of them could be made");
+    let all = "/servers?page_size=500&sort=name";
+    let before = suite.read(all).await;
+    assert_eq!(before["total"], made);
+    for format in [Format::Csv, Format::Xlsx] {
+        let (file, _) = export(&suite, &format!("format={}", format.extension())).await;
+        for query in ["?dry_run=true", ""] {
+            let answer = send(&suite, query, "file", &file).await;
+            assert_eq!(answer.status, 200, "{format:?}: {:?}", answer.body["errors"]);
+            let rows = answer.body["rows"].as_array().unwrap();
+            let changed: Vec<_> = rows.iter().filter(|row| row["verdict"] != "unchanged").collect();
+            assert_eq!((rows.len() as u64, changed), (made, vec![]), "{format:?}");
+            assert_eq!(answer.body["errors"], json!([]), "{format:?}");
+        }
+    }
+    assert_eq!(suite.read(all).await, before);
 }
 
 pub async fn an_export_is_narrowed_like_the_list(place: Place) {

@@ -69,6 +69,8 @@ fn settings() -> Settings {
         history_days: HISTORY_DAYS,
         proxies: 1,
         allowed_domains: "example.org".parse().unwrap(),
+        public_url: None,
+        downloads: None,
     }
 }
 
@@ -125,8 +127,13 @@ impl Suite {
 
     /// One more process on the same servers and of the same time, for whoever is logged in here.
     pub fn replica(&self) -> Self {
+        self.replica_at(self.clock.clone())
+    }
+
+    /// The same, by a clock of its own.
+    pub fn replica_at(&self, clock: Clock) -> Self {
         let (token, codes) = (self.token.clone(), self.codes.clone());
-        Self { token, codes, ..Self::over(self.place.replica(), self.clock.clone()) }
+        Self { token, codes, ..Self::over(self.place.replica(), clock) }
     }
 
     async fn read_codes(&mut self) {

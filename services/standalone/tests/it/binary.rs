@@ -30,6 +30,10 @@ impl Running {
         Self { address, child: command.spawn().unwrap() }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -1,6 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod binary;
+#[path = "../../../../crates/sheets/tests/it/forge.rs"]
+mod forge;
+mod hostile;
+mod install;
 mod kill;
 mod reports;
 mod restart;

@@ -89,6 +89,17 @@ impl Client {
         self.post_as(path, &self.token, body).await
     }
 
+    /// Sends a sheet of servers, as a form does.
+    pub async fn import(&self, file: &[u8]) -> (u16, Value) {
+        let head = b"--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n";
+        let body = [head.as_slice(), file, b"\r\n--edge--\r\n"].concat();
+        let request = self.http.post(format!("{}/server-management/v1/servers/import", self.base));
+        let request =
+            request.bearer_auth(&self.token).header("content-type", "multipart/form-data; boundary=edge");
+        let answer = request.body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
     pub async fn post_as(&self, path: &str, bearer: &str, body: &Value) -> (u16, Value) {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(bearer).json(body);
         let answer = request.send().await.unwrap();

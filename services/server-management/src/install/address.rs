@@ -1,0 +1,160 @@
+//! The address under which hosts reach the suite. It goes into a shell script, and may come from a request's headers.
+
+use std::{net::Ipv6Addr, str::FromStr};
+
+use actix_web::{
+    HttpRequest,
+    http::header::{HOST, HeaderMap},
+};
+
+/// Longest name of a host that DNS knows, in bytes.
+const MAX_HOST_BYTES: usize = 253;
+/// Longest path, in bytes.
+const MAX_PATH_BYTES: usize = 256;
+
+/// `http://` or `https://`, a host, maybe a port and a path; without a slash at the end. It has none of the characters that
+/// mean something to a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+/// A text that is no [`PublicUrl`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be like https://rollcall.example.org: http or https, a host, maybe a port and a path")]
+pub struct BadPublicUrl;
+
+impl PublicUrl {
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = BadPublicUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadPublicUrl> {
+        let text = text.trim_end_matches('/');
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let (authority, path) =
+            rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))).ok_or(BadPublicUrl)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        if !is_authority(authority) || path.len() > MAX_PATH_BYTES || !path.bytes().all(plain) {
+            return Err(BadPublicUrl);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// As the request says it: its `Host`, and the scheme that our proxy was asked by, if one stands in front.
+pub(super) fn of(request: &HttpRequest, proxies: usize) -> Option<PublicUrl> {
+    let headers = request.headers();
+    let host = only(headers, HOST.as_str()).filter(|host| is_authority(host))?;
+    let forwarded = only(headers, "x-forwarded-proto").filter(|_| proxies > 0);
+    let scheme = forwarded.filter(|scheme| *scheme == "https").unwrap_or("http");
+    format!("{scheme}://{host}").parse().ok()
+}
+
+/// A header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut all = headers.get_all(name);
+    all.next().filter(|_| all.next().is_none())?.to_str().ok()
+}
+
+/// A name, an IPv4 address or an IPv6 address in brackets, and maybe a port.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return false;
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']').is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !host.is_empty() && host.len() <= MAX_HOST_BYTES && host.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_hosts_are_reached_by_is_taken() {
+        for (text, taken) in [
+            ("https://rollcall.example.org", "https://rollcall.example.org"),
+            ("http://10.0.0.7:8080/", "http://10.0.0.7:8080"),
+            ("https://[2001:db8::1]:8443/suite//", "https://[2001:db8::1]:8443/suite"),
+            ("http://[::1]", "http://[::1]"),
+            ("https://stack_traefik", "https://stack_traefik"),
+        ] {
+            assert_eq!(text.parse::<PublicUrl>().unwrap().as_str(), taken);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "",
+            "rollcall",
+            "ftp://a",
+            "https://",
+            "https:///x",
+            "https://a b",
+            "https://a'b",
+            "https://$(id)",
+            "https://me:secret@a",
+            "https://a:0",
+            "https://a:+80",
+            "https://a:65536",
+            "https://a:",
+            "https://[::1",
+            "https://[a]",
+            "https://a?x",
+            "https://a/?x",
+            "https://a/#x",
+            "https://a/'",
+            "https://ä",
+            "https://a\n",
+            "https://[::1%25eth0]",
+            "HTTPS://a",
+        ] {
+            assert_eq!(text.parse::<PublicUrl>(), Err(BadPublicUrl), "{text:?}");
+        }
+        assert!(format!("https://{}", "a".repeat(254)).parse::<PublicUrl>().is_err());
+    }
+
+    #[test]
+    fn the_scheme_is_the_proxys_word_if_there_is_a_proxy() {
+        let told = |headers: &[(&str, &str)], proxies| {
+            let request = TestRequest::default();
+            let request = headers.iter().fold(request, |request, header| request.append_header(*header));
+            of(&request.to_http_request(), proxies).map(|url| url.0)
+        };
+        let forwarded = [("host", "a.example"), ("x-forwarded-proto", "https")];
+        assert_eq!(told(&forwarded, 1).as_deref(), Some("https://a.example"));
+        assert_eq!(told(&forwarded, 0).as_deref(), Some("http://a.example"));
+        assert_eq!(told(&[("host", "a"), ("x-forwarded-proto", "https'")], 1).as_deref(), Some("http://a"));
+        for bad in [&[][..], &[("host", "a/b")], &[("host", "a';id;'")], &[("host", "a"), ("host", "b")]] {
+            assert_eq!(told(bad, 1), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_means_nothing_to_a_shell(text in "(https?://)?[ -~ä\n]{0,24}", host in "[ -~]{0,12}") {
+            for text in [text, format!("https://{host}"), format!("https://a/{host}")] {
+                if let Ok(url) = text.parse::<PublicUrl>() {
+                    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:[]".contains(&byte);
+                    prop_assert!(url.as_str().bytes().all(plain), "{url:?}");
+                    prop_assert_eq!(url.as_str().parse(), Ok(url.clone()));
+                }
+            }
+        }
+    }
+}

@@ -73,6 +73,7 @@ fn schedule(number: u8, cron: &str, zone: &str, window: &str, since: Millis) -> 
         window: window.to_owned(),
         recipients: vec!["ops@example.org".to_owned()],
         filter: "{}".to_owned(),
+        format: "xlsx".to_owned(),
         since,
         version: 1,
         created_at: since,

@@ -68,15 +68,20 @@ fn every(period: Duration) -> tokio::time::Interval {
 async fn tick(app: &App) {
     let registry = Trouble::new("finding due reports");
     let mut due = every(LOOK_EVERY);
+    let mut looked = None;
     loop {
         due.tick().await;
-        registry.watch(make_due(app).await);
+        let now = app.clock.now();
+        // Runs are due on the minute: within it nothing new is.
+        let minute = now.div_euclid(MINUTE);
+        if looked != Some(minute) && registry.watch(make_due(app, now).await).is_some() {
+            looked = Some(minute);
+        }
     }
 }
 
 /// Makes a report of every run that is due and has none.
-async fn make_due(app: &App) -> Result<(), RegistryError> {
-    let now = app.clock.now();
+async fn make_due(app: &App, now: Millis) -> Result<(), RegistryError> {
     let mut page = Page { page: 1, page_size: SCHEDULES };
     let known = app.registry.ticks(now - CATCH_UP).await?;
     loop {

@@ -61,7 +61,7 @@ impl Stores {
             self.remember(&servers, now).await?;
             eprintln!("{} servers", part.last().map_or(0, |last| last + 1));
         }
-        Ok(())
+        self.progress(now).await
     }
 
     pub async fn close(self) {

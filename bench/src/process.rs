@@ -71,6 +71,11 @@ impl Suite {
         self.data.join("history.db")
     }
 
+    /// The file that holds servers and people.
+    pub fn registry_db(&self) -> PathBuf {
+        self.data.join("registry.db")
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid
@@ -188,6 +193,16 @@ pub fn memory(pids: &[u32]) -> Result<Memory> {
     Ok(memory)
 }
 
+/// Makes [`peak`] begin anew, from what the process holds now.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").context("forgetting the peak of memory")
+}
+
+/// The most resident memory in bytes that the process ever held, or since [`forget_peak`].
+pub fn peak(pid: u32) -> Result<u64> {
+    Ok(kilobytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:")? * 1024)
+}
+
 /// The process and all that descend from it.
 pub fn family(pid: u32) -> Result<Vec<u32>> {
     let mut family = vec![pid];
@@ -219,6 +234,11 @@ mod tests {
         let own = family(std::process::id()).unwrap();
         let memory = memory(&own).unwrap();
         assert!(memory.rss >= memory.pss && memory.pss > 1 << 16);
+        forget_peak(std::process::id()).unwrap();
+        let held = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let before = peak(std::process::id()).unwrap();
+        drop(held);
+        assert!(before > 64 << 20 && peak(std::process::id()).unwrap() >= before);
         assert!(cpu(&own).is_ok());
     }
 }

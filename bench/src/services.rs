@@ -172,6 +172,7 @@ impl Fleet {
             ("ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
             ("LISTEN", listen.to_string()),
             ("DRAIN_SECONDS", "0".to_owned()),
+            ("MAIL_ALLOWED_DOMAINS", "example.org".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
         ];
         let log = self.logs.path().join(format!("{}-{}.log", kind.binary(), listen.port()));
@@ -222,7 +223,8 @@ impl Fleet {
         sqlx::raw_sql(schema).execute(&mut server).await?;
         let broker = lapin::Connection::connect(&self.urls.amqp, ConnectionProperties::default()).await?;
         let channel = broker.create_channel().await?;
-        for queue in [format!("{}.snapshots", self.prefix), format!("{}.snapshots.dead", self.prefix)] {
+        for queue in ["snapshots", "snapshots.dead", "mail", "mail.dead"] {
+            let queue = format!("{}.{queue}", self.prefix);
             channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
         }
         broker.close(200, "done".into()).await?;

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod elastic;
+mod longest;
 mod sqlite;
 
 use std::{error::Error, path::Path};
@@ -134,6 +135,20 @@ impl History {
         match self {
             Self::Sqlite(store) => store.outages(server, pieces, most).await,
             Self::Elasticsearch(store) => store.outages(server, pieces, most).await,
+        }
+    }
+
+    /// The longest gap in the pieces of each server, which are in order, in the order asked: the longest of its
+    /// [`outages`](Self::outages), the earliest of several; `None` where there is none. Found by sums, as in
+    /// [`covered`](Self::covered): what two snapshots of a server both vouch for, which agents avoid, may hide as much
+    /// of a gap within the same day.
+    pub async fn longest_gaps(
+        &self,
+        asked: &[(ServerId, Vec<Piece>)],
+    ) -> Result<Vec<Option<Piece>>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.longest_gaps(asked).await,
+            Self::Elasticsearch(store) => store.longest_gaps(asked).await,
         }
     }
 

@@ -64,6 +64,9 @@ pub struct Page {
 /// Names of the sort keys within a statement, first to last: there are no more keys than these.
 const ALIASES: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
+/// So many hits are worked out before they are sorted. To find that there are more costs no more than this.
+const FEW: i64 = 10_000;
+
 /// A list that was asked for.
 pub(crate) struct Listing<'a> {
     filter: &'a ServerFilter,
@@ -114,10 +117,28 @@ impl<'a> Listing<'a> {
         Ok(Self { filter, sort: keys, page, judge: roll.judge(|_| judged)?, dialect })
     }
 
-    /// The ids of the page in order, each beside the total.
-    pub(crate) fn ids(&self) -> Result<Statement, RegistryError> {
+    /// Whether so few hits that were found are all there are.
+    pub(crate) fn is_whole(&self, hits: &[(String, i64)]) -> bool {
+        match hits.first() {
+            Some((_, total)) => *total <= FEW,
+            None => self.page.offset() == 0,
+        }
+    }
+
+    /// The ids of the page in order, each beside the total: for a filter that [`FEW`] servers meet, all of which are
+    /// found first, by whatever index serves the filter. `None` without a filter. More are broken off.
+    pub(crate) fn few(&self) -> Result<Option<Statement>, RegistryError> {
+        (!self.filter.is_empty()).then(|| self.ids(true)).transpose()
+    }
+
+    /// The same for any number of hits: walks along the index of the sort key, if there is one, until the page is full.
+    pub(crate) fn many(&self) -> Result<Statement, RegistryError> {
+        self.ids(false)
+    }
+
+    fn ids(&self, few: bool) -> Result<Statement, RegistryError> {
         let mut statement = Statement::new(self.dialect);
-        self.push_hits(&mut statement)?;
+        self.push_hits(&mut statement, few)?;
         statement.push(" SELECT id, (SELECT COUNT(*) FROM hit) FROM hit ORDER BY ");
         for (sort, alias) in self.sort.iter().zip(ALIASES) {
             statement.push(alias).push(if sort.descending { " DESC" } else { " ASC" });
@@ -130,19 +151,18 @@ impl<'a> Listing<'a> {
     /// The total alone, for a page past the end.
     pub(crate) fn total(&self) -> Result<Statement, RegistryError> {
         let mut statement = Statement::new(self.dialect);
-        self.push_hits(&mut statement)?;
+        self.push_hits(&mut statement, false)?;
         statement.push(" SELECT COUNT(*) FROM hit");
         Ok(statement)
     }
 
     /// The table `hit` of all that the filter lets through: id and sort keys.
     ///
-    /// With a filter it is worked out once, for the total and the page, by whatever index serves the filter: walking the
-    /// index of the sort key until a page is full reads all of it when few servers match. Without one that walk is right.
-    fn push_hits(&self, statement: &mut Statement) -> Result<(), RegistryError> {
+    /// To walk the index of the sort key until a page is full reads all of it when few servers match; to work all hits out
+    /// first costs most when many do.
+    fn push_hits(&self, statement: &mut Statement, few: bool) -> Result<(), RegistryError> {
         self.judge.push_roll(statement);
-        let how =
-            if self.filter.is_empty() { ", hit AS NOT MATERIALIZED (" } else { ", hit AS MATERIALIZED (" };
+        let how = if few { ", hit AS MATERIALIZED (" } else { ", hit AS NOT MATERIALIZED (" };
         statement.push(how).push("SELECT s.id AS id");
         for (sort, alias) in self.sort.iter().zip(ALIASES) {
             statement.push(", ");
@@ -162,6 +182,9 @@ impl<'a> Listing<'a> {
             statement.push(" LEFT JOIN sightings g ON g.server_id = s.id");
         }
         self.push_conditions(statement)?;
+        if few {
+            statement.push(" LIMIT ").bind(FEW + 1);
+        }
         statement.push(")");
         Ok(())
     }
@@ -169,10 +192,19 @@ impl<'a> Listing<'a> {
     fn push_conditions(&self, statement: &mut Statement) -> Result<(), RegistryError> {
         let ServerFilter { status, name, address, q, labels, ids } = self.filter;
         statement.push(" WHERE true");
-        if let Some(status) = status {
-            statement.push(" AND ");
-            self.judge.push_status(statement);
-            statement.push(" = ").bind(spell(*status));
+        match status {
+            // They are few, as a rule, and found without looking at all others.
+            Some(Status::Down) => {
+                statement.push(" AND s.paused_at IS NULL AND s.id IN (");
+                self.judge.push_silent(statement);
+                statement.push(")");
+            }
+            Some(status) => {
+                statement.push(" AND ");
+                self.judge.push_status(statement);
+                statement.push(" = ").bind(spell(*status));
+            }
+            None => {}
         }
         if let Some(name) = name {
             push_equal(statement, " AND s.name_folded = ", text::fold_name(name));

@@ -48,6 +48,8 @@ SET tcp_keepalives_idle = 30;
 SET tcp_keepalives_interval = 10;
 SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = 30000;
+-- The list of a large fleet is joined and sorted in memory, not in files.
+SET work_mem = '32MB';
 -- Compiling a statement takes longer than running any of ours.
 SET jit = off";
 

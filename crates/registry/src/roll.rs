@@ -95,6 +95,16 @@ impl Judge {
         };
     }
 
+    /// The ids of all that are silent, of which those that are not paused are down.
+    pub(crate) fn push_silent(&self, statement: &mut Statement) {
+        statement.push("SELECT d.server_id FROM sightings d WHERE d.interval_ms <= ").bind(self.listened_to);
+        statement.push(" AND (d.silent_at < ").bind(self.silent_before);
+        if self.silent.is_some() {
+            statement.push(" OR d.server_id IN (SELECT server_id FROM roll)");
+        }
+        statement.push(")");
+    }
+
     /// The state of `servers s LEFT JOIN sightings g`. What is unknown of the pipeline is NULL, and every comparison
     /// with it fails: up.
     pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {

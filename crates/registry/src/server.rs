@@ -79,7 +79,14 @@ impl Registry {
         let listing = Listing::new(filter, sort, page, roll, self.dialect())?;
         let (ids, total, rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
-            let hits = rows_of!((String, i64), listing.ids()?).fetch_all(&mut *tx).await?;
+            let few = match listing.few()? {
+                Some(few) => Some(rows_of!((String, i64), few).fetch_all(&mut *tx).await?),
+                None => None,
+            };
+            let hits = match few.filter(|hits| listing.is_whole(hits)) {
+                Some(hits) => hits,
+                None => rows_of!((String, i64), listing.many()?).fetch_all(&mut *tx).await?,
+            };
             let total = match hits.first() {
                 Some((_, total)) => *total,
                 None => rows_of!((i64,), listing.total()?).fetch_one(&mut *tx).await?.0,

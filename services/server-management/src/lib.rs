@@ -132,7 +132,7 @@ impl Management {
     /// # Errors
     /// When the registry does not answer.
     pub async fn make_due_reports(&self) -> Result<(), RegistryError> {
-        reporting::make_due(&self.app).await
+        reporting::make_due(&self.app, self.app.clock.now()).await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;

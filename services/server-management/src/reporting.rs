@@ -2,8 +2,11 @@
 //! number of processes do so at once; the rows that they take tell them apart.
 
 use chassis::{Problem, Trouble};
-use fleet::{Cron, MailJob, Millis, Window, Zone, uptime::Piece};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use fleet::{
+    Cron, MailJob, Millis, ServerId, Window, Zone,
+    uptime::{Piece, Uptime},
+};
+use futures_util::{StreamExt, stream};
 use queue::Publisher;
 use registry::{
     Page, Registry, RegistryError, Report, ReportRow, ReportSchedule, Roll, Server, Sort, SortKey,
@@ -43,12 +46,6 @@ const GIVE_UP: Millis = DAY;
 /// Servers read and computed at once.
 const SERVERS: u32 = 2_500;
 
-/// Servers whose gaps are looked for at once.
-const AT_ONCE: usize = 16;
-
-/// Most gaps of a server of which the longest is found; beyond that it is the longest of the latest.
-const MOST_GAPS: usize = 10_000;
-
 /// Mails published at once, and when a job is published again that may not have got there, or may have been lost.
 const JOBS: u32 = 100;
 const AGAIN: Millis = MINUTE;
@@ -71,15 +68,20 @@ fn every(period: Duration) -> tokio::time::Interval {
 async fn tick(app: &App) {
     let registry = Trouble::new("finding due reports");
     let mut due = every(LOOK_EVERY);
+    let mut looked = None;
     loop {
         due.tick().await;
-        registry.watch(make_due(app).await);
+        let now = app.clock.now();
+        // Runs are due on the minute: within it nothing new is.
+        let minute = now.div_euclid(MINUTE);
+        if looked != Some(minute) && registry.watch(make_due(app, now).await).is_some() {
+            looked = Some(minute);
+        }
     }
 }
 
 /// Makes a report of every run that is due and has none.
-pub(crate) async fn make_due(app: &App) -> Result<(), RegistryError> {
-    let now = app.clock.now();
+pub(crate) async fn make_due(app: &App, now: Millis) -> Result<(), RegistryError> {
     let mut page = Page { page: 1, page_size: SCHEDULES };
     let known = app.registry.ticks(now - CATCH_UP).await?;
     loop {
@@ -168,32 +170,37 @@ async fn rows_of(
 ) -> Result<Vec<ReportRow>, Failure> {
     let asked = uptime::expected(app, &servers, range, roll).await?;
     let covered = app.history.covered(&asked).await?;
-    let lines = servers.into_iter().zip(asked).zip(covered);
-    let rows = stream::iter(lines).map(async |((server, (_, pieces)), covered)| {
-        let expected_ms: Millis = pieces.iter().map(Piece::length).sum();
-        let covered_ms = covered.clamp(0, expected_ms);
-        let longest_outage = longest_outage(app, &server, pieces, covered_ms, expected_ms).await?;
-        let Server { id, name, status, .. } = server;
-        Ok(ReportRow { server: id, name, status, covered_ms, expected_ms, longest_outage })
-    });
-    rows.buffered(AT_ONCE).try_collect().await
+    let figures: Vec<Uptime> =
+        asked.iter().zip(covered).map(|((_, pieces), covered)| figure(pieces, covered)).collect();
+    let longest = longest_outages(app, &asked, &figures).await?;
+    let lines = servers.into_iter().zip(figures).zip(longest);
+    let row =
+        |((server, Uptime { covered_ms, expected_ms, .. }), longest): ((Server, Uptime), Option<Piece>)| {
+            let Server { id, name, status, .. } = server;
+            let longest_outage = longest.map(|gap| (gap.from, gap.length()));
+            ReportRow { server: id, name, status, covered_ms, expected_ms, longest_outage }
+        };
+    Ok(lines.map(row).collect())
+}
+
+fn figure(pieces: &[Piece], covered: Millis) -> Uptime {
+    Uptime::new(covered, pieces.iter().map(Piece::length).sum())
 }
 
 /// Asks history only where the sums cannot tell.
-async fn longest_outage(
+async fn longest_outages(
     app: &App,
-    server: &Server,
-    pieces: Vec<Piece>,
-    covered_ms: Millis,
-    expected_ms: Millis,
-) -> Result<Option<(Millis, Millis)>, Failure> {
-    let gaps = match covered_ms {
-        covered if covered == expected_ms => Vec::new(),
-        0 => pieces,
-        _ => app.history.outages(server.id, pieces, MOST_GAPS).await?.gaps,
-    };
-    let longest = gaps.iter().max_by_key(|gap| (gap.length(), std::cmp::Reverse(gap.from)));
-    Ok(longest.map(|gap| (gap.from, gap.length())))
+    asked: &[(ServerId, Vec<Piece>)],
+    figures: &[Uptime],
+) -> Result<Vec<Option<Piece>>, Failure> {
+    let broken = asked.iter().zip(figures).filter(|(_, figure)| figure.covered_ms < figure.expected_ms);
+    let broken: Vec<(ServerId, Vec<Piece>)> = broken.map(|(asked, _)| asked.clone()).collect();
+    let mut found = app.history.longest_gaps(&broken).await?.into_iter();
+    let longest = figures.iter().map(|figure| match figure.covered_ms < figure.expected_ms {
+        true => found.next().flatten(),
+        false => None,
+    });
+    Ok(longest.collect())
 }
 
 async fn relay(app: &App, jobs: &Publisher<MailJob>) {

@@ -9,13 +9,16 @@ mod fleet;
 mod gate;
 mod index;
 mod ingest;
+mod interface;
 mod load;
 mod machine;
+mod management;
 mod neighbours;
 mod perf_test;
 mod proxy;
 mod records;
 mod reference;
+mod registered;
 mod servers;
 mod steady;
 mod table;
@@ -50,6 +53,8 @@ enum Command {
     Agent(agent::Settings),
     /// How long uptime takes, and how that grows
     Uptime(uptime::Settings),
+    /// Lists, searches, sheets and reports of up to 100,000 servers, by REST, and how they grow
+    Management(management::Settings),
     /// What this machine is: cores, memory, fsync latency
     Machine,
     /// An endpoint that answers 204 to everything: a reference of `ingest`
@@ -92,6 +97,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Index(settings) => index::run(&settings).await,
         Command::Agent(settings) => agent::run(&settings).await,
         Command::Uptime(settings) => uptime::run(&settings).await,
+        Command::Management(settings) => management::run(&settings).await,
         Command::Machine => machine::run(),
         Command::Bare { listen } => reference::bare(listen).await,
     }

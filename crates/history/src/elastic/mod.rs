@@ -14,6 +14,7 @@ mod append;
 mod client;
 mod covered;
 mod layout;
+mod longest;
 mod outages;
 mod read;
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{Extent, HistoryError};
 
 /// Servers in one page of an aggregation.
-const PAGE: usize = 1_000;
+pub const PAGE: usize = 1_000;
 /// Bytes and questions in one request.
 const MOST_BYTES: usize = 1 << 20;
 const MOST_ASKS: usize = 500;

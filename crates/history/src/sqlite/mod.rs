@@ -3,6 +3,7 @@
 mod append;
 mod known;
 mod layout;
+mod longest;
 mod outages;
 mod pack;
 mod read;

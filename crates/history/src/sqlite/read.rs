@@ -249,7 +249,7 @@ async fn reduce(
 }
 
 /// JSON of rows of numbers.
-fn list<'a>(rows: impl Iterator<Item = &'a [i64]>) -> String {
+pub fn list<'a>(rows: impl Iterator<Item = &'a [i64]>) -> String {
     let mut json = String::from("[");
     for row in rows {
         json.push_str(if json.len() > 1 { ",[" } else { "[" });

@@ -1,9 +1,10 @@
 //! Uptime and outages from the store against an oracle that looks at each unit of time by itself.
 
-use std::cell::Cell;
+use std::{cell::Cell, cmp::Reverse};
 
 use fleet::{
-    Millis, Record,
+    Millis, Record, ServerId,
+    retention::DAY,
     uptime::{Expected, Piece, Uptime},
 };
 use history::{Extent, History};
@@ -18,6 +19,8 @@ use crate::make::{MIDNIGHT, record, server};
 crate::on_every_store! {
     uptime_equals_the_oracle
     outages_of_many_snapshots_are_read_in_parts
+    longest_gaps_are_the_longest_of_the_outages
+    what_is_vouched_for_twice_hides_no_more_than_that
 }
 
 /// All in units of time.
@@ -164,6 +167,8 @@ async fn agrees(store: &History, n: u64, case: &Case) -> Result<(), TestCaseErro
     prop_assert_eq!(outages.more_before, None);
     let gaps: Vec<Piece> = gaps.into_iter().map(|(from, to)| Piece { from: at(from), to: at(to) }).collect();
     prop_assert_eq!(merged(&outages.gaps), gaps);
+    let found = store.longest_gaps(&[(server(n), pieces.clone())]).await.unwrap()[0];
+    prop_assert_eq!(found, longest(&outages.gaps));
     let latest = store.outages(server(n), pieces, 2).await.unwrap();
     let left_out = outages.gaps.len().saturating_sub(2);
     prop_assert_eq!(&latest.gaps, &outages.gaps[left_out..]);
@@ -173,6 +178,11 @@ async fn agrees(store: &History, n: u64, case: &Case) -> Result<(), TestCaseErro
     prop_assert_eq!(uptime.uptime.is_some(), share.is_some());
     prop_assert!((uptime.uptime.unwrap_or(0.0) - share.unwrap_or(0.0)).abs() < 1e-12);
     Ok(())
+}
+
+/// The earliest of those that are as long.
+fn longest(gaps: &[Piece]) -> Option<Piece> {
+    gaps.iter().copied().max_by_key(|gap| (gap.length(), Reverse(gap.from)))
 }
 
 /// Pieces of what was expected may touch, where a pause is empty; the oracle knows of no such border.
@@ -203,4 +213,62 @@ async fn outages_of_many_snapshots_are_read_in_parts(store: History) {
     let nobody = store.outages(server(2), vec![piece], 5).await.unwrap();
     assert_eq!(nobody.gaps, [piece]);
     assert_eq!(store.outages(server(1), Vec::new(), 5).await.unwrap().gaps, []);
+}
+
+/// Servers of three days at 30 s and at 10 minutes, by number: some without a gap, some with a few small ones, some
+/// with long ones, each with an edge of its own, some of their snapshots late, some vouching for nothing.
+fn fleet_of(servers: u64, from: Millis) -> (Vec<Record>, Vec<(ServerId, Vec<Piece>)>) {
+    let (mut records, mut asked) = (Vec::new(), Vec::new());
+    for n in 0..servers {
+        let step = if n % 8 == 0 { 30_000 } else { 600_000 };
+        let (number, last) = (i64::try_from(n).unwrap(), 3 * DAY / step);
+        // A gap of one at every so many, and one of several somewhere.
+        let missing = |k: i64| {
+            (n % 3 > 0 && k % (97 + number) == 5) || (n % 3 > 1 && (200 + number..=202 + number).contains(&k))
+        };
+        for k in (1..=last).rev().filter(|k| !missing(*k)) {
+            records.push(record(server(n), from + k * step + number, step));
+        }
+        if n % 5 == 0 {
+            records.extend((1..9).map(|k| record(server(n), from + (97 * k + 5) * step - 77, 0)));
+        }
+        let middle = from + DAY + number * 1_111_111;
+        let pieces = vec![
+            Piece { from: from + number * 777_777, to: middle },
+            Piece { from: middle + 5_000_000, to: from + 3 * DAY - number * 10_000 },
+        ];
+        asked.push((server(n), pieces));
+    }
+    (records, asked)
+}
+
+async fn longest_gaps_are_the_longest_of_the_outages(store: History) {
+    let (records, mut asked) = fleet_of(40, MIDNIGHT - DAY / 2);
+    for batch in records.chunks(4_000) {
+        assert_eq!(store.append(batch).await.unwrap(), []);
+    }
+    // Whom nobody heard, nothing asked, one asked again in other words, and all of time.
+    let whole = vec![Piece { from: 0, to: fleet::snapshot::MAX_TIME }];
+    asked.push((server(1_000), asked[3].1.clone()));
+    asked.push((server(3), Vec::new()));
+    asked.push((server(3), vec![Piece { from: MIDNIGHT, to: MIDNIGHT + 7 }]));
+    asked.extend([(server(5), whole.clone()), (server(5), whole)]);
+    let found = store.longest_gaps(&asked).await.unwrap();
+    assert_eq!(found.len(), asked.len());
+    for ((id, pieces), found) in asked.into_iter().zip(found) {
+        let outages = store.outages(id, pieces, usize::MAX).await.unwrap();
+        assert_eq!(found, longest(&outages.gaps), "{id}");
+    }
+    assert_eq!(store.longest_gaps(&[]).await.unwrap(), []);
+}
+
+async fn what_is_vouched_for_twice_hides_no_more_than_that(store: History) {
+    // Each snapshot reaches five seconds into the one before, which is more in every hour than the gaps are.
+    let times: Vec<Millis> = (1..=600).filter(|n| ![77, 300, 301].contains(n)).map(|n| n * 30_000).collect();
+    let batch: Vec<Record> = times.iter().map(|at| record(server(1), MIDNIGHT + at, 35_000)).collect();
+    assert_eq!(store.append(&batch).await.unwrap(), []);
+    let pieces = vec![Piece { from: MIDNIGHT, to: MIDNIGHT + 600 * 30_000 }];
+    let gaps = store.outages(server(1), pieces.clone(), usize::MAX).await.unwrap().gaps;
+    assert_eq!(gaps.iter().map(Piece::length).collect::<Vec<_>>(), [25_000, 55_000]);
+    assert_eq!(store.longest_gaps(&[(server(1), pieces)]).await.unwrap(), [longest(&gaps)]);
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::ServerId;
-use registry::{Actor, ImportFault, ImportRow, Profile, ProfileChange, Roll, ServerFilter, Verdict};
+use registry::{
+    Actor, ImportFault, ImportRow, Page, Profile, ProfileChange, Roll, ServerFilter, Sort, SortKey, Verdict,
+};
 
 use crate::store::{NOW, Store, server_id};
 
@@ -115,4 +117,27 @@ pub async fn ten_thousand_rows_are_one_import(store: Store) {
     }
     assert_eq!(seen, (0..10_000).map(|n| format!("db-{n}")).collect());
     assert_eq!(store.server(rows[77].new_id).await.labels, labels(77));
+}
+
+pub async fn a_list_of_more_than_are_worked_out_at_once_is_whole(store: Store) {
+    let named = |number: u32| format!("host-{:05}", (number * 7_919) % 10_150);
+    let rows: Vec<ImportRow> = (0..10_150).map(|number| row(number, None, Some(&named(number)))).collect();
+    assert_eq!(import(&store, &rows, true).await.len(), 10_150);
+    let list = async |q: &str, page: u32| {
+        let filter = ServerFilter { q: Some(q.to_owned()), ..ServerFilter::default() };
+        let sort = [Sort { key: SortKey::Name, descending: false }];
+        let page = Page { page, page_size: 50 };
+        let (servers, total) = store.registry.servers(&filter, &sort, page, &Roll::default()).await.unwrap();
+        let names: Vec<String> = servers.into_iter().map(|server| server.name).collect();
+        (names, total)
+    };
+    let names = |numbers: std::ops::Range<u32>| numbers.map(|n| format!("host-{n:05}")).collect::<Vec<_>>();
+    // More than 10,000, on the first page, beyond the 10,000th, and past the end; and fewer.
+    assert_eq!(list("host", 1).await, (names(0..50), 10_150));
+    assert_eq!(list("host", 203).await, (names(10_100..10_150), 10_150));
+    assert_eq!(list("host", 204).await, (Vec::new(), 10_150));
+    assert_eq!(list("host-0", 200).await, (names(9_950..10_000), 10_000));
+    assert_eq!(list("host-0", 201).await, (Vec::new(), 10_000));
+    assert_eq!(list("host-101", 1).await, (names(10_100..10_150), 50));
+    assert_eq!(list("nowhere", 1).await, (Vec::new(), 0));
 }

@@ -151,7 +151,8 @@ contract! {
         one_wrong_row_leaves_everything_as_it_was
         names_can_be_exchanged
         what_a_row_does_not_tell_stays
-        ten_thousand_rows_are_one_import;
+        ten_thousand_rows_are_one_import
+        a_list_of_more_than_are_worked_out_at_once_is_whole;
     life:
         reopening_keeps_everything
         migrating_twice_is_once

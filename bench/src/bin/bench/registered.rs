@@ -40,11 +40,12 @@ impl Described {
     pub fn new(number: usize) -> Self {
         let pair = |key: &str, value: String| (key.to_owned(), value);
         let mut labels = BTreeMap::from([
-            pair("env", if number % 2 == 0 { "production" } else { "staging" }.to_owned()),
+            pair("env", if number.is_multiple_of(2) { "production" } else { "staging" }.to_owned()),
             pair("site", format!("rack-{}", number % 200)),
         ]);
         if number < WITH_HISTORY {
-            labels.insert("gaps".to_owned(), if number % 2 == 0 { "few" } else { "each" }.to_owned());
+            labels
+                .insert("gaps".to_owned(), if number.is_multiple_of(2) { "few" } else { "each" }.to_owned());
         }
         let [_, a, b, c] = u32::try_from(number).unwrap_or_default().to_be_bytes();
         Self { name: format!("host-{number:06}"), address: format!("10.{a}.{b}.{c}"), labels }

@@ -78,6 +78,9 @@ class Load:
         for sender in self.senders:
             sender.join(90)
 
+    def acknowledged(self):
+        return sum(len(sender.acknowledged) for sender in self.senders)
+
     def answers(self):
         return sum(sender.answers for sender in self.senders)
 

@@ -42,7 +42,7 @@ class Suite:
 
     def enrol(self, token, name):
         body = {"token": token, "enrolment_key": f"key-of-{name}-0123456789", "name": name}
-        return self.api("POST", "enrolments", body)
+        return self.api("POST", "enrolments", body, expect=201)
 
 
 class Connection:

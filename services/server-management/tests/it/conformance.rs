@@ -18,7 +18,9 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const BY_CHANCE: [&str; 2] = ["POST /enrolments", "POST /sessions/refresh"];
 
 pub async fn every_answer_is_as_documented(place: Place) {
-    let suite = Suite::spawn(place).await;
+    let agents = tempdir().unwrap();
+    fs::write(agents.path().join("rollcall-agent-x86_64"), "an agent").unwrap();
+    let suite = Suite::offering(place, agents.path()).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
     suite.settle(NOW, NOW - HOUR).await;

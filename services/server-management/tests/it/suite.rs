@@ -18,7 +18,7 @@ use queue::{Publisher, in_process};
 use registry::{Actor, ProfileChange, Registry, Sighting};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
-use server_management::{Management, Settings, TokenKey, first_admin};
+use server_management::{Downloads, Management, Settings, TokenKey, first_admin};
 
 use crate::place::Place;
 
@@ -95,19 +95,29 @@ impl Suite {
 
     /// With the user `admin`, logged in.
     pub async fn spawn(place: Place) -> Self {
+        Self::spawn_with(place, settings()).await
+    }
+
+    /// The same; hosts may also fetch the agents of a folder.
+    pub async fn offering(place: Place, agents: &Path) -> Self {
+        let downloads = Some(Downloads::list(agents).unwrap());
+        Self::spawn_with(place, Settings { downloads, ..settings() }).await
+    }
+
+    async fn spawn_with(place: Place, settings: Settings) -> Self {
         let clock = Clock::fixed(NOW);
         let password = Some(Secret::new(PASSWORD));
         first_admin(&place.registry, password, Path::new("unused"), &clock).await.unwrap();
-        let mut suite = Self::over(place, clock);
+        let mut suite = Self::over(place, clock, settings);
         suite.read_codes().await;
         suite.log_in().await;
         suite
     }
 
-    fn over(place: Place, clock: Clock) -> Self {
+    fn over(place: Place, clock: Clock, settings: Settings) -> Self {
         let Place { registry, history, cache, .. } = place.clone();
         let management = Management::new(
-            settings(),
+            settings,
             registry.clone(),
             history.clone(),
             cache.clone(),
@@ -122,7 +132,7 @@ impl Suite {
     /// The same stores and clock behind a new process with an empty cache.
     pub async fn restart_without_cache(self) -> Self {
         let Self { clock, place, token, codes, .. } = self;
-        Self { token, codes, ..Self::over(place.without_cache().await, clock) }
+        Self { token, codes, ..Self::over(place.without_cache().await, clock, settings()) }
     }
 
     /// One more process on the same servers and of the same time, for whoever is logged in here.
@@ -133,7 +143,7 @@ impl Suite {
     /// The same, by a clock of its own.
     pub fn replica_at(&self, clock: Clock) -> Self {
         let (token, codes) = (self.token.clone(), self.codes.clone());
-        Self { token, codes, ..Self::over(self.place.replica(), clock) }
+        Self { token, codes, ..Self::over(self.place.replica(), clock, settings()) }
     }
 
     async fn read_codes(&mut self) {

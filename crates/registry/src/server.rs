@@ -89,6 +89,7 @@ impl Registry {
             };
             let total = match hits.first() {
                 Some((_, total)) => *total,
+                None if page.offset() == 0 => 0,
                 None => rows_of!((i64,), listing.total()?).fetch_one(&mut *tx).await?.0,
             };
             let mut ids: Vec<ServerId> = Vec::with_capacity(hits.len());

@@ -87,6 +87,16 @@ def ours(stack, port):
     return "docker-proxy" in listeners
 
 
+def a_client_is_known_by_its_address(suite, stack):
+    """Not by Traefik's, nor by one that it says of itself: log-ins are throttled by it."""
+    lie = {"x-forwarded-for": "203.0.113.7", "x-real-ip": "203.0.113.7"}
+    status = suite.ask("POST", f"{API}/sessions", {"username": "nobody", "password": "a wrong one"}, lie)[0]
+    assert status == 401, status
+    address = suite.api("GET", "audit?action=session.refuse")["items"][0]["actor"]["address"]
+    traefik = stack.inspect(stack.containers("traefik")[0], "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}")
+    assert address and address != "203.0.113.7" and address not in traefik.split(), address
+
+
 def what_runs_is_confined(stack):
     seen = set()
     for container in stack.containers():
@@ -253,6 +263,8 @@ def main():
     step("nothing else is reachable")
     nothing_else_is_reachable(suite, stack, int(told.plain_port))
     suite.log_in(pathlib.Path(told.password).read_text().strip())
+    step("a client is known by its address")
+    a_client_is_known_by_its_address(suite, stack)
     step("what runs is confined")
     what_runs_is_confined(stack)
     step("accounts may no more than they need")

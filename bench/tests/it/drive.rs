@@ -1,7 +1,7 @@
 use std::{
     collections::HashSet,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -12,31 +12,49 @@ use fleet::{
     wire::v1::{Accepted, Bulletin, Report},
 };
 use testkit::{Proxy, eventually};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet;
 
-/// What a gate took: whose, and what.
-type Taken = Arc<Mutex<Vec<(String, Snapshot)>>>;
-
-/// A gate that takes everything.
-fn gate(taken: &Taken) -> SocketAddr {
-    let taken = taken.clone();
-    let app = move || App::new().app_data(web::Data::new(taken.clone())).default_service(web::to(take));
-    let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
-    let addr = server.addrs()[0];
-    tokio::spawn(server.run());
-    addr
+/// A gate that takes everything and answers the first so many, and the others once it may.
+struct Gate {
+    /// Whose, and what.
+    taken: Mutex<Vec<(String, Snapshot)>>,
+    answers: watch::Sender<usize>,
 }
 
-async fn take(request: HttpRequest, report: web::Json<Report>, taken: web::Data<Taken>) -> HttpResponse {
+impl Gate {
+    fn answering(first: usize) -> Arc<Self> {
+        Arc::new(Self { taken: Mutex::default(), answers: watch::Sender::new(first) })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Vec<(String, Snapshot)>> {
+        self.taken.lock().unwrap()
+    }
+
+    fn start(self: &Arc<Self>) -> SocketAddr {
+        let gate = web::Data::from(self.clone());
+        let app = move || App::new().app_data(gate.clone()).default_service(web::to(take));
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let addr = server.addrs()[0];
+        tokio::spawn(server.run());
+        addr
+    }
+}
+
+async fn take(request: HttpRequest, report: web::Json<Report>, gate: web::Data<Gate>) -> HttpResponse {
     let bearer = request.headers().get(header::AUTHORIZATION).unwrap().to_str().unwrap();
     let interval = Interval::try_from(report.interval_ms).unwrap();
     let accepted = report.snapshots.len();
-    for snapshot in report.into_inner().snapshots {
-        taken.lock().unwrap().push((bearer.to_owned(), Snapshot::check(snapshot, interval).unwrap()));
-    }
+    let number = {
+        let mut taken = gate.taken();
+        for snapshot in report.into_inner().snapshots {
+            taken.push((bearer.to_owned(), Snapshot::check(snapshot, interval).unwrap()));
+        }
+        taken.len()
+    };
+    gate.answers.subscribe().wait_for(|answers| number <= *answers).await.unwrap();
     HttpResponse::Accepted().json(Accepted { accepted, bulletin: Bulletin { now: 0, credential: None } })
 }
 
@@ -46,12 +64,12 @@ fn load(requests: u64) -> Load {
 
 #[tokio::test]
 async fn every_snapshot_is_new_and_none_overlaps() {
-    let taken = Taken::default();
-    let url = format!("http://{}", gate(&taken));
+    let gate = Gate::answering(usize::MAX);
+    let url = format!("http://{}", gate.start());
     let mut servers = fleet(10);
     let journal = drive(&[&url], &mut servers, &load(100), &CancellationToken::new()).await.unwrap();
     assert_eq!((journal.entries.len(), journal.acknowledged()), (100, 100));
-    let mut taken = taken.lock().unwrap().clone();
+    let mut taken = gate.taken().clone();
     taken.sort_by_key(|(server, snapshot)| (server.clone(), snapshot.sampled_at()));
     assert_eq!(taken.len(), 100);
     for pair in taken.windows(2) {
@@ -62,21 +80,17 @@ async fn every_snapshot_is_new_and_none_overlaps() {
 
 #[tokio::test]
 async fn what_was_not_answered_is_sent_again_until_it_is() {
-    let taken = Taken::default();
-    let proxy = Proxy::start(gate(&taken)).await;
+    let gate = Gate::answering(20);
+    let proxy = Proxy::start(gate.start()).await;
     let url = format!("http://{}", proxy.addr());
     let mut servers = fleet(10);
     let stop = CancellationToken::new();
     let breaking = async {
-        eventually("snapshots are taken", async || taken.lock().unwrap().len() > 20).await;
-        proxy.swallow_replies();
-        let then = taken.lock().unwrap().len();
-        eventually("four are taken, unanswered", async || taken.lock().unwrap().len() >= then + 4).await;
+        eventually("four are taken, unanswered", async || gate.taken().len() == 24).await;
         proxy.cut();
         eventually("connections are closed", async || closed(proxy.addr()).await).await;
-        let then = taken.lock().unwrap().len();
+        gate.answers.send_replace(usize::MAX);
         proxy.mend();
-        eventually("snapshots are taken again", async || taken.lock().unwrap().len() > then + 50).await;
     };
     let load = load(500);
     let urls = [url.as_str()];
@@ -97,25 +111,20 @@ async fn closed(addr: SocketAddr) -> bool {
 
 #[tokio::test]
 async fn a_cancelled_drive_ends_at_once_and_knows_what_was_in_flight() {
-    let taken = Taken::default();
-    let proxy = Proxy::start(gate(&taken)).await;
-    let url = format!("http://{}", proxy.addr());
+    let gate = Gate::answering(20);
+    let url = format!("http://{}", gate.start());
     let mut servers = fleet(10);
     let stop = CancellationToken::new();
-    let breaking = async {
-        eventually("snapshots are taken", async || taken.lock().unwrap().len() > 20).await;
-        proxy.swallow_replies();
-        let then = taken.lock().unwrap().len();
-        eventually("more are taken, unanswered", async || taken.lock().unwrap().len() >= then + 4).await;
+    let stopping = async {
+        eventually("four are taken, unanswered", async || gate.taken().len() == 24).await;
         stop.cancel();
     };
     let load = load(u64::MAX);
     let urls = [url.as_str()];
-    let (journal, ()) = tokio::join!(drive(&urls, &mut servers, &load, &stop), breaking);
+    let (journal, ()) = tokio::join!(drive(&urls, &mut servers, &load, &stop), stopping);
     let journal = journal.unwrap();
-    let taken = taken.lock().unwrap();
-    for (_, snapshot) in taken.iter() {
+    for (_, snapshot) in gate.taken().iter() {
         assert!(journal.entries.iter().any(|entry| entry.sampled_at == snapshot.sampled_at()));
     }
-    assert_eq!((journal.unanswered(), servers.len()), (4, 10));
+    assert_eq!((journal.acknowledged(), journal.unanswered(), servers.len()), (20, 4, 10));
 }

@@ -20,6 +20,7 @@ mod enrolment;
 mod grants;
 mod import;
 mod list;
+mod listing;
 mod migrate;
 mod outbox;
 mod pause;

@@ -51,7 +51,9 @@ SET tcp_user_timeout = 30000;
 -- The list of a large fleet is joined and sorted in memory, not in files.
 SET work_mem = '32MB';
 -- Compiling a statement takes longer than running any of ours.
-SET jit = off";
+SET jit = off;
+-- What a list is filtered by decides how to read it: whether a label is rare, or half of the fleet has it.
+SET plan_cache_mode = force_custom_plan";
 
 /// What a connection that migrates is told first: it takes its time, and does not tell of each table that is there.
 const MIGRATION_SETTINGS: &str = "SET statement_timeout = 0; SET client_min_messages = warning";

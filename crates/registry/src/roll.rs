@@ -97,42 +97,82 @@ impl Judge {
 
     /// The ids of all that are silent, of which those that are not paused are down.
     pub(crate) fn push_silent(&self, statement: &mut Statement) {
-        statement.push("SELECT d.server_id FROM sightings d WHERE d.interval_ms <= ").bind(self.listened_to);
-        statement.push(" AND (d.silent_at < ").bind(self.silent_before);
+        statement.push("SELECT g.server_id FROM sightings g WHERE ");
+        self.push_late(statement);
+    }
+
+    /// Whether a sighting `g` is that of a silent server. What is unknown of the pipeline is NULL, and every comparison
+    /// with it fails.
+    fn push_late(&self, statement: &mut Statement) {
+        statement.push("g.interval_ms <= ").bind(self.listened_to);
+        statement.push(" AND (g.silent_at < ").bind(self.silent_before);
         if self.silent.is_some() {
-            statement.push(" OR d.server_id IN (SELECT server_id FROM roll)");
+            // Not a join: SQLite would compare each server with each entry.
+            statement.push(" OR g.server_id IN (SELECT server_id FROM roll)");
         }
         statement.push(")");
     }
 
-    /// The state of `servers s LEFT JOIN sightings g`. What is unknown of the pipeline is NULL, and every comparison
-    /// with it fails: up.
+    /// The state of `servers s LEFT JOIN sightings g`.
     pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {
         statement
-            .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.silent_at IS NULL THEN 'unknown'")
-            .push(" WHEN g.interval_ms <= ")
-            .bind(self.listened_to)
-            .push(" AND (g.silent_at < ")
-            .bind(self.silent_before);
-        if self.silent.is_some() {
-            // Not a join: SQLite would compare each server with each entry.
-            statement.push(" OR s.id IN (SELECT server_id FROM roll)");
+            .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.server_id IS NULL THEN 'unknown'");
+        statement.push(" WHEN ");
+        self.push_late(statement);
+        statement.push(" THEN 'down' ELSE 'up' END")
+    }
+
+    /// The condition that `servers s LEFT JOIN sightings g` is in this state; planners see through it, as they do not
+    /// through a `CASE`.
+    pub(crate) fn push_is(&self, statement: &mut Statement, status: Status) {
+        match status {
+            Status::Paused => {
+                statement.push("s.paused_at IS NOT NULL");
+            }
+            Status::Unknown => {
+                statement.push("s.paused_at IS NULL AND g.server_id IS NULL");
+            }
+            Status::Down => {
+                statement.push("s.paused_at IS NULL AND ");
+                self.push_late(statement);
+            }
+            Status::Up => {
+                statement.push("s.paused_at IS NULL AND g.server_id IS NOT NULL AND (");
+                self.push_late(statement);
+                statement.push(") IS NOT TRUE");
+            }
         }
-        statement.push(") THEN 'down' ELSE 'up' END")
+    }
+
+    /// How many of all servers are in each state: rows of a state's word and a number.
+    ///
+    /// Each table is counted by itself, because to join each server with its sighting takes several times as long. Only
+    /// paused ones, which are few as a rule, are looked up.
+    pub(crate) fn tally(&self, dialect: Dialect) -> Statement {
+        let mut statement = Statement::new(dialect);
+        self.push_roll(&mut statement);
+        statement.push(", paused (id) AS MATERIALIZED (SELECT id FROM servers WHERE paused_at IS NOT NULL)");
+        statement.push(", seen (heard, late) AS MATERIALIZED (SELECT COUNT(*), COUNT(CASE WHEN ");
+        self.push_late(&mut statement);
+        statement.push(" THEN 1 END) FROM sightings g)");
+        statement.push(", idle (heard, late) AS MATERIALIZED (SELECT COUNT(*), COUNT(CASE WHEN ");
+        self.push_late(&mut statement);
+        statement.push(" THEN 1 END) FROM paused JOIN sightings g ON g.server_id = paused.id)");
+        statement.push(" SELECT 'paused', COUNT(*) FROM paused");
+        statement.push(" UNION ALL SELECT 'down', seen.late - idle.late FROM seen, idle");
+        statement.push(
+            " UNION ALL SELECT 'up', seen.heard - idle.heard - (seen.late - idle.late) FROM seen, idle",
+        );
+        statement.push(" UNION ALL SELECT 'unknown', (SELECT COUNT(*) FROM servers)");
+        statement.push(" - (SELECT COUNT(*) FROM paused) - (seen.heard - idle.heard) FROM seen, idle");
+        statement
     }
 }
 
 impl Registry {
     /// How many servers are in each state.
     pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
-        let judge = roll.judge(|_| true)?;
-        let mut statement = Statement::new(self.dialect());
-        judge.push_roll(&mut statement);
-        statement.push(" SELECT ");
-        judge.push_status(&mut statement);
-        statement.push(
-            " AS status, COUNT(*) FROM servers s LEFT JOIN sightings g ON g.server_id = s.id GROUP BY 1",
-        );
+        let statement = roll.judge(|_| true)?.tally(self.dialect());
         let rows = on!(self, db => rows_of!((String, i64), statement).fetch_all(db.reader()).await?);
         let mut counts = Counts::default();
         for (status, servers) in rows {

@@ -6,7 +6,7 @@ use fleet::{Millis, ServerId, Status, wire::v1::Host};
 
 use crate::{
     Page, Pause, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
-    list::{self, Listing},
+    listing::{self, Attempt, Listing},
     on, roll,
     statement::{Dialect, Statement, Text, one_of, rows_of},
     text,
@@ -80,20 +80,34 @@ impl Registry {
         let (ids, total, rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
             let few = match listing.few()? {
-                Some(few) => Some(rows_of!((String, i64), few).fetch_all(&mut *tx).await?),
+                Some(few) => Listing::whole(rows_of!((i64, Option<String>), few).fetch_all(&mut *tx).await?),
                 None => None,
             };
-            let hits = match few.filter(|hits| listing.is_whole(hits)) {
-                Some(hits) => hits,
-                None => rows_of!((String, i64), listing.many()?).fetch_all(&mut *tx).await?,
-            };
-            let total = match hits.first() {
-                Some((_, total)) => *total,
-                None if page.offset() == 0 => 0,
-                None => rows_of!((i64,), listing.total()?).fetch_one(&mut *tx).await?.0,
+            let (total, hits) = match few {
+                Some(whole) => whole,
+                None => {
+                    let counts = rows_of!((String, i64), listing.counts()?).fetch_all(&mut *tx).await?;
+                    let (total, runs) = listing.runs(&counts);
+                    let mut hits: Vec<String> = Vec::new();
+                    for run in runs {
+                        let mut found: Vec<String> = Vec::new();
+                        for Attempt { ids, backward } in listing.attempts(&run)? {
+                            let rows = rows_of!((String,), ids).fetch_all(&mut *tx).await?;
+                            found = rows.into_iter().map(|(id,)| id).collect();
+                            if backward {
+                                found.reverse();
+                            }
+                            if found.len() == run.len() {
+                                break;
+                            }
+                        }
+                        hits.extend(found);
+                    }
+                    (total, hits)
+                }
             };
             let mut ids: Vec<ServerId> = Vec::with_capacity(hits.len());
-            for (hit, _) in hits {
+            for hit in hits {
                 ids.push(id("servers", "id", &hit)?);
             }
             let rows = rows_of!(Row, details(&ids, roll, self.dialect())?).fetch_all(&mut *tx).await?;
@@ -128,7 +142,7 @@ impl Registry {
         limit: u32,
         roll: &Roll,
     ) -> Result<Vec<Server>, RegistryError> {
-        let part = list::part(filter, after.map(text::fold_name), limit, roll, self.dialect())?;
+        let part = listing::part(filter, after.map(text::fold_name), limit, roll, self.dialect())?;
         let (ids, rows, labels) = on!(self, db => {
             let mut tx = db.begin_read().await?;
             let mut ids: Vec<ServerId> = Vec::new();

@@ -63,6 +63,9 @@ pub struct Settings {
     /// Folder for the data of the embedded suite
     #[arg(long, default_value = "/tmp")]
     folder: PathBuf,
+    /// Lists and searches alone: no history is made, and no sheets and reports
+    #[arg(long)]
+    lists_only: bool,
     /// Leave out the embedded suite
     #[arg(long)]
     no_sqlite: bool,
@@ -108,7 +111,7 @@ async fn embedded(settings: &Settings) -> Result<Vec<Stage>> {
             registry: Registry::open_sqlite(&registry_db).await?,
             history: History::open_sqlite(&history_db, DEFAULT_DAYS).await?,
         };
-        stores.fill(filled..servers, Clock::system().now()).await?;
+        stores.fill(filled..servers, !settings.lists_only, Clock::system().now()).await?;
         stores.close().await;
         filled = servers;
         suite = Suite::start(&binary, &data, free_address()?).await?;
@@ -131,7 +134,7 @@ async fn composed(fleet: &Fleet, settings: &Settings) -> Result<Vec<Stage>> {
     };
     let (mut stages, mut filled) = (Vec::new(), 0);
     for servers in settings.servers.iter().copied() {
-        stores.fill(filled..servers, Clock::system().now()).await?;
+        stores.fill(filled..servers, !settings.lists_only, Clock::system().now()).await?;
         filled = servers;
         let interface =
             Interface::log_in(&management.url, management.pid(), services::ADMIN_PASSWORD).await?;
@@ -158,6 +161,9 @@ async fn measure(
         let query = query.replace("LAST", &(servers / 50).to_string());
         pages.push(interface.list(&query, settings.times).await?);
     }
+    if settings.lists_only {
+        return Ok(Stage { servers, pages, costs: Vec::new(), bytes: [0; 2] });
+    }
     let (xlsx, xlsx_bytes) = interface.export("xlsx").await?;
     let (csv, csv_bytes) = interface.export("csv").await?;
     // Half of them change, half are new, as far as there are as many; the next stage takes the new ones over.
@@ -179,7 +185,9 @@ fn print(stores: &str, stages: &[Stage], settings: &Settings) {
         let title = format!("Management, {stores}: {what}, ms, {times} times; the target is a p99 of 50");
         print_pages(&title, asked, stages);
     }
-    print_costs(stores, stages);
+    if !settings.lists_only {
+        print_costs(stores, stages);
+    }
 }
 
 fn print_pages(title: &str, asked: Vec<(&str, usize)>, stages: &[Stage]) {

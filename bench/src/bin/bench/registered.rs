@@ -54,12 +54,14 @@ impl Described {
 
 impl Stores {
     /// Servers of these numbers, where they are not there yet.
-    pub async fn fill(&self, numbers: std::ops::Range<usize>, now: Millis) -> Result<()> {
+    pub async fn fill(&self, numbers: std::ops::Range<usize>, with_history: bool, now: Millis) -> Result<()> {
         let numbers: Vec<usize> = numbers.collect();
         for part in numbers.chunks(PART) {
             let servers = self.make(part, now).await?;
             self.see(&servers, now).await?;
-            self.remember(&servers, now).await?;
+            if with_history {
+                self.remember(&servers, now).await?;
+            }
             eprintln!("{} servers", part.last().map_or(0, |last| last + 1));
         }
         self.progress(now).await

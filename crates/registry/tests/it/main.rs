@@ -6,6 +6,7 @@ mod audit;
 mod enrolment;
 mod grants;
 mod import;
+mod large;
 mod life;
 mod list;
 mod people;
@@ -110,6 +111,8 @@ contract! {
         labels_that_are_set_at_once_do_not_mix
         hostile_text_is_only_text
         unknown_ids_are_not_found;
+    large:
+        pages_are_parts_of_the_sorted_list;
     status:
         status_equals_the_rule
         pauses_are_ranges

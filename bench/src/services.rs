@@ -198,6 +198,13 @@ impl Fleet {
         }
     }
 
+    /// Has PostgreSQL do now what it does by itself within minutes after tables have grown.
+    pub async fn vacuum(&self) -> Result<()> {
+        let mut server = PgConnection::connect(&self.urls.database).await?;
+        sqlx::raw_sql("VACUUM ANALYZE servers, labels, sightings, facts").execute(&mut server).await?;
+        Ok(())
+    }
+
     /// How many dead letters there are.
     pub async fn dead_letters(&self) -> Result<u32> {
         let url = self.urls.amqp.parse()?;

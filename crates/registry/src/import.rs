@@ -77,6 +77,10 @@ struct Known {
 /// Nobody else changes servers until the end of the transaction. SQLite has one writer in any case.
 const HOLD: Text =
     Text { sqlite: "SELECT 1 WHERE false", postgres: "LOCK TABLE servers IN SHARE ROW EXCLUSIVE MODE" };
+/// From so many rows on, an import leaves statistics behind: PostgreSQL would make its own within a minute, and until then
+/// take every label and name for rare.
+const MANY: usize = 1_000;
+const ANALYZE: Text = Text { sqlite: "SELECT 1 WHERE false", postgres: "ANALYZE servers, labels" };
 const BY_ID: Text = one_of!("SELECT id, name, address FROM servers WHERE id", "$1", "");
 const BY_NAME: Text = one_of!("SELECT id, name, address FROM servers WHERE name_folded", "$1", "");
 const LABELS: Text = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "$1", "");
@@ -144,6 +148,9 @@ impl Registry {
             sqlx::query(ADD_LABELS.on(dialect)).bind(json(&labels)?).execute(&mut *tx).await?;
             let changes: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.told(by, now)).collect();
             audit::record(dialect, &changes)?.execute(&mut *tx).await?;
+            if changes.len() >= MANY {
+                sqlx::query(ANALYZE.on(dialect)).execute(&mut *tx).await?;
+            }
             tx.commit().await?;
             verdicts
         }))

@@ -83,8 +83,9 @@ impl<'a> Listing<'a> {
     ) -> Result<Self, RegistryError> {
         let mut keys: Vec<Sort> = Vec::new();
         for wanted in sort {
-            // A key that comes again orders nothing.
-            if keys.iter().all(|key| key.key != wanted.key) {
+            // A key that comes again orders nothing, nor does the state where it is given.
+            let given = wanted.key == SortKey::Status && filter.status.is_some();
+            if !given && keys.iter().all(|key| key.key != wanted.key) {
                 keys.push(*wanted);
             }
         }
@@ -93,10 +94,11 @@ impl<'a> Listing<'a> {
     }
 
     /// The total and the ids of the page, if at most [`FEW`] servers are hits: one row at least, the total in each, the id
-    /// absent where the page is empty or there are more. `None` where more are to be expected.
+    /// absent where the page is empty or there are more. `None` where more are to be expected, or counting costs nothing.
     pub(crate) fn few(&self) -> Result<Option<Statement>, RegistryError> {
         let many = [None, Some(Status::Up), Some(Status::Unknown)];
-        if self.filter.is_at_most_a_state() && many.contains(&self.filter.status) {
+        let counted = !self.is_by_state() && !self.filter.labels_alone().is_empty();
+        if counted || self.filter.is_at_most_a_state() && many.contains(&self.filter.status) {
             return Ok(None);
         }
         let mut statement = Statement::new(self.dialect);
@@ -133,6 +135,7 @@ impl<'a> Listing<'a> {
             self.push_conditions(&mut statement, None, Way::Find)?;
             statement.push(" GROUP BY 1");
         } else if !filter.labels_alone().is_empty() {
+            // No more than that is needed of `servers`: the label's index has it all.
             statement.push("'', COUNT(*) FROM (");
             push_labelled(&mut statement, filter.labels_alone());
             statement.push(") AS s");
@@ -196,10 +199,9 @@ impl<'a> Listing<'a> {
         Ok(attempts)
     }
 
-    /// Whether servers are sorted by their state first, and there are several.
+    /// Whether servers are sorted by their state first.
     fn is_by_state(&self) -> bool {
-        let first = self.sort.first().is_some_and(|sort| sort.key == SortKey::Status);
-        first && self.filter.status.is_none()
+        self.sort.first().is_some_and(|sort| sort.key == SortKey::Status)
     }
 
     /// `tried`: of all servers, only so many are looked at, by when they were heard.

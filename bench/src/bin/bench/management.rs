@@ -19,15 +19,17 @@ use crate::{
 const ROWS: usize = 10_000;
 
 /// What is asked, in words and as a query.
-const LISTS: [(&str, &str); 10] = [
+const LISTS: [(&str, &str); 12] = [
     ("all, by name", "sort=name"),
     ("all, the last page, by name", "sort=name&page=LAST"),
     ("all, by when last heard", "sort=-last_seen_at,name"),
     ("all, by status", "sort=status,name"),
     ("status down, by name", "status=down&sort=name"),
     ("status up, by creation", "status=up&sort=-created_at"),
+    ("status up, in the middle, by creation", "status=up&sort=-created_at&page=MIDDLE"),
     ("a label of half of them, by address", "label=env:production&sort=address"),
     ("a label of one in 200, by status", "label=site:rack-7&sort=status"),
+    ("all, by address downwards", "sort=-address"),
     ("of one name, by change", "name=HOST-000321&sort=-updated_at"),
     ("of one address, by name", "address=10.0.1.66&sort=name"),
 ];
@@ -136,6 +138,7 @@ async fn composed(fleet: &Fleet, settings: &Settings) -> Result<Vec<Stage>> {
     for servers in settings.servers.iter().copied() {
         stores.fill(filled..servers, !settings.lists_only, Clock::system().now()).await?;
         filled = servers;
+        fleet.vacuum().await?;
         let interface =
             Interface::log_in(&management.url, management.pid(), services::ADMIN_PASSWORD).await?;
         stages.push(measure(interface, Some(&stores), servers, settings).await?);
@@ -158,7 +161,8 @@ async fn measure(
         if let Some(stores) = stores {
             stores.progress(Clock::system().now()).await?;
         }
-        let query = query.replace("LAST", &(servers / 50).to_string());
+        let last = servers / 50;
+        let query = query.replace("LAST", &last.to_string()).replace("MIDDLE", &(last / 2).to_string());
         pages.push(interface.list(&query, settings.times).await?);
     }
     if settings.lists_only {

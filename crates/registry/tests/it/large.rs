@@ -69,6 +69,7 @@ async fn fill(store: &Store) -> Vec<Sighting> {
     for number in (0..SERVERS).filter(|number| number % 100 == 3) {
         store.registry.pause(server_id(number), &Pause::default(), &Actor::system(), NOW).await.unwrap();
     }
+    store.settle().await;
     late
 }
 

@@ -76,6 +76,13 @@ impl Store {
         .unwrap();
     }
 
+    /// Does what PostgreSQL does by itself within a minute after a fleet was heard first: it sees how large it is.
+    pub async fn settle(&self) {
+        if let Engine::Postgres(_) = &self.engine {
+            self.execute("ANALYZE sightings, facts").await;
+        }
+    }
+
     /// Opens every connection that it may have, so that calls at once are at once.
     pub async fn warm(&self) {
         let mut pings = Vec::new();

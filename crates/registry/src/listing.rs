@@ -214,30 +214,32 @@ impl<'a> Listing<'a> {
     ) -> Result<Statement, RegistryError> {
         let mut statement = Statement::new(self.dialect);
         self.judge.push_roll(&mut statement);
+        let newest_first = order.keys.first().is_some_and(|sort| sort.descending);
         if let Some(tried) = tried {
-            let descending = order.keys.first().is_some_and(|sort| sort.descending);
             statement.push(", edge AS MATERIALIZED (SELECT * FROM sightings ORDER BY received_at");
-            statement.push(if descending { " DESC" } else { "" }).push(" LIMIT ").bind(tried).push(")");
+            statement.push(direction(newest_first)).push(" LIMIT ").bind(tried).push(")");
         }
         statement.push(" SELECT s.id AS id");
         self.push_keys(&mut statement, order.keys);
-        if tried.is_some() {
-            statement.push(" FROM edge g JOIN servers s ON s.id = g.server_id");
-        } else {
-            push_servers(
-                &mut statement,
-                is_seen(run.status, Way::Walk) || order.keys.iter().any(|sort| sort.key.is_seen()),
-            );
+        match tried {
+            Some(_) => {
+                statement.push(" FROM edge g JOIN servers s ON s.id = g.server_id");
+            }
+            None => {
+                let by_seen = order.keys.iter().any(|sort| sort.key.is_seen());
+                push_servers(&mut statement, by_seen || is_seen(run.status, Way::Walk));
+            }
         }
         self.push_conditions(&mut statement, run.status, Way::Walk)?;
-        if tried.is_some() {
-            // Others may have been heard in the same moment as the last one of these.
-            let descending = order.keys.first().is_some_and(|sort| sort.descending);
-            statement.push(if descending {
-                " AND g.received_at > (SELECT MIN(received_at) FROM edge)"
-            } else {
-                " AND g.received_at < (SELECT MAX(received_at) FROM edge)"
-            });
+        // Others may have been heard in the same moment as the last one of these.
+        match tried {
+            Some(_) if newest_first => {
+                statement.push(" AND g.received_at > (SELECT MIN(received_at) FROM edge)");
+            }
+            Some(_) => {
+                statement.push(" AND g.received_at < (SELECT MAX(received_at) FROM edge)");
+            }
+            None => {}
         }
         order.push(&mut statement);
         push_part(&mut statement, offset, run.limit);

@@ -117,6 +117,7 @@ contract! {
         status_equals_the_rule
         pauses_are_ranges
         pausing_at_once_is_once
+        a_pause_that_is_extended_goes_on_whoever_ends_those_that_are_due
         a_pause_never_ends_before_it_began;
     pipeline:
         progress_is_one_row_a_worker

@@ -159,3 +159,38 @@ pub async fn pausing_at_once_is_once(store: Store) {
     let [(paused_at, Millis::MAX)] = pauses[&id][..] else { panic!("{pauses:?}") };
     assert_eq!(store.server(id).await.updated_at, paused_at);
 }
+
+pub async fn a_pause_that_is_extended_goes_on_whoever_ends_those_that_are_due(store: Store) {
+    store.warm().await;
+    let lasting = |until| Pause { until: Some(until), reason: None };
+    for number in 0..40 {
+        let id = store.enrol(number, &format!("web-{number}")).await;
+        assert!(store.registry.pause(id, &lasting(NOW + 5), &Actor::system(), NOW).await.unwrap());
+        let mut tasks = Vec::new();
+        for replica in 0..3 {
+            let registry = store.registry.clone();
+            tasks.push(tokio::spawn(async move {
+                if replica == 1 {
+                    assert!(
+                        registry.pause(id, &lasting(NOW + 100), &Actor::system(), NOW + 10).await.unwrap()
+                    );
+                } else {
+                    registry.resume_due(NOW + 10).await.unwrap();
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let pauses = store.registry.pauses(&[id]).await.unwrap();
+        match pauses[&id][..] {
+            [(NOW, last)] => assert_eq!(last, NOW + 100),
+            [(NOW, first), (again, last)] => {
+                assert_eq!((first, again, last), (NOW + 5, NOW + 10, NOW + 100), "it ended before");
+            }
+            _ => panic!("{pauses:?}"),
+        }
+        assert_eq!(store.server(id).await.status, Status::Paused);
+    }
+    assert_eq!(store.registry.resume_due(NOW + 100).await.unwrap(), 40);
+}

@@ -45,15 +45,33 @@ struct Across {
     starts: Number,
 }
 
+/// What was sampled in a stretch that the ends of many servers lie in.
+#[derive(Deserialize)]
+struct FoundTail {
+    inside: Buckets<Tail>,
+}
+
+#[derive(Deserialize)]
+struct Tail {
+    covers: Number,
+    last: Number,
+}
+
+/// What is known of parts: whose, and how much.
+type Sums = BTreeMap<(Part, ServerId), Millis>;
+
 impl Elastic {
     /// See [`crate::History::covered`].
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         let _open = self.under_way().await?;
         let parts = parts_of(asked);
+        self.refresh_for(parts.keys()).await?;
+        let mut sums = self.tails(&parts).await?;
         let mut asks = Vec::new();
         for (part, askers) in &parts {
             let servers: BTreeSet<ServerId> = askers.iter().map(|(_, server, _)| *server).collect();
-            let servers: Vec<ServerId> = servers.into_iter().collect();
+            let servers: Vec<ServerId> =
+                servers.into_iter().filter(|server| !sums.contains_key(&(*part, *server))).collect();
             let (first, last) = part.reach();
             for page in pages(&servers) {
                 let indices = self.0.layout.indices(first, last);
@@ -64,11 +82,6 @@ impl Elastic {
             }
         }
         let (of, asks): (Vec<Part>, Vec<Ask>) = asks.into_iter().unzip();
-        if asks.is_empty() {
-            return Ok(vec![0; asked.len()]);
-        }
-        self.refresh_for(parts.keys()).await?;
-        let mut sums: BTreeMap<(Part, ServerId), Millis> = BTreeMap::new();
         for (part, found) in of.into_iter().zip(self.ask::<Found>(&asks).await?) {
             sums.extend(found.into_iter().map(|(server, found)| ((part, server), part.sum(&found))));
         }
@@ -81,11 +94,56 @@ impl Elastic {
         Ok(covered)
     }
 
+    /// The ends of many servers by a few questions.
+    ///
+    /// Each server that is up ends at its own newest sample, so no two share their last part. But what is asked of all of
+    /// them up to a time after the last such end tells the same, and that nothing reaches across it, as long as nothing
+    /// was sampled after the server's own end. Parts of which that is not so are left out.
+    async fn tails(&self, parts: &BTreeMap<Part, Vec<Asker>>) -> Result<Sums, HistoryError> {
+        let mut alike: BTreeMap<Millis, BTreeMap<ServerId, Millis>> = BTreeMap::new();
+        for (part, askers) in parts {
+            let ([(_, server, _)], Part::Within { after, to }) = (askers.as_slice(), part) else { continue };
+            if parts.get(&Part::Across { at: *to }).is_some_and(|askers| askers.len() == 1) {
+                alike.entry(*after).or_default().insert(*server, *to);
+            }
+        }
+        let (mut of, mut asks) = (Vec::new(), Vec::new());
+        for (after, ends) in alike.iter().filter(|(_, ends)| ends.len() > 1) {
+            let first = after.saturating_add(1);
+            let last = ends.values().max().map_or(first, |last| last.saturating_add(LONGEST_COVERS));
+            let servers: Vec<ServerId> = ends.keys().copied().collect();
+            for page in pages(&servers) {
+                let indices = self.0.layout.indices(first, last);
+                of.push((*after, ends, page.to_vec()));
+                asks.push(Ask { indices, servers: page.to_vec(), aggregations: tail(first, last) });
+            }
+        }
+        let mut sums = Sums::new();
+        for ((after, ends, servers), found) in of.into_iter().zip(self.ask::<FoundTail>(&asks).await?) {
+            for server in servers {
+                let to = ends[&server];
+                let inside = || found.get(&server).into_iter().flat_map(|found| &found.inside.buckets);
+                if inside().all(|tail| tail.last.whole() <= to) {
+                    let covers = inside().map(|tail| tail.covers.whole()).sum();
+                    sums.insert((Part::Within { after, to }, server), covers);
+                    sums.insert((Part::Across { at: to }, server), 0);
+                }
+            }
+        }
+        Ok(sums)
+    }
+
     async fn refresh_for(&self, parts: impl Iterator<Item = &Part>) -> Result<(), HistoryError> {
         let reach = parts.map(Part::reach).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let Some((first, last)) = reach else { return Ok(()) };
         self.refresh(&self.0.layout.indices(first, last)).await
     }
+}
+
+fn tail(first: Millis, last: Millis) -> Value {
+    let inner = json!({"covers": {"sum": {"field": "covers"}}, "last": {"max": {"field": "sampled_at"}}});
+    let range = json!({"field": "sampled_at", "ranges": [{"from": first, "to": last.saturating_add(1)}]});
+    json!({"inside": {"range": range, "aggs": inner}})
 }
 
 /// Every part, each once, and who asks for it.

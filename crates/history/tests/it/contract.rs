@@ -30,6 +30,7 @@ crate::on_every_store! {
     pages_of_servers_are_answered_whole
     extents_see_every_day
     servers_asked_together_are_covered_as_if_alone
+    servers_that_end_at_their_newest_sample_are_covered_to_it
 }
 
 const EVER: Piece = Piece { from: 0, to: MAX_TIME };
@@ -390,5 +391,36 @@ async fn servers_asked_together_are_covered_as_if_alone(store: History) {
         }
         assert_eq!(store.covered(&asked).await.unwrap(), expected, "{turn}");
         assert_eq!(store.covered(&asked[..1]).await.unwrap(), expected[..1], "{turn}");
+    }
+}
+
+async fn servers_that_end_at_their_newest_sample_are_covered_to_it(store: History) {
+    const SERVERS: u64 = 40;
+    fn newest(n: u64) -> Millis {
+        MIDNIGHT + DAY / 2 + i64::try_from(n).unwrap() * 1_001
+    }
+    let mut batch = Vec::new();
+    for n in 0..SERVERS {
+        batch.extend((0..100).map(|step| record(server(n), newest(n) - step * 600_000, 500_000)));
+    }
+    // Heard again before it was asked: within what was asked, across its end, and long after.
+    batch.push(record(server(1), newest(1) + 300_000, 400_000));
+    batch.push(record(server(2), newest(2) + 5_400_000, 5_000_000));
+    batch.push(record(server(3), newest(3) + DAY, 500_000));
+    store.append(&batch).await.unwrap();
+    let asked = |end: fn(u64) -> Millis| {
+        let piece = move |n| Piece { from: MIDNIGHT - DAY / 4 + 100, to: end(n) };
+        (0..=SERVERS).map(|n| (server(n), vec![piece(n)])).collect::<Vec<_>>()
+    };
+    // At the newest, before it and after it; the last server was never heard.
+    for end in [newest, |n| newest(n) - 100_000, |n| newest(n) + 250_000] {
+        let asked = asked(end);
+        let together = store.covered(&asked).await.unwrap();
+        for (one, together) in asked.iter().zip(&together) {
+            let alone = store.covered(std::slice::from_ref(one)).await.unwrap();
+            assert_eq!(alone, [*together], "{one:?}");
+        }
+        assert!(together[0] > 0);
+        assert_eq!(together[usize::try_from(SERVERS).unwrap()], 0);
     }
 }

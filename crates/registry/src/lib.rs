@@ -16,6 +16,7 @@ mod account;
 mod advice;
 mod api_token;
 mod audit;
+mod condition;
 mod enrolment;
 mod grants;
 mod import;

@@ -8,10 +8,10 @@
 use fleet::Status;
 
 use crate::{
-    Page, RegistryError, Roll, ServerFilter, Sort, SortKey, json,
+    Page, RegistryError, Roll, ServerFilter, Sort, SortKey,
+    condition::{self, Way, is_seen},
     roll::{Judge, spell},
     statement::{Dialect, Statement},
-    text,
 };
 
 /// So many hits are found before they are sorted. To see that there are more costs no more than this.
@@ -25,15 +25,6 @@ const ALIASES: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
 /// How the states are sorted: by their words.
 const STATES: [Status; 4] = [Status::Down, Status::Paused, Status::Unknown, Status::Up];
-
-/// Which way leads to the hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// From what is rare to the servers.
-    Find,
-    /// From each server to whether it is a hit.
-    Walk,
-}
 
 /// A list that was asked for.
 pub(crate) struct Listing<'a> {
@@ -132,17 +123,17 @@ impl<'a> Listing<'a> {
         if self.is_by_state() {
             self.judge.push_status(&mut statement).push(", COUNT(*)");
             push_servers(&mut statement, true);
-            self.push_conditions(&mut statement, None, Way::Find)?;
+            self.narrow(&mut statement, None, Way::Find)?;
             statement.push(" GROUP BY 1");
         } else if !filter.labels_alone().is_empty() {
             // No more than that is needed of `servers`: the label's index has it all.
             statement.push("'', COUNT(*) FROM (");
-            push_labelled(&mut statement, filter.labels_alone());
+            condition::push_labelled(&mut statement, filter.labels_alone());
             statement.push(") AS s");
         } else {
             statement.push("'', COUNT(*)");
             push_servers(&mut statement, is_seen(filter.status, Way::Find));
-            self.push_conditions(&mut statement, filter.status, Way::Find)?;
+            self.narrow(&mut statement, filter.status, Way::Find)?;
         }
         Ok(statement)
     }
@@ -230,7 +221,7 @@ impl<'a> Listing<'a> {
                 push_servers(&mut statement, by_seen || is_seen(run.status, Way::Walk));
             }
         }
-        self.push_conditions(&mut statement, run.status, Way::Walk)?;
+        self.narrow(&mut statement, run.status, Way::Walk)?;
         // Others may have been heard in the same moment as the last one of these.
         match tried {
             Some(_) if newest_first => {
@@ -266,7 +257,7 @@ impl<'a> Listing<'a> {
             };
         }
         push_servers(statement, is_seen(status, Way::Find));
-        self.push_conditions(statement, status, Way::Find)?;
+        self.narrow(statement, status, Way::Find)?;
         if let Some(limit) = limit {
             statement.push(" LIMIT ").bind(limit);
         }
@@ -299,40 +290,13 @@ impl<'a> Listing<'a> {
         }
     }
 
-    fn push_conditions(
+    fn narrow(
         &self,
         statement: &mut Statement,
         status: Option<Status>,
         way: Way,
     ) -> Result<(), RegistryError> {
-        let ServerFilter { status: _, name, address, q, labels, ids } = self.filter;
-        statement.push(" WHERE true");
-        match status {
-            Some(Status::Down) if way == Way::Find => {
-                statement.push(" AND s.paused_at IS NULL AND s.id IN (");
-                self.judge.push_silent(statement);
-                statement.push(")");
-            }
-            Some(status) => {
-                statement.push(" AND ");
-                self.judge.push_is(statement, status);
-            }
-            None => {}
-        }
-        if let Some(name) = name {
-            push_equal(statement, " AND s.name_folded = ", text::fold_name(name));
-        }
-        if let Some(address) = address {
-            push_equal(statement, " AND s.address = ", address.clone());
-        }
-        if let Some(q) = q {
-            push_search(statement, q, way);
-        }
-        push_labels(statement, labels, way);
-        if let Some(ids) = ids {
-            statement.push(" AND s.id").one_of(json(ids)?);
-        }
-        Ok(())
+        condition::push(statement, self.filter, status, &self.judge, way)
     }
 }
 
@@ -366,21 +330,12 @@ pub(crate) fn part(
     listing.judge.push_roll(&mut statement);
     statement.push(" SELECT s.id");
     push_servers(&mut statement, is_seen(filter.status, Way::Walk));
-    listing.push_conditions(&mut statement, filter.status, Way::Walk)?;
+    listing.narrow(&mut statement, filter.status, Way::Walk)?;
     if let Some(after) = after {
         statement.push(" AND s.name_folded > ").bind(after);
     }
     statement.push(" ORDER BY s.name_folded LIMIT ").bind(page.limit());
     Ok(statement)
-}
-
-/// Whether a state is read from the sighting beside a server.
-fn is_seen(status: Option<Status>, way: Way) -> bool {
-    match status {
-        None | Some(Status::Paused) => false,
-        Some(Status::Down) => way == Way::Walk,
-        Some(Status::Up | Status::Unknown) => true,
-    }
 }
 
 fn direction(descending: bool) -> &'static str {
@@ -396,53 +351,4 @@ fn push_servers(statement: &mut Statement, seen: bool) {
 
 fn push_part(statement: &mut Statement, offset: i64, limit: i64) {
     statement.push(" LIMIT ").bind(limit).push(" OFFSET ").bind(offset);
-}
-
-fn push_equal(statement: &mut Statement, column: &'static str, text: String) {
-    if text::is_storable(&text) {
-        statement.push(column).bind(text);
-    } else {
-        statement.push(" AND false");
-    }
-}
-
-fn push_labels(statement: &mut Statement, labels: &[(String, String)], way: Way) {
-    match labels {
-        [] => {}
-        [(key, value)] if way == Way::Walk => {
-            statement.push(" AND EXISTS (SELECT 1 FROM labels WHERE server_id = s.id");
-            push_equal(statement, " AND key = ", key.clone());
-            push_equal(statement, " AND value = ", value.clone());
-            statement.push(")");
-        }
-        labels => {
-            statement.push(" AND s.id IN (");
-            push_labelled(statement, labels);
-            statement.push(")");
-        }
-    }
-}
-
-/// The ids of those that have all of these labels, of which there is one at least. One set: PostgreSQL takes a label for
-/// rare while it has no statistics, and to join several such sets it would compare each row of one with each of another.
-fn push_labelled(statement: &mut Statement, labels: &[(String, String)]) {
-    for (number, (key, value)) in labels.iter().enumerate() {
-        statement.push(if number > 0 { " INTERSECT " } else { "" });
-        statement.push("SELECT server_id FROM labels WHERE true");
-        push_equal(statement, " AND key = ", key.clone());
-        push_equal(statement, " AND value = ", value.clone());
-    }
-}
-
-fn push_search(statement: &mut Statement, q: &str, way: Way) {
-    let Some(pattern) = text::pattern(q) else {
-        statement.push(" AND false");
-        return;
-    };
-    statement.push(" AND (s.search LIKE ").bind(pattern.as_str()).push(r" ESCAPE '\' OR ");
-    match way {
-        Way::Find => statement.push("s.id IN (SELECT server_id FROM facts WHERE true"),
-        Way::Walk => statement.push("EXISTS (SELECT 1 FROM facts WHERE server_id = s.id"),
-    };
-    statement.push(" AND search LIKE ").bind(pattern).push(r" ESCAPE '\'))");
 }

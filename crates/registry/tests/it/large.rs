@@ -16,7 +16,7 @@ use registry::{
     Actor, ImportRow, Page, Pause, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{NOW, Store, host, server_id, sighting};
+use crate::store::{NOW, Store, by, host, server_id, sighting};
 
 /// 10,000 are sorted at once; all but 4 in 100 are up.
 const SERVERS: u64 = 10_700;
@@ -57,7 +57,13 @@ async fn fill(store: &Store) -> Vec<Sighting> {
     let mut late = Vec::new();
     let mut seen = Vec::new();
     for number in (0..SERVERS).filter(|number| number % 100 != 1) {
-        let heard = NOW + if number % 100 == 2 { -36_000_000 } else { i64::try_from(number % 997).unwrap() };
+        // Many first and many last in one moment.
+        let heard = NOW
+            + match number % 100 {
+                2 => -36_000_000,
+                7..10 => 1_000,
+                _ => i64::try_from(number % 997).unwrap(),
+            };
         let facts = Some((heard, host(&format!("node-{number}"))));
         let seen_one = Sighting { facts, ..sighting(server_id(number), heard) };
         if number % 100 == 4 {
@@ -172,9 +178,16 @@ pub async fn pages_are_parts_of_the_sorted_list(store: Store) {
                 .count()
                 as u64)
         );
+        let mut asked = Vec::new();
         for _ in 0..pages {
-            let (filter, sort, at, page_size) =
-                (filter(), sort(), 0.0..1.02_f64, 1..300u32).new_tree(&mut runner).unwrap().current();
+            let some = (filter(), sort(), 0.0..1.02_f64, 1..300u32);
+            asked.push(some.new_tree(&mut runner).unwrap().current());
+        }
+        for (descending, page_size) in [(true, 1), (false, 1), (true, 9), (false, 5)] {
+            let sort = vec![Sort { key: SortKey::LastSeenAt, descending }, by(SortKey::Name)];
+            asked.push((ServerFilter::default(), sort, 0.0, page_size));
+        }
+        for (filter, sort, at, page_size) in asked {
             let mut hits: Vec<&Server> = everyone.iter().filter(|one| is_hit(&filter, one)).collect();
             hits.sort_by(|a, b| order(&sort, a, b));
             // Half of them the first.

@@ -16,18 +16,10 @@ use registry::{
     Actor, ImportRow, Page, Pause, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{NOW, Store, by, host, server_id, sighting};
+use crate::store::{KEYS, NOW, Store, by, host, server_id, sighting};
 
 /// 10,000 are sorted at once; all but 4 in 100 are up.
 const SERVERS: u64 = 10_700;
-const KEYS: [SortKey; 6] = [
-    SortKey::Name,
-    SortKey::Address,
-    SortKey::Status,
-    SortKey::LastSeenAt,
-    SortKey::CreatedAt,
-    SortKey::UpdatedAt,
-];
 
 fn change(number: u64) -> ProfileChange {
     let env = if number % 100 == 1 { "staging" } else { "production" };

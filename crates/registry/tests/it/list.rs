@@ -7,7 +7,7 @@ use registry::{
     Actor, Changed, Enrol, Page, Pause, ProfileChange, Roll, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{ALL, NOW, Store, ask, by, host, server_id, sighting};
+use crate::store::{ALL, KEYS, NOW, Store, ask, by, host, server_id, sighting};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -117,16 +117,8 @@ pub async fn paging_with_ties_is_stable_and_complete(store: Store) {
             store.registry.sight(&[sighting(server_id(number), at)]).await.unwrap();
         }
     }
-    let keys = [
-        SortKey::Name,
-        SortKey::Address,
-        SortKey::Status,
-        SortKey::LastSeenAt,
-        SortKey::CreatedAt,
-        SortKey::UpdatedAt,
-    ];
     for filter in [ServerFilter::default(), q("web")] {
-        for key in keys {
+        for key in KEYS {
             for descending in [false, true] {
                 let sort = [Sort { key, descending }];
                 let (whole, total) = store.list(&filter, &sort, ALL).await;

@@ -18,6 +18,16 @@ pub const NOW: Millis = 1_790_000_000_000;
 pub const TOKEN: [u8; 32] = [7; 32];
 pub const ALL: Page = Page { page: 1, page_size: 500 };
 
+/// All of them.
+pub const KEYS: [SortKey; 6] = [
+    SortKey::Name,
+    SortKey::Address,
+    SortKey::Status,
+    SortKey::LastSeenAt,
+    SortKey::CreatedAt,
+    SortKey::UpdatedAt,
+];
+
 /// A registry with its schema, and the way past it to the engine.
 pub struct Store {
     pub registry: Registry,

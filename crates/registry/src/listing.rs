@@ -85,7 +85,8 @@ impl<'a> Listing<'a> {
     }
 
     /// The total and the ids of the page, if at most [`FEW`] servers are hits: one row at least, the total in each, the id
-    /// absent where the page is empty or there are more. `None` where more are to be expected, or counting costs nothing.
+    /// absent where the page is empty or there are more. `None` where more are to be expected, or counting costs next to
+    /// nothing.
     pub(crate) fn few(&self) -> Result<Option<Statement>, RegistryError> {
         let many = [None, Some(Status::Up), Some(Status::Unknown)];
         let counted = !self.is_by_state() && !self.filter.labels_alone().is_empty();

@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::{
     Settings,
-    dead_letters::{DeadLetterQueues, DeadLetters},
-    failure::RETRY_AFTER,
+    http::failure::RETRY_AFTER,
+    operations::dead_letters::{DeadLetterQueues, DeadLetters},
 };
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.

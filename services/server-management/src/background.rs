@@ -9,7 +9,7 @@ use queue::Publisher;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, reporting};
+use crate::{app::App, reports};
 
 /// How often the denylist is rewritten: a cache that was emptied has it again by then.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(crate) async fn run(app: &web::Data<App>, jobs: &Publisher<MailJob>, shutdow
             expire(app),
             count_dead_letters(app),
             resume_due(app),
-            reporting::run(app, jobs)
+            reports::background::run(app, jobs)
         )
     };
     shutdown.run_until_cancelled(work).await;

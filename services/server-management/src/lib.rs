@@ -6,40 +6,17 @@
 #![warn(missing_docs)]
 
 mod app;
-mod audit;
-mod auth;
 mod background;
-mod body;
-mod dashboard;
-mod dead_letters;
-mod download;
-mod enrolment;
-mod export;
-mod failure;
-mod first_admin;
-mod import;
-mod install;
-mod instruments;
-mod labels;
+mod http;
 mod openapi;
-mod outages;
-mod precondition;
-mod query;
-mod reporting;
+mod operations;
+mod people;
 mod reports;
-mod roles;
 mod routes;
-mod schedules;
 mod servers;
 mod service;
-mod sessions;
 #[expect(missing_docs, reason = "clap makes the help of them; the rest is named by its variables")]
 pub mod settings;
-mod snapshots;
-mod status;
-mod tokens;
-mod uptime;
-mod users;
 
 use std::sync::atomic::Ordering;
 
@@ -52,11 +29,11 @@ use queue::Publisher;
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
-pub use auth::token::{ShortTokenKey, TokenKey};
-pub use dead_letters::DeadLetterQueues;
-pub use enrolment::make_enrolment_token;
-pub use first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
-pub use install::{BadPublicUrl, Downloads, PublicUrl};
+pub use operations::dead_letters::DeadLetterQueues;
+pub use people::access_tokens::{ShortTokenKey, TokenKey};
+pub use people::first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
+pub use servers::enrolment::make_enrolment_token;
+pub use servers::install::{BadPublicUrl, Downloads, PublicUrl};
 pub use service::{StartError, run};
 
 use crate::app::App;
@@ -97,7 +74,7 @@ impl Management {
         dead_letters: DeadLetterQueues,
         clock: Clock,
     ) -> Self {
-        instruments::describe();
+        http::instruments::describe();
         Self { app: web::Data::new(App::new(settings, registry, history, cache, dead_letters, clock)) }
     }
 
@@ -115,7 +92,7 @@ impl Management {
 
     /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
-        dashboard::mount(config);
+        operations::dashboard::mount(config);
         routes::mount(&self.app, config);
     }
 
@@ -132,7 +109,7 @@ impl Management {
     /// # Errors
     /// When the registry does not answer.
     pub async fn make_due_reports(&self) -> Result<(), RegistryError> {
-        reporting::make_due(&self.app, self.app.clock.now()).await
+        reports::background::make_due(&self.app, self.app.clock.now()).await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;

@@ -17,14 +17,22 @@ use utoipa::{
 };
 
 use crate::{
-    audit::{self, AuditExport, AuditPage},
-    enrolment, export,
-    failure::CODES,
-    import, install, outages,
-    query::{DryRun, Export, Listing, Paging, Points, Range},
-    reports::{self, Time},
-    roles, schedules, servers, sessions, snapshots, status, tokens, uptime,
-    users::{self, Users},
+    http::{
+        failure::CODES,
+        query::{DryRun, Export, Listing, Paging, Points, Range},
+    },
+    operations::status,
+    people::{
+        api_tokens,
+        audit::{self, AuditExport, AuditPage},
+        roles, sessions,
+        users::{self, Users},
+    },
+    reports::{
+        report::{self, Time},
+        schedule,
+    },
+    servers::{enrolment, export, import, install, outages, server, snapshots, uptime},
 };
 
 #[derive(OpenApi)]
@@ -38,14 +46,14 @@ use crate::{
     servers((url = "/server-management/v1")),
     paths(
         show, install::script, install::list, install::download, sessions::log_in, sessions::refresh, sessions::log_out, enrolment::make_token, enrolment::list_tokens,
-        enrolment::revoke_token, enrolment::enrol, servers::list, servers::show, servers::make, servers::change,
-        servers::remove, servers::pause, servers::resume, servers::revoke, enrolment::make_server_token, outages::show,
+        enrolment::revoke_token, enrolment::enrol, server::list, server::show, server::make, server::change,
+        server::remove, server::pause, server::resume, server::revoke, enrolment::make_server_token, outages::show,
         export::export, import::import, snapshots::show,
         uptime::show, uptime::list, status::show, sessions::show, roles::list_scopes, roles::list, roles::make, roles::show,
         roles::change, roles::delete, users::list, users::make, users::show, users::change, users::delete,
-        users::set_password, tokens::list, tokens::make, tokens::delete, audit::list, audit::export,
-        reports::make, reports::list, reports::show, schedules::make, schedules::preview, schedules::list,
-        schedules::show, schedules::change, schedules::remove
+        users::set_password, api_tokens::list, api_tokens::make, api_tokens::delete, audit::list, audit::export,
+        report::make, report::list, report::show, schedule::make, schedule::preview, schedule::list,
+        schedule::show, schedule::change, schedule::remove
     ),
     modifiers(&Problems, &Tokens)
 )]

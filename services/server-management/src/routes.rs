@@ -14,13 +14,19 @@ use fleet::Scope;
 
 use crate::{
     app::App,
-    audit,
-    auth::guard::{
-        Access::{LoggedIn, Needs, Public},
-        Endpoint, delete, get, patch, post,
+    http::body,
+    openapi,
+    operations::status,
+    people::{
+        api_tokens, audit,
+        guard::{
+            Access::{LoggedIn, Needs, Public},
+            Endpoint, delete, get, patch, post,
+        },
+        roles, sessions, users,
     },
-    body, enrolment, export, import, install, openapi, outages, reports, roles, schedules, servers, sessions,
-    snapshots, status, tokens, uptime, users,
+    reports::{report, schedule},
+    servers::{enrolment, export, import, install, outages, server, snapshots, uptime},
 };
 
 /// Before every path of the interface.
@@ -76,8 +82,8 @@ fn people() -> Vec<Resource> {
             ],
         ),
         ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
-        ("/tokens", vec![get(LoggedIn, tokens::list), post(LoggedIn, tokens::make)]),
-        ("/tokens/{id}", vec![delete(LoggedIn, tokens::delete)]),
+        ("/tokens", vec![get(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
+        ("/tokens/{id}", vec![delete(LoggedIn, api_tokens::delete)]),
         ("/audit", vec![get(Needs(Scope::AuditRead), audit::list)]),
         ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),
     ]
@@ -93,23 +99,23 @@ fn fleet() -> Vec<Resource> {
         ),
         ("/enrolment-tokens/{id}", vec![delete(Needs(enroll), enrolment::revoke_token)]),
         ("/enrolments", vec![post(Public, enrolment::enrol)]),
-        ("/servers", vec![get(Needs(read), servers::list), post(Needs(write), servers::make)]),
+        ("/servers", vec![get(Needs(read), server::list), post(Needs(write), server::make)]),
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
         (
             "/servers/{id}",
             vec![
-                get(Needs(read), servers::show),
-                patch(Needs(write), servers::change),
-                delete(Needs(write), servers::remove),
+                get(Needs(read), server::show),
+                patch(Needs(write), server::change),
+                delete(Needs(write), server::remove),
             ],
         ),
-        ("/servers/{id}/pause", vec![post(Needs(write), servers::pause)]),
-        ("/servers/{id}/resume", vec![post(Needs(write), servers::resume)]),
+        ("/servers/{id}/pause", vec![post(Needs(write), server::pause)]),
+        ("/servers/{id}/resume", vec![post(Needs(write), server::resume)]),
         ("/servers/{id}/enrolment-tokens", vec![post(Needs(write), enrolment::make_server_token)]),
         ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
-        ("/servers/{id}/revoke", vec![post(Needs(write), servers::revoke)]),
+        ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
         ("/uptime", vec![get(Needs(read), uptime::list)]),
@@ -121,17 +127,17 @@ fn fleet() -> Vec<Resource> {
 fn reporting() -> Vec<Resource> {
     let (read, write) = (Scope::ReportRead, Scope::ReportWrite);
     vec![
-        ("/reports", vec![get(Needs(read), reports::list), post(Needs(write), reports::make)]),
-        ("/reports/{id}", vec![get(Needs(read), reports::show)]),
-        ("/report-schedules", vec![get(Needs(read), schedules::list), post(Needs(write), schedules::make)]),
+        ("/reports", vec![get(Needs(read), report::list), post(Needs(write), report::make)]),
+        ("/reports/{id}", vec![get(Needs(read), report::show)]),
+        ("/report-schedules", vec![get(Needs(read), schedule::list), post(Needs(write), schedule::make)]),
         // Before `/report-schedules/{id}`, which it would be otherwise.
-        ("/report-schedules/preview", vec![post(Needs(read), schedules::preview)]),
+        ("/report-schedules/preview", vec![post(Needs(read), schedule::preview)]),
         (
             "/report-schedules/{id}",
             vec![
-                get(Needs(read), schedules::show),
-                patch(Needs(write), schedules::change),
-                delete(Needs(write), schedules::remove),
+                get(Needs(read), schedule::show),
+                patch(Needs(write), schedule::change),
+                delete(Needs(write), schedule::remove),
             ],
         ),
     ]

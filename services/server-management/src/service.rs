@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DeadLetterQueues, FirstAdminError, Management, first_admin::given_first_admin, settings::Settings,
+    DeadLetterQueues, FirstAdminError, Management, people::first_admin::given_first_admin, settings::Settings,
 };
 
 /// How often to look whether a store is there.

@@ -1,0 +1,214 @@
+//! Extractors for bodies and for the `{id}` of a path.
+
+use std::{future::Future, pin::Pin, str::FromStr};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    error::PayloadError,
+    http::{StatusCode, header::CONTENT_ENCODING},
+    web::{Bytes, PayloadConfig},
+};
+use chassis::Problem;
+use fleet::text;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use tokio::time::{Duration, timeout};
+
+use crate::http::failure::{Failure, invalid_body, unsupported_encoding};
+
+/// Largest body.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A JSON body. Unknown fields are ignored; so is the content type, since no cookie carries rights here.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The `{id}` of the path; whatever is no id names nothing, hence 404.
+pub(crate) struct Id<T>(pub(crate) T);
+
+/// Limits what [`Body`] reads; to be put into the application's data.
+pub(crate) fn limit() -> PayloadConfig {
+    PayloadConfig::new(MAX_BODY_BYTES)
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if encoded(request) {
+            return Box::pin(std::future::ready(Err(unsupported_encoding().into())));
+        }
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let Ok(bytes) = timeout(BODY_TIMEOUT, bytes).await else {
+                let detail = "the body did not arrive in time";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).into());
+            };
+            Ok(Self(parse(&bytes.map_err(|error| unread(&error))?)?))
+        })
+    }
+}
+
+impl<T: FromStr> FromRequest for Id<T> {
+    type Error = Failure;
+    type Future = std::future::Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = request.match_info().get("id").and_then(|text| text.parse().ok());
+        std::future::ready(id.map(Self).ok_or_else(|| Problem::not_found().into()))
+    }
+}
+
+/// Whether the body is anything but itself; what cannot be read of the header counts as such.
+fn encoded(request: &HttpRequest) -> bool {
+    let as_it_is =
+        |coding: &str| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity");
+    let mut headers = request.headers().get_all(CONTENT_ENCODING);
+    headers.any(|header| !header.to_str().is_ok_and(|codings| codings.split(',').all(as_it_is)))
+}
+
+fn unread(error: &actix_web::Error) -> Problem {
+    match error.as_error::<PayloadError>() {
+        Some(PayloadError::Overflow) => {
+            let detail = format!("the body must be at most {MAX_BODY_BYTES} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body could not be read"),
+    }
+}
+
+/// JSON of another shape is told from what is not JSON at all, wherever in it the first fault is. An array is another
+/// shape, though serde would take its items for the fields in their order.
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    let parsed = if bytes.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    } else {
+        Err("the body must be a JSON object".to_owned())
+    };
+    parsed.map_err(|reason| match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => invalid_body(reason),
+        Err(error) => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()),
+    })
+}
+
+/// Text that people will see: trimmed, at most 256 bytes, made printable, and not made of what cannot be seen alone.
+pub(crate) fn label(field: &str, text: String) -> Result<String, Problem> {
+    let mut text = text.trim().to_owned();
+    let seen = |text: &str| !text.chars().all(unseen);
+    // No sheet holds these, and what was exported is to be imported unchanged.
+    text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
+    let seen_before = seen(&text);
+    text::clean(&mut text).map_err(|bad| invalid_body(format!("{field} {bad}")))?;
+    // Cleaning may have cut it just behind a space.
+    let text = text.trim_end();
+    // Before, since cleaning makes some of it visible; after, since cleaning may have cut off what could be seen.
+    if seen_before && seen(text) {
+        return Ok(text.to_owned());
+    }
+    Err(invalid_body(format!("{field} has nothing that can be seen")))
+}
+
+/// Blanks, control and format characters (category Cf), what is ignored by default, and the two blanks that count as
+/// letter and symbol.
+fn unseen(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+            | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Text that is a secret or a key: compared, never shown.
+pub(crate) fn bounded(
+    field: &str,
+    text: &str,
+    bytes: std::ops::RangeInclusive<usize>,
+) -> Result<(), Problem> {
+    if bytes.contains(&text.len()) && !text.contains('\0') {
+        return Ok(());
+    }
+    Err(invalid_body(format!("{field} must have {} to {} bytes and no NUL", bytes.start(), bytes.end())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_another_shape() {
+        let code = |text: &str| parse::<HashMap<String, u8>>(text.as_bytes()).unwrap_err().code();
+        assert_eq!(code(r#"{"a": -1"#), "invalid_json");
+        assert_eq!(code(r#" {"a": -1}"#), "invalid_body");
+        assert_eq!(code(r#"{"a": 1} 2"#), "invalid_json");
+        assert_eq!(code(&"[".repeat(100_000)), "invalid_json");
+        assert_eq!(code(&r#"{"a":"#.repeat(100_000)), "invalid_json");
+        assert_eq!(code(""), "invalid_json");
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        #[derive(Deserialize)]
+        struct Pair {
+            _one: u8,
+            _two: u8,
+        }
+        assert!(parse::<Pair>(br#" {"_one": 1, "_two": 2}"#).is_ok());
+        assert_eq!(parse::<Pair>(b"[1, 2]").err().map(|problem| problem.code()), Some("invalid_body"));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_label() {
+        // The last is visible until cleaning makes what is before it longer, and cuts it off.
+        let cut = format!("{}  \u{1}a", "\u{200b}".repeat(84));
+        for text in
+            ["", " ", "\u{200b}", "\u{202e}", "\u{7}", "\u{ad} \u{feff}", "\u{2800}\u{3164}", cut.as_str()]
+        {
+            assert!(label("name", text.to_owned()).is_err(), "{text:?}");
+        }
+        for text in ["a\u{200b}", "\u{202e}a", "👩\u{200d}💻"] {
+            assert!(label("name", text.to_owned()).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_body_as_it_is_is_read() {
+        for (header, expected) in
+            [("", false), ("identity", false), ("Identity ", false), ("gzip", true), ("identity, br", true)]
+        {
+            let request = TestRequest::default().insert_header((CONTENT_ENCODING, header)).to_http_request();
+            assert_eq!(encoded(&request), expected, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes: Vec<u8>) {
+            if let Err(problem) = parse::<HashMap<String, String>>(&bytes) {
+                prop_assert!(problem.status().is_client_error());
+            }
+        }
+
+        #[test]
+        fn a_label_stays_what_it_became(text in "(\\PC|[\u{1}-\u{1f}]){0,300}") {
+            if let Ok(once) = label("name", text) {
+                prop_assert!(!once.is_empty() && once.len() <= text::MAX_TEXT_BYTES);
+                prop_assert_eq!(label("name", once.clone()).unwrap(), once);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `ETag` and `If-Match` (RFC 9110, 13.1.1): whoever changes a server says which version of it they have seen.
+
+use std::future::{Ready, ready};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::{
+        StatusCode,
+        header::{HeaderValue, IF_MATCH},
+    },
+};
+use chassis::Problem;
+
+use crate::http::failure::Failure;
+
+/// The versions of which one must be the present one; `None`: whichever it is.
+pub(crate) struct IfMatch(pub(crate) Option<Vec<i64>>);
+
+/// The `ETag` of a version.
+pub(crate) fn etag(version: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// 412: it was changed since.
+pub(crate) fn failed() -> Problem {
+    let detail = "it was changed since; read it again";
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+}
+
+impl FromRequest for IfMatch {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let headers: Vec<&HeaderValue> = request.headers().get_all(IF_MATCH).collect();
+        if headers.is_empty() {
+            let detail = "say by If-Match which version is changed; its ETag tells";
+            let problem = Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail);
+            return ready(Err(problem.into()));
+        }
+        let texts = headers.iter().filter_map(|header| header.to_str().ok());
+        let tags: Vec<&str> = texts.flat_map(|text| text.split(',')).map(str::trim).collect();
+        if tags == ["*"] {
+            return ready(Ok(Self(None)));
+        }
+        // What is no tag of ours, a weak one too, is the tag of no version.
+        let versions = tags.iter().filter_map(|tag| version(tag)).collect();
+        ready(Ok(Self(Some(versions))))
+    }
+}
+
+fn version(tag: &str) -> Option<i64> {
+    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn read(header: &str) -> Option<Vec<i64>> {
+        let request = TestRequest::default().insert_header((IF_MATCH, header)).to_http_request();
+        IfMatch::from_request(&request, &mut Payload::None).into_inner().unwrap().0
+    }
+
+    #[test]
+    fn only_a_strong_tag_of_ours_is_a_version() {
+        assert_eq!(read("*"), None);
+        assert_eq!(read("\"7\""), Some(vec![7]));
+        assert_eq!(read("\"7\", \"x\", W/\"8\", \"9\""), Some(vec![7, 9]));
+        for other in ["7", "\"+7\"", "\"\"", "", "\"", "*, \"7x\"", "\"99999999999999999999\""] {
+            assert_eq!(read(other), Some(vec![]), "{other}");
+        }
+    }
+
+    #[test]
+    fn without_the_header_it_is_asked_for() {
+        let request = TestRequest::default().to_http_request();
+        let refused = IfMatch::from_request(&request, &mut Payload::None).into_inner().err().unwrap();
+        assert_eq!(actix_web::ResponseError::status_code(&refused), 428);
+    }
+}

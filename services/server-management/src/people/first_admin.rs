@@ -1,0 +1,146 @@
+//! The first user: there is no default password, and no way in for whoever comes first.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chassis::{Clock, Secret, random, settings::read_secret};
+use fleet::id::UserId;
+use registry::{Registry, RegistryError};
+use tokio::task::spawn_blocking;
+
+use crate::people::password::{self, HashError};
+
+/// What the first user is called.
+const USERNAME: &str = "admin";
+
+/// Lengths of a password in bytes; no longer than what a log-in takes.
+const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1_024;
+
+/// How [`first_admin`] found things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstAdmin {
+    /// There are users; nothing was done.
+    NotNeeded,
+    /// `admin` was made, with the password that was given.
+    Given,
+    /// `admin` was made; the file holds the password.
+    Generated,
+}
+
+/// The text cannot be a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin password must have 8 to 1024 bytes and no NUL; set another one")]
+pub struct BadAdminPassword;
+
+/// Why there is nobody who could log in.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstAdminError {
+    /// There is no user yet, and no password for the first one.
+    #[error("there is no user yet: set ADMIN_PASSWORD, or ADMIN_PASSWORD_FILE, for the first one, `admin`")]
+    NoPassword,
+    /// The given password cannot be one.
+    #[error(transparent)]
+    BadPassword(#[from] BadAdminPassword),
+    /// The generated password cannot be left where it is looked for.
+    #[error("cannot write the admin password to {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The password cannot be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The registry did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// `password` if it can be one: [`first_admin`] takes it, and one can log in with it.
+///
+/// # Errors
+/// When it has not 8 to 1024 bytes, or holds NUL.
+pub fn admin_password(password: Secret) -> Result<Secret, BadAdminPassword> {
+    let text = password.expose();
+    if PASSWORD_BYTES.contains(&text.len()) && !text.contains('\0') {
+        Ok(password)
+    } else {
+        Err(BadAdminPassword)
+    }
+}
+
+/// Makes the user `admin` if there is no user at all. Without a `password` one is generated, and stands in
+/// `password_file`, readable for its owner alone, before the user exists. A crash in between leaves a file whose
+/// password is taken the next time.
+pub async fn first_admin(
+    registry: &Registry,
+    password: Option<Secret>,
+    password_file: &Path,
+    clock: &Clock,
+) -> Result<FirstAdmin, FirstAdminError> {
+    if registry.has_users().await? {
+        return Ok(FirstAdmin::NotNeeded);
+    }
+    let (password, how) = match password {
+        Some(password) => (password, FirstAdmin::Given),
+        None => (generated(password_file).await?, FirstAdmin::Generated),
+    };
+    let made = make(registry, password, clock).await?;
+    Ok(if made { how } else { FirstAdmin::NotNeeded })
+}
+
+/// As [`first_admin`] where there is no folder to leave a password in: several processes have none in common.
+pub(crate) async fn given_first_admin(
+    registry: &Registry,
+    password: Option<Secret>,
+    clock: &Clock,
+) -> Result<(), FirstAdminError> {
+    if !registry.has_users().await? {
+        make(registry, password.ok_or(FirstAdminError::NoPassword)?, clock).await?;
+    }
+    Ok(())
+}
+
+/// False when another process was quicker.
+async fn make(registry: &Registry, password: Secret, clock: &Clock) -> Result<bool, FirstAdminError> {
+    let password = admin_password(password)?;
+    let hash = password::hash(password.expose().to_owned(), random()).await?;
+    let now = clock.now();
+    Ok(registry.make_first_admin(UserId::new(now, random()), USERNAME, &hash, now).await?)
+}
+
+async fn generated(path: &Path) -> Result<Secret, FirstAdminError> {
+    let path = path.to_owned();
+    let failed = |path: PathBuf| move |source| FirstAdminError::File { path, source };
+    let (file, told) = (path.clone(), path.clone());
+    let written = spawn_blocking(move || keep_or_write(&file)).await;
+    written.map_err(io::Error::other).map_err(failed(path))?.map_err(failed(told))
+}
+
+/// The password in `path`, or a new one that is on the disk when this returns. It is renamed into place, so that a file
+/// of that name is always whole.
+fn keep_or_write(path: &Path) -> io::Result<Secret> {
+    if path.try_exists()? {
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        return read_secret(path).map_err(io::Error::other);
+    }
+    let password = Secret::new(URL_SAFE_NO_PAD.encode(random::<18>()));
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{}", password.expose())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()?;
+    Ok(password)
+}

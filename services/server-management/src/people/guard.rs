@@ -1,0 +1,219 @@
+//! Authorisation, denying by default: a handler can be mounted only as an [`Endpoint`], and an endpoint cannot be made
+//! without saying who may use it. Nothing of a request is parsed before that is settled.
+
+use std::{
+    future::{Ready, ready},
+    rc::Rc,
+    time::Instant,
+};
+
+use actix_web::{
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, Route, dev::Payload,
+    guard::Method as MethodGuard, http::Method, web,
+};
+use chassis::{Problem, http::bearer};
+use fleet::{Scope, id::SessionId};
+use registry::{Actor, User, Who};
+
+use crate::{
+    app::App,
+    http::{
+        client,
+        failure::{Failure, insufficient_scope, session_required},
+        instruments, query,
+    },
+    people::sessions::digest,
+};
+
+/// Who may use an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody; the handler itself looks at a token or password in the body, or has nothing to hide.
+    Public,
+    /// Whoever is logged in. An API token is not enough: it must not make, change or end what it is a part of.
+    LoggedIn,
+    /// Whoever is logged in, or has an API token, with this scope.
+    Needs(Scope),
+}
+
+/// A method of a resource.
+pub(crate) struct Endpoint {
+    pub(crate) method: Method,
+    pub(crate) route: Route,
+}
+
+/// Who makes a request; only behind [`Access::LoggedIn`] and [`Access::Needs`].
+#[derive(Clone)]
+pub(crate) struct Caller(Rc<Proved>);
+
+/// What a bearer token proved.
+pub(crate) struct Proved {
+    /// The scopes are those in force: of an API token, what it and the role of its maker have in common.
+    pub(crate) user: User,
+    /// `None` with an API token.
+    pub(crate) session: Option<SessionId>,
+    pub(crate) actor: Actor,
+}
+
+/// The same, for the audit log.
+pub(crate) struct By(pub(crate) Actor);
+
+/// The session in which a request was made; only behind [`Access::LoggedIn`].
+#[derive(Clone, Copy)]
+pub(crate) struct Session(pub(crate) SessionId);
+
+/// How API tokens begin, so that people and scanners of source code recognise one.
+pub(crate) const API_TOKEN_PREFIX: &str = "rct_";
+
+pub(crate) fn get<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::GET, access, handler)
+}
+
+pub(crate) fn post<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::POST, access, handler)
+}
+
+pub(crate) fn delete<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::DELETE, access, handler)
+}
+
+pub(crate) fn patch<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::PATCH, access, handler)
+}
+
+fn endpoint<F, Args>(method: Method, access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    let guarded = move |request: HttpRequest, payload: web::Payload| {
+        let handler = handler.clone();
+        async move {
+            let begun = Instant::now();
+            let mut payload = payload.into_inner();
+            let response = match admit(access, &request, &mut payload).await {
+                Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
+                Err(error) => HttpResponse::from_error(error),
+            };
+            instruments::answered(&request, &response, begun.elapsed());
+            response
+        }
+    };
+    let route = web::route().guard(MethodGuard(method.clone())).to(guarded);
+    Endpoint { method, route }
+}
+
+async fn admit<Args: FromRequest>(
+    access: Access,
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> Result<Args, actix_web::Error> {
+    let app = request.app_data::<web::Data<App>>().ok_or_else(|| Failure::from(Problem::internal()))?;
+    app.arrived(|awaited| &awaited.registry)?;
+    authorise(app, access, request).await?;
+    let args = Args::from_request(request, payload).await.map_err(Into::into)?;
+    query::refuse_unread(request).map_err(Failure::from)?;
+    Ok(args)
+}
+
+/// Reads the user anew, so that a disabled user, a lost scope, an ended session or a deleted token counts at once.
+async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(), Failure> {
+    let scope = match access {
+        Access::Public => return Ok(()),
+        Access::LoggedIn => None,
+        Access::Needs(scope) => Some(scope),
+    };
+    let token = bearer(request).ok_or_else(Problem::unauthorized)?;
+    let proved = match token.starts_with(API_TOKEN_PREFIX) {
+        true => by_api_token(app, token, request).await?,
+        false => by_session(app, token, request).await?,
+    };
+    let proved = proved.ok_or_else(Problem::unauthorized)?;
+    match scope {
+        Some(scope) if !proved.user.scopes.contains(&scope) => return Err(insufficient_scope(scope).into()),
+        None if proved.session.is_none() => return Err(session_required().into()),
+        Some(_) | None => {}
+    }
+    request.extensions_mut().insert(Caller(Rc::new(proved)));
+    Ok(())
+}
+
+async fn by_session(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
+    let Some(access_token) = app.settings.token_key.verify(token, app.clock.now()) else { return Ok(None) };
+    let user = app.registry.session_user(access_token.session).await?;
+    let user = user.filter(|user| user.id == access_token.user && !user.disabled);
+    Ok(user.map(|user| {
+        let actor = actor(Who::User(user.id), &user, request);
+        Proved { user, session: Some(access_token.session), actor }
+    }))
+}
+
+async fn by_api_token(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
+    let found = app.registry.api_token_user(digest(token), app.clock.now()).await?;
+    Ok(found.map(|(token, user)| {
+        let actor = actor(Who::Token(token), &user, request);
+        Proved { user, session: None, actor }
+    }))
+}
+
+fn actor(who: Who, user: &User, request: &HttpRequest) -> Actor {
+    Actor { who, name: Some(user.username.clone()), address: client::exact(request) }
+}
+
+impl std::ops::Deref for Caller {
+    type Target = Proved;
+
+    fn deref(&self) -> &Proved {
+        &self.0
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get().cloned().ok_or_else(|| Problem::unauthorized().into()))
+    }
+}
+
+impl FromRequest for By {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Caller>().map(|caller| caller.actor.clone());
+        ready(caller.map(Self).ok_or_else(|| Problem::unauthorized().into()))
+    }
+}
+
+impl FromRequest for Session {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let session = request.extensions().get::<Caller>().and_then(|caller| caller.session);
+        ready(session.map(Self).ok_or_else(|| Problem::unauthorized().into()))
+    }
+}

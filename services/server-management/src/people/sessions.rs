@@ -1,0 +1,232 @@
+//! Logging in and out. An access token serves for a quarter of an hour; a refresh token is exchanged, once, for the next
+//! pair, and one that is used twice ends its session.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chassis::{Problem, random};
+use fleet::{
+    Millis,
+    id::{SessionId, UserId},
+};
+use registry::{Actor, Change, Refresh, User, Who, fold_name};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        body::{Body, bounded},
+        client,
+        failure::{Failure, unauthorized},
+        throttle::{self, Limit},
+    },
+    openapi::ScopeName,
+    people::{
+        access_tokens::{ACCESS_LIFE, AccessToken},
+        guard::{By, Caller, Session},
+        password,
+    },
+};
+
+/// A session that is not refreshed for this long has ended.
+const REFRESH_LIFE: Millis = 30 * 86_400_000;
+
+/// Longest user name and password, in bytes.
+const MAX_USERNAME: usize = 256;
+const MAX_PASSWORD: usize = 1_024;
+
+/// Failures within 15 minutes: of an account from one address, of an address over all accounts, and of an account from
+/// everywhere. The last is high, since whoever reaches it shuts the account's owner out.
+const MOST_OF_BOTH: usize = 10;
+const MOST_OF_ADDRESS: usize = 30;
+const MOST_OF_ACCOUNT: usize = 100;
+// The cache counts no further: a higher limit would never be reached.
+const _: () = assert!(MOST_OF_ACCOUNT <= cache::MOST_COUNTED);
+
+/// Who logs in.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct LogIn {
+    /// Regardless of case.
+    #[schema(example = "admin", min_length = 1, max_length = 256)]
+    username: String,
+    #[schema(format = "password", min_length = 1, max_length = 1024, example = "correct horse battery")]
+    password: String,
+}
+
+/// A refresh token to exchange.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct RefreshToken {
+    refresh_token: String,
+}
+
+/// What a session is used with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tokens {
+    /// For `Authorization: Bearer …`.
+    access_token: String,
+    /// Serves once.
+    refresh_token: String,
+    /// For how many seconds the access token serves.
+    expires_in: i64,
+}
+
+/// Whose session it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedInAs {
+    #[schema(value_type = String, format = "uuid")]
+    user_id: UserId,
+    username: String,
+    /// Of its role, as it is now.
+    #[schema(value_type = Vec<ScopeName>)]
+    scopes: Vec<&'static str>,
+}
+
+/// A secret as the client has it, and as we store it.
+pub(crate) struct Minted {
+    pub(crate) text: String,
+    pub(crate) hash: [u8; 32],
+}
+
+/// Log in.
+///
+/// The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
+/// address, 30 from one address or 100 of one account are answered; then it is 429.
+#[utoipa::path(
+    post, path = "/sessions", tag = "sessions", request_body = LogIn,
+    responses((status = 200, description = "A session has begun", body = Tokens)), security(())
+)]
+pub(crate) async fn log_in(
+    app: Data<App>,
+    request: HttpRequest,
+    body: Body<LogIn>,
+) -> Result<Json<Tokens>, Failure> {
+    let LogIn { username, password } = body.0;
+    bounded("username", &username, 1..=MAX_USERNAME)?;
+    bounded("password", &password, 1..=MAX_PASSWORD)?;
+    // Failures are read and counted within one turn: attempts sent all at once do not slip through.
+    let turn = app.turn_to_hash().await?;
+    let user = app.registry.user_by_name(&username).await?;
+    // One form for all spellings of a name, whether or not there is such a user: throttling must not tell which.
+    let limits = limits(&fold_name(&username), &client::address(&request));
+    throttle::check(&app, &limits).await?;
+    let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
+    let from = client::exact(&request);
+    if !right || user.as_ref().is_none_or(|user| user.disabled) {
+        throttle::fail(&app, &limits).await;
+        note_refusal(&app, user.as_ref(), from).await?;
+        return Err(unauthorized("unknown user or wrong password").into());
+    }
+    let user = user.ok_or_else(Problem::internal)?;
+    drop(turn);
+    let now = app.clock.now();
+    let session = SessionId::new(now, random());
+    let refresh = mint();
+    let by = Actor { who: Who::User(user.id), name: Some(user.username.clone()), address: from };
+    app.registry.begin_session(session, &user, refresh.hash, &by, now, now + REFRESH_LIFE).await?;
+    tokens(&app, AccessToken { user: user.id, session }, refresh)
+}
+
+/// Exchange a refresh token for the next pair.
+///
+/// A refresh token that was used before ends the session: one of the two who used it had stolen it.
+#[utoipa::path(
+    post, path = "/sessions/refresh", operation_id = "refresh_session", tag = "sessions", request_body = RefreshToken,
+    responses((status = 200, description = "The next pair", body = Tokens)), security(())
+)]
+pub(crate) async fn refresh(
+    app: Data<App>,
+    request: HttpRequest,
+    body: Body<RefreshToken>,
+) -> Result<Json<Tokens>, Failure> {
+    let now = app.clock.now();
+    let next = mint();
+    let presented = digest(&body.0.refresh_token);
+    match app.registry.refresh(presented, next.hash, client::exact(&request), now, now + REFRESH_LIFE).await?
+    {
+        Refresh::Rotated { user, session } => {
+            let owner = app.registry.session_user(session).await?;
+            if owner.is_none_or(|owner| owner.disabled) {
+                return Err(unauthorized("the session has ended; log in").into());
+            }
+            tokens(&app, AccessToken { user, session }, next)
+        }
+        Refresh::Reused => {
+            tracing::warn!("a refresh token was used twice; its session has ended");
+            Err(unauthorized("the session has ended; log in").into())
+        }
+        Refresh::Unknown => Err(unauthorized("the session has ended; log in").into()),
+    }
+}
+
+/// Log out: end the session of the access token.
+#[utoipa::path(
+    delete, path = "/sessions", tag = "sessions",
+    responses((status = 204, description = "The session has ended")), security(("token" = []))
+)]
+pub(crate) async fn log_out(app: Data<App>, session: Session, by: By) -> Result<HttpResponse, Failure> {
+    app.registry.end_session(session.0, &by.0, app.clock.now()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Tell who is logged in, and what they may do.
+#[utoipa::path(
+    get, path = "/sessions", operation_id = "show_session", tag = "sessions",
+    responses((status = 200, description = "The user of the session", body = LoggedInAs)), security(("token" = []))
+)]
+pub(crate) async fn show(caller: Caller) -> Json<LoggedInAs> {
+    let mut scopes: Vec<_> = caller.user.scopes.iter().map(|scope| scope.as_str()).collect();
+    scopes.sort_unstable();
+    Json(LoggedInAs { user_id: caller.user.id, username: caller.user.username.clone(), scopes })
+}
+
+/// As many as are not throttled: so many that nobody fills the log. A name that no user has is not kept, for now and
+/// then it is a password that went into the wrong field.
+async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> Result<(), Failure> {
+    let actor = Actor::stranger(from);
+    let change = Change {
+        actor: &actor,
+        at: app.clock.now(),
+        action: "session.refuse",
+        kind: "user",
+        id: user.map(|user| user.id.to_string()),
+        before: None,
+        after: user.map(|user| json!({"username": user.username, "disabled": user.disabled})),
+    };
+    Ok(app.registry.note(&change).await?)
+}
+
+fn limits(account: &str, address: &str) -> [Limit; 3] {
+    let limit = |key, most, what| Limit { key, most, what };
+    [
+        limit(
+            format!("log-in:both:{address} {account}"),
+            MOST_OF_BOTH,
+            "failed log-ins to this account from this address",
+        ),
+        limit(format!("log-in:address:{address}"), MOST_OF_ADDRESS, "failed log-ins from this address"),
+        limit(format!("log-in:account:{account}"), MOST_OF_ACCOUNT, "failed log-ins to this account"),
+    ]
+}
+
+fn tokens(app: &App, access: AccessToken, refresh: Minted) -> Result<Json<Tokens>, Failure> {
+    let access_token = app.settings.token_key.issue(access, app.clock.now());
+    let access_token = access_token.ok_or_else(Problem::internal)?;
+    Ok(Json(Tokens { access_token, refresh_token: refresh.text, expires_in: ACCESS_LIFE / 1_000 }))
+}
+
+/// A new secret of 32 random bytes. So much chance needs no slow hash.
+pub(crate) fn mint() -> Minted {
+    let text = URL_SAFE_NO_PAD.encode(random::<32>());
+    let hash = digest(&text);
+    Minted { text, hash }
+}
+
+/// How secrets with much chance in them are stored.
+pub(crate) fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}

@@ -1,0 +1,311 @@
+//! Servers, from when a person makes them to when a person deletes them.
+
+use std::collections::BTreeMap;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::header::{ETAG, LOCATION},
+    web::{Data, Json},
+};
+use cache::Latest;
+use chassis::{Problem, random};
+use fleet::{ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
+use registry::{Changed, Pause, Profile, ProfileChange, Server};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        body::{Body, Id, label},
+        failure::{Failure, invalid_body, name_taken},
+        precondition::{self, IfMatch, etag},
+        query::{Listed, Listing, Parsed},
+    },
+    people::guard::By,
+    routes::PREFIX,
+    servers::labels,
+};
+
+/// A monitored host.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Server)]
+pub(crate) struct ServerItem {
+    #[schema(value_type = String, format = "uuid")]
+    id: ServerId,
+    /// Unique regardless of case.
+    name: String,
+    /// A fact about it, never its identity.
+    address: Option<String>,
+    /// `up`, `down` (silent), `unknown` (never heard) or `paused`.
+    #[schema(value_type = String, pattern = "^(up|down|unknown|paused)$")]
+    status: Status,
+    labels: BTreeMap<String, String>,
+    /// Unix ms, by our clock; null: never heard.
+    last_seen_at: Option<i64>,
+    /// How often it reports; null: never heard.
+    interval_ms: Option<i64>,
+    /// Null while it is expected to report.
+    paused: Option<PausedItem>,
+    /// Unix ms; null: it was made here and has had no credential yet.
+    enrolled_at: Option<i64>,
+    /// Unix ms; when it was made here, or enrolled.
+    created_at: i64,
+    /// Unix ms; last change by a person.
+    updated_at: i64,
+    /// What it told of itself: hostname, os, kernel, arch, cpu_model, boot_at, agent_version.
+    #[schema(value_type = Option<Object>)]
+    facts: Option<Host>,
+    /// Its newest snapshot, in the shape in which it came; null while the cache does not know it.
+    #[schema(value_type = Option<Object>)]
+    latest: Option<Box<RawValue>>,
+}
+
+/// A pause that lasts. Times are Unix ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Paused)]
+pub(crate) struct PausedItem {
+    since: i64,
+    /// When it ends by itself; null: when somebody ends it.
+    until: Option<i64>,
+    reason: Option<String>,
+}
+
+/// A server to make.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MakeServer)]
+pub(crate) struct ServerToMake {
+    /// Unique regardless of case.
+    #[schema(min_length = 1, max_length = 256, example = "web-1")]
+    name: String,
+    /// A fact about it, never its identity.
+    #[schema(max_length = 256, example = "192.0.2.7")]
+    address: Option<String>,
+    /// At most 32; keys of at most 64 bytes without a colon, values of at most 256 bytes.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+/// What of a server is to be different; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ServerChange {
+    /// Unique regardless of case.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 256)]
+    name: Option<String>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 256)]
+    address: Option<Option<String>>,
+    /// All of them anew.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<BTreeMap<String, String>>, nullable = false)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// For how long and why a server is not expected to report.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct PauseRequest {
+    /// Unix ms, in the future; left out: until somebody resumes it.
+    until: Option<i64>,
+    #[schema(max_length = 256, example = "new disks")]
+    reason: Option<String>,
+}
+
+/// List servers.
+#[utoipa::path(
+    get, path = "/servers", operation_id = "list_servers", tag = "servers", params(Listing),
+    responses((status = 200, description = "A page of them", body = Listed<ServerItem>)),
+    security(("token" = ["server:read"]))
+)]
+pub(crate) async fn list(
+    app: Data<App>,
+    listing: Parsed<Listing>,
+) -> Result<Json<Listed<ServerItem>>, Failure> {
+    let Listing { filter, sort, page } = listing.0;
+    let (servers, total) = app.registry.servers(&filter, &sort, page, &app.roll().await?).await?;
+    Ok(Json(Listed::new(items(&app, servers).await, total, page)))
+}
+
+/// Read one server.
+#[utoipa::path(
+    get, path = "/servers/{id}", operation_id = "show_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server")),
+    responses((status = 200, description = "The server", body = ServerItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
+    security(("token" = ["server:read"]))
+)]
+pub(crate) async fn show(app: Data<App>, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
+    shown(&app, id.0, HttpResponse::Ok()).await
+}
+
+/// Make a server. It has no credential yet: whoever enrols under its name, with a token that is good, takes it over, once.
+#[utoipa::path(
+    post, path = "/servers", operation_id = "make_server", tag = "servers", request_body = ServerToMake,
+    responses((status = 201, description = "The server", body = ServerItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"),
+            ("Location" = String, description = "Where it is")))),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn make(app: Data<App>, by: By, body: Body<ServerToMake>) -> Result<HttpResponse, Failure> {
+    let ServerToMake { name, address, labels } = body.0;
+    let profile = Profile {
+        name: label("name", name)?,
+        address: address.map(|address| label("address", address)).transpose()?,
+        labels: labels::checked(labels)?,
+    };
+    let now = app.clock.now();
+    let id = ServerId::new(now, random());
+    if !app.registry.make_server(id, &profile, &by.0, now).await? {
+        return Err(name_taken().into());
+    }
+    let mut answer = HttpResponse::Created();
+    answer.insert_header((LOCATION, format!("{PREFIX}/servers/{id}")));
+    shown(&app, id, answer).await
+}
+
+/// Change the name, address or labels of a server, if nobody did since it was read.
+#[utoipa::path(
+    patch, path = "/servers/{id}", operation_id = "change_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server"),
+        ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`")),
+    request_body = ServerChange,
+    responses((status = 200, description = "The server as it is now", body = ServerItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn change(
+    app: Data<App>,
+    by: By,
+    id: Id<ServerId>,
+    seen: IfMatch,
+    body: Body<ServerChange>,
+) -> Result<HttpResponse, Failure> {
+    let ServerChange { name, address, labels } = body.0;
+    let address = address.map(|address| address.map(|address| label("address", address)).transpose());
+    let change = ProfileChange {
+        name: name.map(|name| label("name", name)).transpose()?,
+        address: address.transpose()?,
+        labels: labels.map(labels::checked).transpose()?,
+    };
+    let now = app.clock.now();
+    match app.registry.change_server(id.0, seen.0.as_deref(), &change, &by.0, now).await? {
+        Changed::Done => shown(&app, id.0, HttpResponse::Ok()).await,
+        Changed::NoSuchServer => Err(Problem::not_found().into()),
+        Changed::Stale => Err(precondition::failed().into()),
+        Changed::NameTaken => Err(name_taken().into()),
+    }
+}
+
+/// Delete a server. Its credential is refused from now on, and its name is free; what history holds of it expires.
+#[utoipa::path(
+    delete, path = "/servers/{id}", operation_id = "delete_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server")),
+    responses((status = 204, description = "It is gone")),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn remove(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
+    if !app.registry.delete_server(id.0, &by.0, app.clock.now()).await? {
+        return Err(Problem::not_found().into());
+    }
+    app.publish_denylist().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// From now on the server is not expected to report: it is neither up nor down, and its uptime does not fall. One that is
+/// paused stays so, and ends as this says.
+#[utoipa::path(
+    post, path = "/servers/{id}/pause", operation_id = "pause_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server")), request_body = PauseRequest,
+    responses((status = 200, description = "The server as it is now", body = ServerItem)),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn pause(
+    app: Data<App>,
+    by: By,
+    id: Id<ServerId>,
+    body: Body<PauseRequest>,
+) -> Result<HttpResponse, Failure> {
+    let PauseRequest { until, reason } = body.0;
+    let now = app.clock.now();
+    if until.is_some_and(|until| until <= now || until > MAX_TIME) {
+        return Err(invalid_body("until must be Unix milliseconds in the future").into());
+    }
+    let reason = reason.map(|reason| label("reason", reason)).transpose()?;
+    if !app.registry.pause(id.0, &Pause { until, reason }, &by.0, now).await? {
+        return Err(Problem::not_found().into());
+    }
+    shown(&app, id.0, HttpResponse::Ok()).await
+}
+
+/// From now on the server is expected to report again.
+#[utoipa::path(
+    post, path = "/servers/{id}/resume", operation_id = "resume_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server")),
+    responses((status = 200, description = "The server as it is now", body = ServerItem)),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn resume(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
+    if !app.registry.resume(id.0, &by.0, app.clock.now()).await? {
+        return Err(Problem::not_found().into());
+    }
+    shown(&app, id.0, HttpResponse::Ok()).await
+}
+
+/// Refuse every credential that the server has: it can only come back by a person's hand.
+#[utoipa::path(
+    post, path = "/servers/{id}/revoke", operation_id = "revoke_server", tag = "servers",
+    params(("id" = String, Path, description = "Id of the server")),
+    responses((status = 204, description = "What it sends from now on is refused")),
+    security(("token" = ["server:write"]))
+)]
+pub(crate) async fn revoke(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
+    if app.registry.revoke(id.0, &by.0, app.clock.now()).await?.is_none() {
+        return Err(Problem::not_found().into());
+    }
+    app.publish_denylist().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The server, with its version; 404 if it is gone.
+async fn shown(app: &App, id: ServerId, mut answer: HttpResponseBuilder) -> Result<HttpResponse, Failure> {
+    let server = app.registry.server(id, &app.roll().await?).await?.ok_or_else(Problem::not_found)?;
+    answer.insert_header((ETAG, etag(server.version)));
+    let item = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
+    Ok(answer.json(item))
+}
+
+/// What is given, null too, is told from what is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Adds what the cache knows. Without it there is no `latest`, and `last_seen_at` is up to 5 min behind.
+async fn items(app: &App, servers: Vec<Server>) -> Vec<ServerItem> {
+    let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
+    let mut latest = app.cache_trouble.watch(app.cache.latest(&ids).await).unwrap_or_default();
+    servers.into_iter().map(|server| item(latest.remove(&server.id), server)).collect()
+}
+
+fn item(latest: Option<Latest>, server: Server) -> ServerItem {
+    let Server { interval_ms, enrolled_at, created_at, updated_at, .. } = server;
+    let Server { id, name, address, status, labels, last_seen_at, facts, paused, .. } = server;
+    let pause = |(since, Pause { until, reason })| PausedItem { since, until, reason };
+    ServerItem {
+        id,
+        name,
+        address,
+        status,
+        labels,
+        last_seen_at: last_seen_at.max(latest.as_ref().map(|latest| latest.received_at)),
+        interval_ms,
+        paused: paused.map(pause),
+        enrolled_at,
+        created_at,
+        updated_at,
+        facts,
+        // A cache full of garbage is a cache that knows nothing.
+        latest: latest.and_then(|latest| RawValue::from_string(latest.snapshot.to_string()).ok()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Uptime of one server and of many. By history or not at all: without it the answer is 503, never a wrong number.
+
+use actix_web::web::{Data, Json};
+use chassis::Problem;
+use fleet::{
+    Millis, ServerId, Status, retention,
+    uptime::{Expected, Piece, Uptime},
+};
+use registry::{Roll, Server};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        body::Id,
+        failure::Failure,
+        query::{Listed, Listing, Parsed, Range},
+    },
+};
+
+/// Uptime of a server over a range. Times are Unix ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Uptime)]
+pub(crate) struct Line {
+    #[schema(value_type = String, format = "uuid")]
+    server_id: ServerId,
+    /// Its name; only where many are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    from: i64,
+    to: i64,
+    /// Time for which its snapshots vouch.
+    covered_ms: i64,
+    /// Time for which they were expected to: from its enrolment on, to its newest snapshot or, for a server that is
+    /// down, to the watermark.
+    expected_ms: i64,
+    /// Their ratio, 0 to 1; null where nothing was expected.
+    uptime: Option<f64>,
+}
+
+/// Uptime of one server.
+#[utoipa::path(
+    get, path = "/servers/{id}/uptime", operation_id = "show_uptime", tag = "uptime",
+    params(("id" = String, Path, description = "Id of the server"), Range),
+    responses((status = 200, description = "The figure", body = Line)),
+    security(("token" = ["server:read"]))
+)]
+pub(crate) async fn show(
+    app: Data<App>,
+    id: Id<ServerId>,
+    range: Parsed<Range>,
+) -> Result<Json<Line>, Failure> {
+    let roll = app.roll().await?;
+    let server = app.registry.server(id.0, &roll).await?.ok_or_else(Problem::not_found)?;
+    let line = lines(&app, vec![server], range.0, &roll).await?.pop().ok_or_else(Problem::internal)?;
+    Ok(Json(Line { name: None, ..line }))
+}
+
+/// Uptime of many servers, by the same filters as their list.
+#[utoipa::path(
+    get, path = "/uptime", operation_id = "list_uptime", tag = "uptime", params(Listing, Range),
+    responses((status = 200, description = "A page of figures, one for each server", body = Listed<Line>)),
+    security(("token" = ["server:read"]))
+)]
+pub(crate) async fn list(
+    app: Data<App>,
+    query: Parsed<(Listing, Range)>,
+) -> Result<Json<Listed<Line>>, Failure> {
+    let (Listing { filter, sort, page }, range) = query.0;
+    let roll = app.roll().await?;
+    let (servers, total) = app.registry.servers(&filter, &sort, page, &roll).await?;
+    Ok(Json(Listed::new(lines(&app, servers, range, &roll).await?, total, page)))
+}
+
+/// A line for each server, in their order.
+async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Result<Vec<Line>, Failure> {
+    let asked = expected(app, &servers, range, roll).await?;
+    let covered = app.history.covered(&asked).await?;
+    let figures = servers.into_iter().zip(asked).zip(covered);
+    Ok(figures.map(|((server, (_, pieces)), covered)| line(server, range, &pieces, covered)).collect())
+}
+
+/// When each server was expected to be heard, in their order.
+pub(crate) async fn expected(
+    app: &App,
+    servers: &[Server],
+    range: Range,
+    roll: &Roll,
+) -> Result<Vec<(ServerId, Vec<Piece>)>, Failure> {
+    app.arrived(|awaited| &awaited.retention)?;
+    let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
+    let pauses = app.registry.pauses(&ids).await?;
+    let extents = app.history.extents(&ids).await?;
+    let oldest_retained = retention::oldest_retained(app.clock.now(), app.settings.history_days);
+    // Less may be kept than the setting says: it may have been raised lately.
+    let oldest_retained = oldest_retained.max(app.history.oldest_retained());
+    let mut asked: Vec<(ServerId, Vec<Piece>)> = Vec::with_capacity(servers.len());
+    for (server, extent) in servers.iter().zip(extents) {
+        let expected = Expected {
+            from: range.from,
+            to: range.to,
+            enrolled_at: server.enrolled_at.unwrap_or(server.created_at),
+            oldest_retained,
+            oldest_start: extent.map(|extent| extent.oldest_start),
+            newest: extent.map(|extent| extent.newest),
+            down_at: roll.pipeline.watermark.filter(|_| server.status == Status::Down),
+            pauses: pauses.get(&server.id).map_or(&[], Vec::as_slice),
+        };
+        asked.push((server.id, expected.pieces()));
+    }
+    Ok(asked)
+}
+
+fn line(server: Server, range: Range, pieces: &[Piece], covered: Millis) -> Line {
+    let expected = pieces.iter().map(Piece::length).sum();
+    let Uptime { covered_ms, expected_ms, uptime } = Uptime::new(covered, expected);
+    let Range { from, to } = range;
+    Line { server_id: server.id, name: Some(server.name), from, to, covered_ms, expected_ms, uptime }
+}

@@ -125,17 +125,9 @@ impl ResponseError for Problem {
 }
 
 /// The default service: every path that nobody knows.
-pub async fn not_found_route(_: HttpRequest) -> NoRoute {
+pub async fn not_found_route(_: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
 }
-
-/// The default service of a known path: every method that it does not know.
-pub async fn wrong_method_route(_: HttpRequest) -> NoRoute {
-    Err(Problem::method_not_allowed())
-}
-
-/// What the default services answer.
-type NoRoute = Result<HttpResponse, Problem>;
 
 #[cfg(test)]
 mod tests {

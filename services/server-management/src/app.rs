@@ -1,4 +1,5 @@
-//! What all handlers share.
+//! What the handlers of all domains share. It knows none of them: what one domain alone needs, such as the key of its
+//! tokens, is data of its own beside this.
 
 use std::sync::{
     Arc,
@@ -7,7 +8,7 @@ use std::sync::{
 
 use cache::Cache;
 use chassis::{Clock, Problem, Trouble};
-use fleet::{Pipeline, liveness::SIGHTING_SLACK};
+use fleet::{AllowedDomains, Keyring, Pipeline, liveness::SIGHTING_SLACK};
 use history::History;
 use registry::{Registry, RegistryError, Roll};
 use tokio::{
@@ -15,11 +16,8 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{
-    Settings,
-    http::failure::RETRY_AFTER,
-    operations::dead_letters::{DeadLetterQueues, DeadLetters},
-};
+/// When to come back after a 503, in seconds.
+pub(crate) const RETRY_AFTER: u64 = 5;
 
 /// Password hashes that are computed at once: each takes 19 MiB and a core.
 const HASHING: usize = 2;
@@ -41,7 +39,6 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) history: History,
     pub(crate) cache: Cache,
-    pub(crate) dead_letters: DeadLetters,
     pub(crate) clock: Clock,
     /// What has to be there before requests are let in.
     pub(crate) awaited: Awaited,
@@ -50,6 +47,14 @@ pub(crate) struct App {
     hashing: Semaphore,
     exporting: Arc<Semaphore>,
     importing: Semaphore,
+}
+
+/// As [`crate::Settings`] has them.
+pub(crate) struct Settings {
+    pub(crate) keyring: Keyring,
+    pub(crate) history_days: u16,
+    pub(crate) proxies: usize,
+    pub(crate) allowed_domains: AllowedDomains,
 }
 
 /// What a process that starts before its stores waits for. Nothing, unless it is told to.
@@ -67,7 +72,6 @@ impl App {
         registry: Registry,
         history: History,
         cache: Cache,
-        dead_letters: DeadLetterQueues,
         clock: Clock,
     ) -> Self {
         Self {
@@ -75,7 +79,6 @@ impl App {
             registry,
             history,
             cache,
-            dead_letters: DeadLetters::new(dead_letters),
             clock,
             awaited: Awaited::default(),
             cache_trouble: Trouble::new("the cache"),
@@ -88,8 +91,8 @@ impl App {
     /// What states are judged by, now. Without the cache, servers that fell silent lately are found down later, and
     /// none is found down falsely.
     ///
-    /// A server that the cache knows to be silent since before the asked range is down by its sighting alone, which
-    /// is at most [`SIGHTING_SLACK`] behind.
+    /// The cache is asked for the last [`SIGHTING_SLACK`] alone: whoever fell silent before that is down by its sighting, which
+    /// is never further behind.
     pub(crate) async fn roll(&self) -> Result<Roll, RegistryError> {
         let pipeline = Pipeline::of(&self.registry.progress().await?, self.clock.now());
         let Some(watermark) = pipeline.watermark else { return Ok(Roll { pipeline, silent: Vec::new() }) };

@@ -2,14 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use actix_web::web;
 use chassis::Trouble;
 use fleet::MailJob;
 use queue::Publisher;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, reports};
+use crate::{app::App, operations::DeadLetters, reports};
 
 /// How often the denylist is rewritten: a cache that was emptied has it again by then.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
@@ -21,17 +20,22 @@ const EXPIRE_AGAIN: Duration = Duration::from_secs(10);
 /// How often dead letters are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-/// How often servers are resumed whose pause has ended: for so long they are shown as paused still.
+/// How often servers are resumed whose pause has ended: until then they are shown as paused, at most this long.
 const RESUME_EVERY: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(app: &web::Data<App>, jobs: &Publisher<MailJob>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    app: &App,
+    dead_letters: &DeadLetters,
+    jobs: &Publisher<MailJob>,
+    shutdown: CancellationToken,
+) {
     let work = async {
         tokio::join!(
             publish_denylist(app),
             expire(app),
-            count_dead_letters(app),
+            count_dead_letters(app, dead_letters),
             resume_due(app),
-            reports::background::run(app, jobs)
+            reports::run(app, jobs)
         )
     };
     shutdown.run_until_cancelled(work).await;
@@ -58,12 +62,12 @@ async fn expire(app: &App) {
     }
 }
 
-async fn count_dead_letters(app: &App) {
+async fn count_dead_letters(app: &App, dead_letters: &DeadLetters) {
     let mut due = interval(COUNT_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        app.dead_letters.count(app.clock.now()).await;
+        dead_letters.count(app.clock.now()).await;
     }
 }
 

@@ -1,8 +1,11 @@
 //! The REST interface for people and programs, under `/server-management/v1`.
 //!
-//! It reads the registry, history and the cache, and owns every change that a person makes. Where each URL leads and
-//! who may go there is one table, in `routes`; the parsers of parameters and bodies stand before the handlers, so that
-//! no handler sees a raw string.
+//! It reads the registry, history and the cache, and owns every change that a person makes. The parsers of parameters and
+//! bodies stand before the handlers, so that no handler sees a raw string.
+//!
+//! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`, `reports`,
+//! `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all that others may
+//! use of it. The roof (the other files) joins them.
 #![warn(missing_docs)]
 
 mod app;
@@ -29,14 +32,14 @@ use queue::Publisher;
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
-pub use operations::dead_letters::DeadLetterQueues;
-pub use people::access_tokens::{ShortTokenKey, TokenKey};
-pub use people::first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin};
-pub use servers::enrolment::make_enrolment_token;
-pub use servers::install::{BadPublicUrl, Downloads, PublicUrl};
+pub use operations::DeadLetterQueues;
+pub use people::{
+    BadAdminPassword, FirstAdmin, FirstAdminError, ShortTokenKey, TokenKey, admin_password, first_admin,
+};
+pub use servers::{BadPublicUrl, Downloads, PublicUrl, make_enrolment_token};
 pub use service::{StartError, run};
 
-use crate::app::App;
+use crate::{app::App, operations::DeadLetters, servers::Install};
 
 /// What the interface needs to know.
 #[derive(Debug, Clone)]
@@ -62,6 +65,9 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Management {
     app: web::Data<App>,
+    token_key: web::Data<TokenKey>,
+    install: web::Data<Install>,
+    dead_letters: web::Data<DeadLetters>,
 }
 
 impl Management {
@@ -75,7 +81,16 @@ impl Management {
         clock: Clock,
     ) -> Self {
         http::instruments::describe();
-        Self { app: web::Data::new(App::new(settings, registry, history, cache, dead_letters, clock)) }
+        operations::describe();
+        let Settings { keyring, token_key, history_days, proxies, allowed_domains, public_url, downloads } =
+            settings;
+        let settings = app::Settings { keyring, history_days, proxies, allowed_domains };
+        Self {
+            app: web::Data::new(App::new(settings, registry, history, cache, clock)),
+            token_key: web::Data::new(token_key),
+            install: web::Data::new(Install { public_url, downloads }),
+            dead_letters: web::Data::new(DeadLetters::new(dead_letters)),
+        }
     }
 
     /// Answers 503 until [`let_in`](Self::let_in), and gives no uptime figure until history was asked what it keeps.
@@ -92,8 +107,10 @@ impl Management {
 
     /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
-        operations::dashboard::mount(config);
-        routes::mount(&self.app, config);
+        config.app_data(self.app.clone()).app_data(self.token_key.clone());
+        config.app_data(self.install.clone()).app_data(self.dead_letters.clone());
+        operations::mount_dashboard(config);
+        routes::mount(config);
     }
 
     /// Brings the denylist to the cache, before gates serve.
@@ -109,13 +126,13 @@ impl Management {
     /// # Errors
     /// When the registry does not answer.
     pub async fn make_due_reports(&self) -> Result<(), RegistryError> {
-        reports::background::make_due(&self.app, self.app.clock.now()).await
+        reports::make_due(&self.app, self.app.clock.now()).await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`.
     pub async fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) {
-        background::run(&self.app, &jobs, shutdown).await;
+        background::run(&self.app, &self.dead_letters, &jobs, shutdown).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Where each URL leads, and who may go there. This table is all there is.
+//! Where each URL leads, and who may go there: what the domains say, in one table, and nothing else.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -10,146 +10,29 @@ use actix_web::{
     web,
 };
 use chassis::{Problem, problem::not_found_route};
-use fleet::Scope;
 
 use crate::{
-    app::App,
-    http::body,
-    openapi,
-    operations::status,
-    people::{
-        api_tokens, audit,
-        guard::{
-            Access::{LoggedIn, Needs, Public},
-            Endpoint, delete, get, patch, post,
-        },
-        roles, sessions, users,
-    },
-    reports::{report, schedule},
-    servers::{enrolment, export, import, install, outages, server, snapshots, uptime},
+    http::{PREFIX, body},
+    openapi, operations,
+    people::{self, Access::Public, Endpoint, Resource, get},
+    reports, servers,
 };
-
-/// Before every path of the interface.
-pub(crate) const PREFIX: &str = "/server-management/v1";
-
-/// Also the one path outside of it: people type it.
-const INSTALL: &str = "/install.sh";
-
-/// A path and its methods.
-type Resource = (&'static str, Vec<Endpoint>);
 
 /// The table.
 pub(crate) fn table() -> Vec<Resource> {
-    let open = vec![
-        ("/openapi.json", vec![get(Public, openapi::show)]),
-        (INSTALL, vec![get(Public, install::script)]),
-        ("/agents", vec![get(Public, install::list)]),
-        ("/agents/{arch}", vec![get(Public, install::download)]),
-    ];
-    [open, people(), fleet(), reporting()].into_iter().flatten().collect()
-}
-
-/// Who may do what, and who did.
-fn people() -> Vec<Resource> {
-    let (read, write) = (Scope::UserRead, Scope::UserWrite);
-    vec![
-        (
-            "/sessions",
-            vec![
-                get(LoggedIn, sessions::show),
-                post(Public, sessions::log_in),
-                delete(LoggedIn, sessions::log_out),
-            ],
-        ),
-        ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
-        ("/scopes", vec![get(Needs(read), roles::list_scopes)]),
-        ("/roles", vec![get(Needs(read), roles::list), post(Needs(write), roles::make)]),
-        (
-            "/roles/{id}",
-            vec![
-                get(Needs(read), roles::show),
-                patch(Needs(write), roles::change),
-                delete(Needs(write), roles::delete),
-            ],
-        ),
-        ("/users", vec![get(Needs(read), users::list), post(Needs(write), users::make)]),
-        (
-            "/users/{id}",
-            vec![
-                get(Needs(read), users::show),
-                patch(Needs(write), users::change),
-                delete(Needs(write), users::delete),
-            ],
-        ),
-        ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
-        ("/tokens", vec![get(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
-        ("/tokens/{id}", vec![delete(LoggedIn, api_tokens::delete)]),
-        ("/audit", vec![get(Needs(Scope::AuditRead), audit::list)]),
-        ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),
-    ]
-}
-
-/// Servers: how they come in, what they are, how they are.
-fn fleet() -> Vec<Resource> {
-    let (read, write, enroll) = (Scope::ServerRead, Scope::ServerWrite, Scope::AgentEnroll);
-    vec![
-        (
-            "/enrolment-tokens",
-            vec![get(Needs(enroll), enrolment::list_tokens), post(Needs(enroll), enrolment::make_token)],
-        ),
-        ("/enrolment-tokens/{id}", vec![delete(Needs(enroll), enrolment::revoke_token)]),
-        ("/enrolments", vec![post(Public, enrolment::enrol)]),
-        ("/servers", vec![get(Needs(read), server::list), post(Needs(write), server::make)]),
-        // Before `/servers/{id}`, which they would be otherwise.
-        ("/servers/export", vec![get(Needs(read), export::export)]),
-        ("/servers/import", vec![post(Needs(write), import::import)]),
-        (
-            "/servers/{id}",
-            vec![
-                get(Needs(read), server::show),
-                patch(Needs(write), server::change),
-                delete(Needs(write), server::remove),
-            ],
-        ),
-        ("/servers/{id}/pause", vec![post(Needs(write), server::pause)]),
-        ("/servers/{id}/resume", vec![post(Needs(write), server::resume)]),
-        ("/servers/{id}/enrolment-tokens", vec![post(Needs(write), enrolment::make_server_token)]),
-        ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
-        ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
-        ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
-        ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
-        ("/uptime", vec![get(Needs(read), uptime::list)]),
-        ("/status", vec![get(Needs(read), status::show)]),
-    ]
-}
-
-/// What is sent to people.
-fn reporting() -> Vec<Resource> {
-    let (read, write) = (Scope::ReportRead, Scope::ReportWrite);
-    vec![
-        ("/reports", vec![get(Needs(read), report::list), post(Needs(write), report::make)]),
-        ("/reports/{id}", vec![get(Needs(read), report::show)]),
-        ("/report-schedules", vec![get(Needs(read), schedule::list), post(Needs(write), schedule::make)]),
-        // Before `/report-schedules/{id}`, which it would be otherwise.
-        ("/report-schedules/preview", vec![post(Needs(read), schedule::preview)]),
-        (
-            "/report-schedules/{id}",
-            vec![
-                get(Needs(read), schedule::show),
-                patch(Needs(write), schedule::change),
-                delete(Needs(write), schedule::remove),
-            ],
-        ),
-    ]
+    let own = vec![("/openapi.json", vec![get(Public, openapi::show)])];
+    let domains = [people::routes(), servers::routes(), reports::routes(), operations::routes()];
+    own.into_iter().chain(domains.into_iter().flatten()).collect()
 }
 
 /// Mounts the table. Answers hold tokens and what changes by the second, so that nobody may keep them.
-pub(crate) fn mount(app: &web::Data<App>, config: &mut web::ServiceConfig) {
+pub(crate) fn mount(config: &mut web::ServiceConfig) {
     let headers =
         || DefaultHeaders::new().add((CACHE_CONTROL, "no-store")).add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    let short = resource(INSTALL, vec![get(Public, install::script)]);
-    config.service(short.app_data(app.clone()).wrap(headers()));
-    let mut scope = web::scope(PREFIX).app_data(app.clone()).app_data(body::limit());
+    // The one path outside of the interface: people type it.
+    let (path, endpoints) = servers::install_script();
+    config.service(resource(path, endpoints).wrap(headers()));
+    let mut scope = web::scope(PREFIX).app_data(body::limit());
     for (path, endpoints) in table() {
         scope = scope.service(resource(path, endpoints));
     }

@@ -11,9 +11,7 @@ use registry::{DatabaseRole, Guest, Registry, RegistryError};
 use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    DeadLetterQueues, FirstAdminError, Management, people::first_admin::given_first_admin, settings::Settings,
-};
+use crate::{DeadLetterQueues, FirstAdminError, Management, people::given_first_admin, settings::Settings};
 
 /// How often to look whether a store is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -134,8 +132,8 @@ impl Start {
     }
 }
 
-/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the registry is away; of the inner
-/// one a person has to hear.
+/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the registry
+/// is away, which passes; the inner one is for a person to mend.
 async fn prepare(
     registry: &Registry,
     guests: &[(Guest, DatabaseRole)],

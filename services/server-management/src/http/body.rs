@@ -12,7 +12,7 @@ use actix_web::{
 use chassis::Problem;
 use fleet::text;
 use serde::{
-    Deserialize,
+    Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
 };
 use tokio::time::{Duration, timeout};
@@ -65,7 +65,7 @@ impl<T: FromStr> FromRequest for Id<T> {
     }
 }
 
-/// Whether the body is anything but itself; what cannot be read of the header counts as such.
+/// Whether the body is compressed or otherwise encoded. A header that cannot be read counts as if it were.
 fn encoded(request: &HttpRequest) -> bool {
     let as_it_is =
         |coding: &str| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity");
@@ -83,8 +83,8 @@ fn unread(error: &actix_web::Error) -> Problem {
     }
 }
 
-/// JSON of another shape is told from what is not JSON at all, wherever in it the first fault is. An array is another
-/// shape, though serde would take its items for the fields in their order.
+/// Tells JSON of another shape (`invalid_body`) from what is not JSON at all (`invalid_json`), even if the shape is wrong
+/// before the JSON is. An array is another shape, though serde would take its items for the fields in their order.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let parsed = if bytes.trim_ascii_start().starts_with(b"{") {
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
@@ -97,7 +97,7 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     })
 }
 
-/// Text that people will see: trimmed, at most 256 bytes, made printable, and not made of what cannot be seen alone.
+/// Text that people will see: trimmed, at most 256 bytes, made printable. It has to have a visible character.
 pub(crate) fn label(field: &str, text: String) -> Result<String, Problem> {
     let mut text = text.trim().to_owned();
     let seen = |text: &str| !text.chars().all(unseen);
@@ -107,7 +107,8 @@ pub(crate) fn label(field: &str, text: String) -> Result<String, Problem> {
     text::clean(&mut text).map_err(|bad| invalid_body(format!("{field} {bad}")))?;
     // Cleaning may have cut it just behind a space.
     let text = text.trim_end();
-    // Before, since cleaning makes some of it visible; after, since cleaning may have cut off what could be seen.
+    // Something has to be visible before cleaning, which replaces control characters by visible ones, and after it, since it
+    // may have cut off the only visible part.
     if seen_before && seen(text) {
         return Ok(text.to_owned());
     }
@@ -128,7 +129,15 @@ fn unseen(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text that is a secret or a key: compared, never shown.
+/// Of a field that may be left out, tells `null` (`Some(None)`, where `T` is an `Option`) from one that is left out. For
+/// `#[serde(default, deserialize_with = "given")]`.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Checks a text that is a secret or a key: it is compared and never shown.
 pub(crate) fn bounded(
     field: &str,
     text: &str,
@@ -193,6 +202,19 @@ mod tests {
             let request = TestRequest::default().insert_header((CONTENT_ENCODING, header)).to_http_request();
             assert_eq!(encoded(&request), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn null_is_told_from_what_is_left_out() {
+        #[derive(Deserialize)]
+        struct Change {
+            #[serde(default, deserialize_with = "given")]
+            address: Option<Option<String>>,
+        }
+        let address = |text: &str| parse::<Change>(text.as_bytes()).unwrap().address;
+        assert_eq!(address("{}"), None);
+        assert_eq!(address(r#"{"address": null}"#), Some(None));
+        assert_eq!(address(r#"{"address": "a"}"#), Some(Some("a".to_owned())));
     }
 
     proptest! {

@@ -18,10 +18,9 @@ use fleet::{Millis, Scope};
 use history::HistoryError;
 use registry::RegistryError;
 
-/// When to come back after a 503, in seconds.
-pub(crate) const RETRY_AFTER: u64 = 5;
+use crate::app::RETRY_AFTER;
 
-/// How often requests that fail for the same want are worth a line.
+/// How often to log that requests fail because the same store is away.
 const ONCE_IN: Duration = Duration::from_secs(60);
 
 /// How much of a name that a client made up is told back, in characters.
@@ -141,7 +140,8 @@ impl From<Problem> for Failure {
     }
 }
 
-/// Lets a line through once in a while: whoever looks at a dashboard asks every few seconds, for as long as a store is away.
+/// Lets a line of the log through at most once in [`ONCE_IN`]: while a store is away, every open dashboard makes a request
+/// fail every few seconds.
 struct Seldom(Mutex<Option<Instant>>);
 
 static REGISTRY: Seldom = Seldom(Mutex::new(None));

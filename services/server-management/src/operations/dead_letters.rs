@@ -1,13 +1,15 @@
-//! How many dead letters there are. To count is to open a connection, so it is done beside the requests.
+//! How many dead letters there are. Counting opens a connection to the broker, so it is done in the background, and requests
+//! are answered with the last figures.
 
 use std::sync::{Mutex, PoisonError};
 
 use chassis::Trouble;
 use fleet::Millis;
+use metrics::{Unit, describe_gauge, gauge};
 
-use crate::http::instruments;
+const GAUGE: &str = "rollcall_management_dead_letters";
 
-/// An older figure is none.
+/// Figures that are older are not told any more.
 const FRESH: Millis = 60_000;
 
 /// Where dead letters are.
@@ -33,6 +35,11 @@ pub(crate) struct DeadLetters {
     trouble: Trouble,
 }
 
+/// Describes what `/metrics` tells of them.
+pub(crate) fn describe() {
+    describe_gauge!(GAUGE, Unit::Count, "Dead letters that waited when they were last counted, by queue");
+}
+
 impl DeadLetters {
     pub(crate) fn new(queues: DeadLetterQueues) -> Self {
         Self { queues, last: Mutex::default(), trouble: Trouble::new("counting the dead letters") }
@@ -42,9 +49,9 @@ impl DeadLetters {
     pub(crate) async fn count(&self, now: Millis) {
         let counted = tokio::try_join!(self.queues.snapshots.count(), self.queues.mail.count());
         if let Some((snapshots, mail)) = self.trouble.watch(counted) {
-            let dead = Dead { snapshots, mail };
-            instruments::dead_letters(dead);
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((dead, now));
+            gauge!(GAUGE, "queue" => "snapshots").set(f64::from(snapshots));
+            gauge!(GAUGE, "queue" => "mail").set(f64::from(mail));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Dead { snapshots, mail }, now));
         }
     }
 

@@ -1,5 +1,25 @@
-//! How the suite itself is.
+//! How the suite itself is: its state for people and programs, and the page that shows it.
 
-pub(crate) mod dashboard;
-pub(crate) mod dead_letters;
-pub(crate) mod status;
+mod dashboard;
+mod dead_letters;
+mod status;
+
+use fleet::Scope;
+use utoipa::OpenApi;
+
+pub use self::dead_letters::DeadLetterQueues;
+pub(crate) use self::{
+    dashboard::mount as mount_dashboard,
+    dead_letters::{DeadLetters, describe},
+};
+use crate::people::{Access::Needs, Resource, get};
+
+/// What is documented of it.
+#[derive(OpenApi)]
+#[openapi(paths(status::show))]
+pub(crate) struct Document;
+
+/// Where its URLs lead.
+pub(crate) fn routes() -> Vec<Resource> {
+    vec![("/status", vec![get(Needs(Scope::ServerRead), status::show)])]
+}

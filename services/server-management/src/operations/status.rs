@@ -4,7 +4,7 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, http::failure::Failure};
+use crate::{app::App, http::failure::Failure, operations::dead_letters::DeadLetters};
 
 /// The fleet at a glance. Times are Unix ms by the gates' clock.
 #[derive(Serialize, ToSchema)]
@@ -38,11 +38,14 @@ pub(crate) struct FleetStatus {
     responses((status = 200, description = "The fleet at a glance", body = FleetStatus)),
     security(("token" = ["server:read"]))
 )]
-pub(crate) async fn show(app: Data<App>) -> Result<Json<FleetStatus>, Failure> {
+pub(crate) async fn show(
+    app: Data<App>,
+    dead_letters: Data<DeadLetters>,
+) -> Result<Json<FleetStatus>, Failure> {
     let roll = app.roll().await?;
     let counts = app.registry.counts(&roll).await?;
     let now = app.clock.now();
-    let dead = app.dead_letters.known(now);
+    let dead = dead_letters.known(now);
     Ok(Json(FleetStatus {
         up: counts.up,
         down: counts.down,

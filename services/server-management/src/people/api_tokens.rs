@@ -15,13 +15,13 @@ use crate::{
     http::{
         body::{Body, Id, label},
         failure::{Failure, insufficient_scope, invalid_body},
-        query::{Listed, Paging, Parsed},
+        paging::{Listed, Paging},
+        query::Parsed,
+        secret::{digest, mint},
     },
-    openapi::ScopeName,
     people::{
         guard::{API_TOKEN_PREFIX, Caller},
-        roles::scopes,
-        sessions::{digest, mint},
+        roles::{ScopeName, scopes},
     },
 };
 

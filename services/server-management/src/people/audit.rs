@@ -8,16 +8,22 @@ use chassis::Problem;
 use fleet::Millis;
 use registry::{AuditEntry, AuditFilter, Page};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use sheets::{Cell, Format};
-use utoipa::ToSchema;
+use utoipa::{
+    IntoParams as _, ToSchema,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use crate::{
     app::App,
     http::{
+        document::{parameter, text},
         download::{PART, Sheet},
-        failure::{Failure, invalid_parameter},
-        query::{FromParameters, Listed, Paging, Parameters, Parsed, time},
+        failure::Failure,
+        paging::{Listed, Paging},
+        query::{FromParameters, Parameters, Parsed},
+        ranges::Bounds,
     },
 };
 
@@ -83,8 +89,8 @@ pub(crate) struct ObjectItem {
 }
 
 /// Which entries.
-pub(crate) struct Audit {
-    pub(crate) filter: AuditFilter,
+struct Audit {
+    filter: AuditFilter,
 }
 
 /// Which entries, which page.
@@ -145,18 +151,12 @@ fn cells(entry: &AuditEntry) -> [Cell; COLUMNS.len()] {
 }
 
 impl FromParameters for Audit {
-    fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
-        let filter = AuditFilter {
-            actor: parameters.one("actor")?,
-            action: parameters.one("action")?,
-            object: parameters.one("object")?,
-            from: parameters.parsed("from", time)?,
-            to: parameters.parsed("to", time)?,
-        };
-        if filter.from.zip(filter.to).is_some_and(|(from, to)| from >= to) {
-            return Err(invalid_parameter("from", "must be before to"));
-        }
-        Ok(Self { filter })
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let actor = parameters.one("actor")?;
+        let action = parameters.one("action")?;
+        let object = parameters.one("object")?;
+        let Bounds { from, to } = Bounds::take(parameters, now)?;
+        Ok(Self { filter: AuditFilter { actor, action, object, from, to } })
     }
 }
 
@@ -176,10 +176,40 @@ impl FromParameters for AuditExport {
     }
 }
 
+impl utoipa::IntoParams for Audit {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let actor = "By this: the id of a user or API token, or a user name regardless of case";
+        let mut parameters = vec![
+            parameter("actor", actor, text()),
+            parameter("action", "Exactly this", text().examples([json!("user.change")])),
+            parameter("object", "On this: an id, or a kind such as `user`", text()),
+        ];
+        parameters.extend(Bounds::into_params(place));
+        parameters
+    }
+}
+
+impl utoipa::IntoParams for AuditPage {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = Audit::into_params(&place);
+        parameters.extend(Paging::into_params(place));
+        parameters
+    }
+}
+
+impl utoipa::IntoParams for AuditExport {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let formats = text().enum_values(Some(["csv"]));
+        let mut parameters = Audit::into_params(place);
+        parameters.push(parameter("format", "Of the sheet; `csv` by default", formats));
+        parameters
+    }
+}
+
 impl From<AuditEntry> for EntryItem {
     fn from(entry: AuditEntry) -> Self {
         let AuditEntry { number, at, actor_kind, actor_id, actor_name, address, .. } = entry;
-        // What we wrote is JSON.
+        // We wrote it as JSON; what is damaged is left out.
         let raw = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
         Self {
             id: number,

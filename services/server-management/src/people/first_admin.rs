@@ -13,13 +13,13 @@ use fleet::id::UserId;
 use registry::{Registry, RegistryError};
 use tokio::task::spawn_blocking;
 
-use crate::people::password::{self, HashError};
+use crate::people::password::{self, HashError, MAX_PASSWORD_BYTES};
 
 /// What the first user is called.
 const USERNAME: &str = "admin";
 
-/// Lengths of a password in bytes; no longer than what a log-in takes.
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1_024;
+/// Lengths of a password, in bytes.
+const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=MAX_PASSWORD_BYTES;
 
 /// How [`first_admin`] found things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Authorisation, denying by default: a handler can be mounted only as an [`Endpoint`], and an endpoint cannot be made
-//! without saying who may use it. Nothing of a request is parsed before that is settled.
+//! without saying who may use it. Nothing of a request is parsed before it is known that its sender may.
 
 use std::{
     future::{Ready, ready},
@@ -21,8 +21,9 @@ use crate::{
         client,
         failure::{Failure, insufficient_scope, session_required},
         instruments, query,
+        secret::digest,
     },
-    people::sessions::digest,
+    people::access_tokens::TokenKey,
 };
 
 /// Who may use an endpoint.
@@ -35,6 +36,9 @@ pub(crate) enum Access {
     /// Whoever is logged in, or has an API token, with this scope.
     Needs(Scope),
 }
+
+/// A path and its methods.
+pub(crate) type Resource = (&'static str, Vec<Endpoint>);
 
 /// A method of a resource.
 pub(crate) struct Endpoint {
@@ -55,7 +59,7 @@ pub(crate) struct Proved {
     pub(crate) actor: Actor,
 }
 
-/// The same, for the audit log.
+/// Who makes a request, as the audit log names them; behind the same as [`Caller`].
 pub(crate) struct By(pub(crate) Actor);
 
 /// The session in which a request was made; only behind [`Access::LoggedIn`].
@@ -160,7 +164,8 @@ async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(
 }
 
 async fn by_session(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
-    let Some(access_token) = app.settings.token_key.verify(token, app.clock.now()) else { return Ok(None) };
+    let key = request.app_data::<web::Data<TokenKey>>().ok_or_else(Problem::internal)?;
+    let Some(access_token) = key.verify(token, app.clock.now()) else { return Ok(None) };
     let user = app.registry.session_user(access_token.session).await?;
     let user = user.filter(|user| user.id == access_token.user && !user.disabled);
     Ok(user.map(|user| {

@@ -1,12 +1,92 @@
-//! Who may do what. [`guard`] is the only way to a handler; the other modules are what it and the log-in need.
+//! Who may do what, and who did. `guard` is the only way to any handler, of the other domains too.
 
-pub(crate) mod access_tokens;
-pub(crate) mod api_tokens;
-pub(crate) mod audit;
-pub(crate) mod first_admin;
-pub(crate) mod guard;
-pub(crate) mod password;
-pub(crate) mod policy;
-pub(crate) mod roles;
-pub(crate) mod sessions;
-pub(crate) mod users;
+mod access_tokens;
+mod api_tokens;
+mod audit;
+mod first_admin;
+mod guard;
+mod password;
+mod policy;
+mod roles;
+mod sessions;
+mod users;
+
+use fleet::Scope;
+use utoipa::OpenApi;
+
+use self::guard::Access::{LoggedIn, Needs, Public};
+pub use self::{
+    access_tokens::{ShortTokenKey, TokenKey},
+    first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin},
+};
+pub(crate) use self::{
+    first_admin::given_first_admin,
+    guard::{Access, By, Endpoint, Resource, delete, get, patch, post},
+};
+
+/// What is documented of them.
+#[derive(OpenApi)]
+#[openapi(paths(
+    sessions::log_in,
+    sessions::refresh,
+    sessions::log_out,
+    sessions::show,
+    roles::list_scopes,
+    roles::list,
+    roles::make,
+    roles::show,
+    roles::change,
+    roles::delete,
+    users::list,
+    users::make,
+    users::show,
+    users::change,
+    users::delete,
+    users::set_password,
+    api_tokens::list,
+    api_tokens::make,
+    api_tokens::delete,
+    audit::list,
+    audit::export
+))]
+pub(crate) struct Document;
+
+/// Where their URLs lead.
+pub(crate) fn routes() -> Vec<Resource> {
+    let (read, write) = (Scope::UserRead, Scope::UserWrite);
+    vec![
+        (
+            "/sessions",
+            vec![
+                get(LoggedIn, sessions::show),
+                post(Public, sessions::log_in),
+                delete(LoggedIn, sessions::log_out),
+            ],
+        ),
+        ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
+        ("/scopes", vec![get(Needs(read), roles::list_scopes)]),
+        ("/roles", vec![get(Needs(read), roles::list), post(Needs(write), roles::make)]),
+        (
+            "/roles/{id}",
+            vec![
+                get(Needs(read), roles::show),
+                patch(Needs(write), roles::change),
+                delete(Needs(write), roles::delete),
+            ],
+        ),
+        ("/users", vec![get(Needs(read), users::list), post(Needs(write), users::make)]),
+        (
+            "/users/{id}",
+            vec![
+                get(Needs(read), users::show),
+                patch(Needs(write), users::change),
+                delete(Needs(write), users::delete),
+            ],
+        ),
+        ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
+        ("/tokens", vec![get(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
+        ("/tokens/{id}", vec![delete(LoggedIn, api_tokens::delete)]),
+        ("/audit", vec![get(Needs(Scope::AuditRead), audit::list)]),
+        ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),
+    ]
+}

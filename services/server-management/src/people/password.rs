@@ -3,8 +3,11 @@
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::task::spawn_blocking;
 
-/// The hash that an unknown user is compared with, so that it takes the time that a known one takes. Of the same
-/// parameters as [`hash`]; nobody knows a password for it.
+/// Longest password, in bytes, wherever one is given.
+pub(crate) const MAX_PASSWORD_BYTES: usize = 1_024;
+
+/// The hash that an unknown user is compared with, so that it takes the time that a known one takes. It has the parameters
+/// of [`hash`], and nobody knows a password for it.
 const DUMMY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 

@@ -4,12 +4,10 @@
 use chassis::Problem;
 use registry::fold_name;
 
-use crate::http::failure::invalid_body;
+use crate::{http::failure::invalid_body, people::password::MAX_PASSWORD_BYTES};
 
 /// In characters.
 const SHORTEST: usize = 8;
-/// In bytes; no longer than what a log-in takes.
-const LONGEST: usize = 1_024;
 
 const COMMON: &str = include_str!("common-passwords.txt");
 
@@ -18,9 +16,10 @@ const OURS: [&str; 4] = ["rollcall", "admin", "administrator", "server-managemen
 
 /// 422 unless `password` can be that of the user with these names: user name, e-mail address.
 pub(crate) fn check(field: &str, password: &str, names: &[&str]) -> Result<(), Problem> {
-    if password.chars().count() < SHORTEST || password.len() > LONGEST || password.contains('\0') {
-        let bounds =
-            format!("{field} must have at least {SHORTEST} characters, at most {LONGEST} bytes, and no NUL");
+    if password.chars().count() < SHORTEST || password.len() > MAX_PASSWORD_BYTES || password.contains('\0') {
+        let bounds = format!(
+            "{field} must have at least {SHORTEST} characters, at most {MAX_PASSWORD_BYTES} bytes, and no NUL"
+        );
         return Err(invalid_body(bounds));
     }
     if is_common(password) {

@@ -8,16 +8,20 @@ use chassis::{Problem, random};
 use fleet::{Scope, id::UserId};
 use registry::{Role, RoleChange, RoleId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{
     app::App,
     http::{
         body::{Body, Id, label},
+        document::text,
         failure::{Failure, invalid_body},
-        query::{Listed, Paging, Parsed},
+        paging::{Listed, Paging},
+        query::Parsed,
     },
-    openapi::ScopeName,
     people::{guard::Caller, users::refused},
 };
 
@@ -65,6 +69,9 @@ pub(crate) struct RoleItem {
 pub(crate) struct Scopes {
     items: Vec<ScopeItem>,
 }
+
+/// The name of a scope, for the document.
+pub(crate) struct ScopeName;
 
 /// One permission.
 #[derive(Serialize, ToSchema)]
@@ -182,6 +189,14 @@ pub(crate) fn scopes(texts: &[String]) -> Result<Vec<Scope>, Problem> {
     let scope = |text: &String| text.parse().map_err(|_| invalid_body("scopes holds one that there is not"));
     texts.iter().map(scope).collect()
 }
+
+impl utoipa::PartialSchema for ScopeName {
+    fn schema() -> RefOr<Schema> {
+        text().enum_values(Some(Scope::ALL.map(Scope::as_str))).into()
+    }
+}
+
+impl ToSchema for ScopeName {}
 
 impl From<Role> for RoleItem {
     fn from(role: Role) -> Self {

@@ -5,7 +5,6 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Json},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chassis::{Problem, random};
 use fleet::{
     Millis,
@@ -14,7 +13,6 @@ use fleet::{
 use registry::{Actor, Change, Refresh, User, Who, fold_name};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
@@ -23,22 +21,22 @@ use crate::{
         body::{Body, bounded},
         client,
         failure::{Failure, unauthorized},
+        secret::{Minted, digest, mint},
         throttle::{self, Limit},
     },
-    openapi::ScopeName,
     people::{
-        access_tokens::{ACCESS_LIFE, AccessToken},
+        access_tokens::{ACCESS_LIFE, AccessToken, TokenKey},
         guard::{By, Caller, Session},
-        password,
+        password::{self, MAX_PASSWORD_BYTES},
+        roles::ScopeName,
     },
 };
 
 /// A session that is not refreshed for this long has ended.
 const REFRESH_LIFE: Millis = 30 * 86_400_000;
 
-/// Longest user name and password, in bytes.
-const MAX_USERNAME: usize = 256;
-const MAX_PASSWORD: usize = 1_024;
+/// Longest user name, in bytes.
+const MAX_USERNAME_BYTES: usize = 256;
 
 /// Failures within 15 minutes: of an account from one address, of an address over all accounts, and of an account from
 /// everywhere. The last is high, since whoever reaches it shuts the account's owner out.
@@ -86,12 +84,6 @@ pub(crate) struct LoggedInAs {
     scopes: Vec<&'static str>,
 }
 
-/// A secret as the client has it, and as we store it.
-pub(crate) struct Minted {
-    pub(crate) text: String,
-    pub(crate) hash: [u8; 32],
-}
-
 /// Log in.
 ///
 /// The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
@@ -102,16 +94,17 @@ pub(crate) struct Minted {
 )]
 pub(crate) async fn log_in(
     app: Data<App>,
+    key: Data<TokenKey>,
     request: HttpRequest,
     body: Body<LogIn>,
 ) -> Result<Json<Tokens>, Failure> {
     let LogIn { username, password } = body.0;
-    bounded("username", &username, 1..=MAX_USERNAME)?;
-    bounded("password", &password, 1..=MAX_PASSWORD)?;
-    // Failures are read and counted within one turn: attempts sent all at once do not slip through.
+    bounded("username", &username, 1..=MAX_USERNAME_BYTES)?;
+    bounded("password", &password, 1..=MAX_PASSWORD_BYTES)?;
+    // Failures are read and counted within one turn, so that many attempts at once are throttled like one after the other.
     let turn = app.turn_to_hash().await?;
     let user = app.registry.user_by_name(&username).await?;
-    // One form for all spellings of a name, whether or not there is such a user: throttling must not tell which.
+    // All spellings of a name count as one, of an unknown user too: throttling must not tell which users there are.
     let limits = limits(&fold_name(&username), &client::address(&request));
     throttle::check(&app, &limits).await?;
     let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
@@ -128,7 +121,7 @@ pub(crate) async fn log_in(
     let refresh = mint();
     let by = Actor { who: Who::User(user.id), name: Some(user.username.clone()), address: from };
     app.registry.begin_session(session, &user, refresh.hash, &by, now, now + REFRESH_LIFE).await?;
-    tokens(&app, AccessToken { user: user.id, session }, refresh)
+    tokens(&key, now, AccessToken { user: user.id, session }, refresh)
 }
 
 /// Exchange a refresh token for the next pair.
@@ -140,6 +133,7 @@ pub(crate) async fn log_in(
 )]
 pub(crate) async fn refresh(
     app: Data<App>,
+    key: Data<TokenKey>,
     request: HttpRequest,
     body: Body<RefreshToken>,
 ) -> Result<Json<Tokens>, Failure> {
@@ -153,7 +147,7 @@ pub(crate) async fn refresh(
             if owner.is_none_or(|owner| owner.disabled) {
                 return Err(unauthorized("the session has ended; log in").into());
             }
-            tokens(&app, AccessToken { user, session }, next)
+            tokens(&key, now, AccessToken { user, session }, next)
         }
         Refresh::Reused => {
             tracing::warn!("a refresh token was used twice; its session has ended");
@@ -184,8 +178,8 @@ pub(crate) async fn show(caller: Caller) -> Json<LoggedInAs> {
     Json(LoggedInAs { user_id: caller.user.id, username: caller.user.username.clone(), scopes })
 }
 
-/// As many as are not throttled: so many that nobody fills the log. A name that no user has is not kept, for now and
-/// then it is a password that went into the wrong field.
+/// Writes a refused log-in to the audit log. Throttling bounds how many there are, so that nobody can fill the log. A name that
+/// no user has is left out: now and then it is a password, typed into the wrong field.
 async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> Result<(), Failure> {
     let actor = Actor::stranger(from);
     let change = Change {
@@ -213,20 +207,13 @@ fn limits(account: &str, address: &str) -> [Limit; 3] {
     ]
 }
 
-fn tokens(app: &App, access: AccessToken, refresh: Minted) -> Result<Json<Tokens>, Failure> {
-    let access_token = app.settings.token_key.issue(access, app.clock.now());
+fn tokens(
+    key: &TokenKey,
+    now: Millis,
+    access: AccessToken,
+    refresh: Minted,
+) -> Result<Json<Tokens>, Failure> {
+    let access_token = key.issue(access, now);
     let access_token = access_token.ok_or_else(Problem::internal)?;
     Ok(Json(Tokens { access_token, refresh_token: refresh.text, expires_in: ACCESS_LIFE / 1_000 }))
-}
-
-/// A new secret of 32 random bytes. So much chance needs no slow hash.
-pub(crate) fn mint() -> Minted {
-    let text = URL_SAFE_NO_PAD.encode(random::<32>());
-    let hash = digest(&text);
-    Minted { text, hash }
-}
-
-/// How secrets with much chance in them are stored.
-pub(crate) fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
 }

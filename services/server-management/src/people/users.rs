@@ -8,23 +8,31 @@ use actix_web::{
 use chassis::{Problem, random};
 use fleet::{Millis, Scope, id::UserId};
 use registry::{Account, AccountChange, AccountFilter, NewAccount, Page, Refusal};
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    IntoParams as _, ToSchema,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use crate::{
     app::App,
     http::{
-        body::{Body, Id, bounded, label},
+        body::{Body, Id, bounded, given, label},
+        document::{flag, parameter, text},
         failure::{Failure, conflict, insufficient_scope, invalid_body},
-        query::{FromParameters, Listed, Paging, Parameters, Parsed},
+        paging::{Listed, Paging},
+        query::{FromParameters, Parameters, Parsed},
         throttle::{self, Limit},
     },
-    people::{guard::Caller, password, policy},
+    people::{
+        guard::Caller,
+        password::{self, MAX_PASSWORD_BYTES},
+        policy,
+    },
 };
 
 /// Longest e-mail address (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL: usize = 254;
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 1..=1_024;
 
 /// Wrong passwords given to change one's own, within 15 minutes.
 const MOST_WRONG: usize = 10;
@@ -213,7 +221,7 @@ pub(crate) async fn set_password(
 ) -> Result<HttpResponse, Failure> {
     let NewPassword { current_password, password } = body.0;
     if let Some(current) = &current_password {
-        bounded("current_password", current, PASSWORD_BYTES)?;
+        bounded("current_password", current, 1..=MAX_PASSWORD_BYTES)?;
     }
     let own = caller.user.id == id.0;
     if !own && !caller.user.scopes.contains(&Scope::UserWrite) {
@@ -232,7 +240,8 @@ pub(crate) async fn set_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Whoever found an open session must not take it over: the password in force, and the epoch in which it is.
+/// Proves by the password in force that an open session is not used by somebody who found it. Gives the epoch of that password:
+/// it must not have changed when the new one is set.
 async fn prove(app: &App, caller: &Caller, current: Option<String>) -> Result<i64, Failure> {
     let current = current.ok_or_else(|| invalid_body("current_password is required for one's own"))?;
     let turn = app.turn_to_hash().await?;
@@ -280,8 +289,7 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
     .into()
 }
 
-/// An e-mail address as far as it matters here, where nothing is sent to it: one line with something on each side of
-/// one `@`.
+/// Checks an e-mail address loosely, since nothing is sent to it: one line with something on each side of one `@`.
 fn address(text: String) -> Result<String, Problem> {
     let text = label("email", text)?;
     let well_formed = text.len() <= MAX_EMAIL
@@ -292,21 +300,24 @@ fn address(text: String) -> Result<String, Problem> {
     if well_formed { Ok(text) } else { Err(invalid_body("email is not an e-mail address")) }
 }
 
-/// Tells what is null from what is not there.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
 impl FromParameters for Users {
     fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
-        let disabled = parameters.parsed("disabled", |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("must be true or false"),
-        })?;
+        let disabled = parameters.flag("disabled")?;
         let filter = AccountFilter { q: parameters.one("q")?, role: parameters.one("role")?, disabled };
         let Paging(page) = Paging::take(parameters, now)?;
         Ok(Self { filter, page })
+    }
+}
+
+impl utoipa::IntoParams for Users {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = vec![
+            parameter("q", "User name or e-mail address contains this, regardless of case", text()),
+            parameter("role", "With the role of this name", text()),
+            parameter("disabled", "Disabled, or not", flag()),
+        ];
+        parameters.extend(Paging::into_params(place));
+        parameters
     }
 }
 

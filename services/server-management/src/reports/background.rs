@@ -1,23 +1,24 @@
 //! What makes reports without being asked: finding what is due, computing, and bringing mail jobs to the queue. Any
-//! number of processes do so at once; the rows that they take tell them apart.
+//! number of processes do so at once; each works on the rows that it has claimed.
 
 use chassis::{Problem, Trouble};
 use fleet::{
-    Cron, MailJob, Millis, ServerId, Window, Zone,
+    MailJob, Millis, ServerId,
     uptime::{Piece, Uptime},
 };
 use futures_util::{StreamExt, stream};
 use queue::Publisher;
-use registry::{
-    Page, Registry, RegistryError, Report, ReportRow, ReportSchedule, Roll, Server, Sort, SortKey,
-};
+use registry::{Page, Registry, RegistryError, Report, ReportRow, Roll, Server, Sort, SortKey};
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use crate::{
     app::App,
-    http::{failure::Failure, query::Range},
-    reports::report::{kept_filter, new_report},
-    servers::uptime,
+    http::{failure::Failure, ranges::Range},
+    reports::{
+        report::{kept_filter, new_report},
+        schedule::read,
+    },
+    servers,
 };
 
 const MINUTE: Millis = 60_000;
@@ -71,7 +72,7 @@ async fn tick(app: &App) {
     loop {
         due.tick().await;
         let now = app.clock.now();
-        // Runs are due on the minute: within it nothing new is.
+        // Runs are due on the minute: within a minute nothing new becomes due.
         let minute = now.div_euclid(MINUTE);
         if looked != Some(minute) && registry.watch(make_due(app, now).await).is_some() {
             looked = Some(minute);
@@ -104,12 +105,6 @@ pub(crate) async fn make_due(app: &App, now: Millis) -> Result<(), RegistryError
         }
         page.page += 1;
     }
-}
-
-/// `None` for what a later release wrote, or a database of zones that knew more: nothing can be said of when it is due.
-fn read(schedule: &ReportSchedule) -> Option<(Cron, Zone, Window)> {
-    let cron = schedule.cron.parse().ok()?;
-    Some((cron, schedule.time_zone.parse().ok()?, schedule.window.parse().ok()?))
 }
 
 async fn compute(app: &App) {
@@ -155,7 +150,7 @@ async fn rows(app: &App, report: &Report) -> Result<Vec<ReportRow>, Failure> {
         }
         page.page += 1;
     }
-    // One that was made or renamed meanwhile may be on two pages.
+    // A server that was made or renamed between two pages may be on both.
     let mut seen = std::collections::HashSet::new();
     rows.retain(|row| seen.insert(row.server));
     Ok(rows)
@@ -167,7 +162,7 @@ async fn rows_of(
     range: Range,
     roll: &Roll,
 ) -> Result<Vec<ReportRow>, Failure> {
-    let asked = uptime::expected(app, &servers, range, roll).await?;
+    let asked = servers::expected(app, &servers, range, roll).await?;
     let covered = app.history.covered(&asked).await?;
     let figures: Vec<Uptime> =
         asked.iter().zip(covered).map(|((_, pieces), covered)| figure(pieces, covered)).collect();

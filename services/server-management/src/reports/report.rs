@@ -12,24 +12,27 @@ use fleet::{
 use registry::{Delivery, DeliveryState, NewReport, Report, ReportState, ServerFilter};
 use serde::{Deserialize, Serialize};
 use sheets::Format;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{
     app::App,
     http::{
         body::{Body, Id},
+        document,
         failure::{Failure, invalid_body},
-        query::{self, Listed, Paging, Parsed},
+        paging::{Listed, Paging},
+        query::{MAX_TEXT_BYTES, Parsed},
+        ranges,
     },
-    people::guard::By,
+    people::By,
+    servers::{self, MAX_LABELS},
 };
 
 /// Most recipients of a report.
 const MOST_RECIPIENTS: usize = 50;
-
-/// Most labels to filter by, and the longest text, as in a list's query.
-const MOST_LABELS: usize = 16;
-const MOST_TEXT: usize = 256;
 
 /// A report to make.
 #[derive(Deserialize, ToSchema)]
@@ -208,7 +211,7 @@ pub(crate) fn new_report(
     }
 }
 
-/// Each once, and only where mail may go.
+/// Addresses in domains to which mail may go. One that is given twice counts once.
 pub(crate) fn checked_recipients(app: &App, texts: &[String]) -> Result<Vec<String>, Problem> {
     if !(1..=MOST_RECIPIENTS).contains(&texts.len()) {
         return Err(invalid_body(format!("recipients must be 1 to {MOST_RECIPIENTS}")));
@@ -234,21 +237,21 @@ pub(crate) fn checked_zone(text: &str) -> Result<Zone, Problem> {
     text.parse().map_err(|error| invalid_body(format!("time_zone {error}")))
 }
 
-/// As the registry keeps it.
+/// The format as the registry keeps it.
 pub(crate) fn checked_format(format: Option<String>) -> Result<String, Problem> {
     let format: Result<Format, _> = format.map_or(Ok(Format::Xlsx), |text| text.parse());
     let format = format.map_err(|error| invalid_body(format!("format {error}")))?;
     Ok(format.extension().to_owned())
 }
 
-/// As the registry keeps it.
+/// The filter as the registry keeps it.
 pub(crate) fn checked_filter(filter: Option<ReportFilter>) -> Result<String, Problem> {
     let filter = filter.unwrap_or_default();
     filter.servers()?;
     serde_json::to_string(&filter).map_err(|_| Problem::internal())
 }
 
-/// As the registry kept it; `None` for what no release writes.
+/// The filter that [`checked_filter`] made a text of; `None` for a text that no release writes.
 pub(crate) fn kept_filter(text: &str) -> Option<ServerFilter> {
     serde_json::from_str::<ReportFilter>(text).ok()?.servers().ok()
 }
@@ -257,13 +260,13 @@ impl ReportFilter {
     fn servers(&self) -> Result<ServerFilter, Problem> {
         let Self { status, name, address, q, label } = self;
         let mut texts = [name, address, q].into_iter().flatten().chain(label);
-        if texts.any(|text| text.len() > MOST_TEXT || text.contains('\0')) || label.len() > MOST_LABELS {
+        if texts.any(|text| text.len() > MAX_TEXT_BYTES || text.contains('\0')) || label.len() > MAX_LABELS {
             let detail =
-                format!("filter must have at most {MOST_LABELS} labels and texts of {MOST_TEXT} bytes");
+                format!("filter must have at most {MAX_LABELS} labels and texts of {MAX_TEXT_BYTES} bytes");
             return Err(invalid_body(detail));
         }
-        let labels = label.iter().map(|text| query::label(text)).collect::<Result<_, _>>();
-        let status = status.as_deref().map(query::status).transpose();
+        let labels = label.iter().map(|text| servers::read_label(text)).collect::<Result<_, _>>();
+        let status = status.as_deref().map(servers::read_status).transpose();
         Ok(ServerFilter {
             status: status.map_err(|reason| invalid_body(format!("filter.status {reason}")))?,
             name: name.clone(),
@@ -275,13 +278,21 @@ impl ReportFilter {
     }
 }
 
+impl utoipa::PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        document::time().description(Some("Unix ms or RFC 3339")).into()
+    }
+}
+
+impl ToSchema for Time {}
+
 impl Time {
     fn checked(self, field: &str) -> Result<i64, Problem> {
         let text = match self {
             Self::Millis(at) => at.to_string(),
             Self::Text(text) => text,
         };
-        query::time(&text).map_err(|reason| invalid_body(format!("{field} {reason}")))
+        ranges::time(&text).map_err(|reason| invalid_body(format!("{field} {reason}")))
     }
 }
 

@@ -15,9 +15,10 @@ use crate::{
     http::{
         body::{Body, Id},
         failure::{Failure, invalid_body},
-        query::{Listed, Paging, Parsed},
+        paging::{Listed, Paging},
+        query::Parsed,
     },
-    people::guard::By,
+    people::By,
     reports::report::{ReportFilter, checked_filter, checked_format, checked_recipients, checked_zone},
 };
 
@@ -247,11 +248,15 @@ fn item(schedule: ReportSchedule, now: i64) -> ScheduleItem {
     }
 }
 
-/// `None` for what no release writes.
+/// When a schedule is due, in which zone, and what each report is about. `None` for what a later release wrote, or for a zone
+/// that only a newer database of zones has: nothing can be said of when it is due.
+pub(crate) fn read(schedule: &ReportSchedule) -> Option<(Cron, Zone, Window)> {
+    let cron = schedule.cron.parse().ok()?;
+    Some((cron, schedule.time_zone.parse().ok()?, schedule.window.parse().ok()?))
+}
+
 fn next_runs(schedule: &ReportSchedule, now: i64) -> Option<Vec<Run>> {
-    let cron: Cron = schedule.cron.parse().ok()?;
-    let zone: Zone = schedule.time_zone.parse().ok()?;
-    let window: Window = schedule.window.parse().ok()?;
+    let (cron, zone, window) = read(schedule)?;
     let run = |due: fleet::schedule::Due| {
         let (from, to) = window.range(zone, due.at)?;
         Some(Run { at: due.at, local: due.local, from, to })

@@ -18,13 +18,12 @@ use crate::{
         body::{Body, Id, bounded, label},
         client,
         failure::{Failure, invalid_body, name_taken, unauthorized},
-        query::{Listed, Paging, Parsed},
+        paging::{Listed, Paging},
+        query::Parsed,
+        secret::{Minted, digest, mint},
         throttle::{self, Limit},
     },
-    people::{
-        guard::By,
-        sessions::{Minted, digest, mint},
-    },
+    people::By,
     servers::labels,
 };
 

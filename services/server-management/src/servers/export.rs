@@ -1,18 +1,25 @@
 //! Servers as a sheet.
 
 use actix_web::{HttpResponse, web::Data};
-use fleet::wire::v1::Host;
-use registry::Server;
-use sheets::Cell;
+use chassis::Problem;
+use fleet::{Millis, wire::v1::Host};
+use registry::{Server, ServerFilter};
+use serde_json::json;
+use sheets::{Cell, Format};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use crate::{
     app::App,
     http::{
+        document::{parameter, text},
         download::{PART, Sheet},
         failure::Failure,
-        query::{Export, Parsed},
+        query::{FromParameters, Parameters, Parsed},
     },
-    servers::labels,
+    servers::{
+        labels,
+        listing::{filters, spell},
+    },
 };
 
 /// What an import reads; the rest of an export is for people.
@@ -39,6 +46,12 @@ const COLUMNS: [(&str, u16); 18] = [
     ("created_at", 20),
     ("updated_at", 20),
 ];
+
+/// Which servers, as a sheet of which kind.
+pub(crate) struct Export {
+    format: Format,
+    filter: ServerFilter,
+}
 
 /// The names of all columns.
 pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
@@ -74,7 +87,7 @@ fn cells(server: &Server) -> [Cell; COLUMNS.len()] {
         text(Some(&server.name)),
         text(server.address.as_deref()),
         Cell::Text(labels::to_cell(&server.labels)),
-        text(Some(crate::http::query::spell(server.status))),
+        text(Some(spell(server.status))),
         server.interval_ms.map_or(Cell::Empty, |interval| Cell::Number(interval as f64)),
         time(server.last_seen_at),
         text(host.hostname.as_deref()),
@@ -89,4 +102,20 @@ fn cells(server: &Server) -> [Cell; COLUMNS.len()] {
         time(Some(server.created_at)),
         time(Some(server.updated_at)),
     ]
+}
+
+impl FromParameters for Export {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let format = parameters.parsed("format", str::parse)?.unwrap_or(Format::Xlsx);
+        Ok(Self { format, filter: ServerFilter::take(parameters, now)? })
+    }
+}
+
+impl utoipa::IntoParams for Export {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let formats = text().enum_values(Some(["xlsx", "csv"])).default(Some(json!("xlsx")));
+        let mut parameters = vec![parameter("format", "Which kind of sheet", formats)];
+        parameters.extend(filters());
+        parameters
+    }
 }

@@ -20,21 +20,28 @@ use tokio::{
     task::spawn_blocking,
     time::{Duration, timeout},
 };
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use crate::{
     app::App,
     http::{
         body::label,
+        document::{flag, parameter},
         failure::{Failure, invalid_body},
-        query::{DryRun, Parsed},
+        query::{FromParameters, Parameters, Parsed},
     },
-    people::guard::By,
+    people::By,
     servers::{export, labels},
 };
 
 /// How long an upload may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether only to say what would be done.
+pub(crate) struct DryRun(bool);
 
 /// The field `file` of a form.
 pub(crate) struct File(Bytes);
@@ -144,6 +151,19 @@ fn unread(error: &SheetError) -> Problem {
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_sheet"),
     };
     Problem::new(status, code, error.to_string())
+}
+
+impl FromParameters for DryRun {
+    fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
+        Ok(Self(parameters.flag("dry_run")?.unwrap_or(false)))
+    }
+}
+
+impl utoipa::IntoParams for DryRun {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let flag = flag().default(Some(json!(false)));
+        vec![parameter("dry_run", "Only say what would be done", flag)]
+    }
 }
 
 impl FromRequest for File {

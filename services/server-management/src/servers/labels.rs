@@ -11,7 +11,7 @@ const MOST: usize = 32;
 /// Longest key, in bytes.
 const MAX_KEY_BYTES: usize = 64;
 
-/// Keys without a colon, since a filter reads `key:value`.
+/// Labels within their bounds, each text cleaned. A key has no colon, since a filter reads `key:value`.
 pub(crate) fn checked(
     labels: impl IntoIterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, String>, Problem> {
@@ -34,13 +34,13 @@ pub(crate) fn checked(
     Ok(checked)
 }
 
-/// As a cell holds them: `key:value`, one a line.
+/// As a cell of a sheet holds them: `key:value`, one a line.
 pub(crate) fn to_cell(labels: &BTreeMap<String, String>) -> String {
     let lines: Vec<String> = labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     lines.join("\n")
 }
 
-/// Out of a cell; empty lines do not count.
+/// Out of a cell of a sheet. Empty lines are passed over.
 pub(crate) fn from_cell(text: &str) -> Result<BTreeMap<String, String>, Problem> {
     let mut labels = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -1,11 +1,98 @@
 //! Servers: how they come in, what they are, how they are.
 
-pub(crate) mod enrolment;
-pub(crate) mod export;
-pub(crate) mod import;
-pub(crate) mod install;
-pub(crate) mod labels;
-pub(crate) mod outages;
-pub(crate) mod server;
-pub(crate) mod snapshots;
-pub(crate) mod uptime;
+mod enrolment;
+mod export;
+mod import;
+mod install;
+mod labels;
+mod listing;
+mod outages;
+mod server;
+mod snapshots;
+mod uptime;
+
+use fleet::Scope;
+use utoipa::OpenApi;
+
+pub use self::{
+    enrolment::make_enrolment_token,
+    install::{BadPublicUrl, Downloads, PublicUrl},
+};
+pub(crate) use self::{
+    install::Install,
+    listing::{MAX_LABELS, read_label, read_status},
+    uptime::expected,
+};
+use crate::people::{
+    Access::{Needs, Public},
+    Resource, delete, get, patch, post,
+};
+
+/// What is documented of them.
+#[derive(OpenApi)]
+#[openapi(paths(
+    install::script,
+    install::list,
+    install::download,
+    enrolment::make_token,
+    enrolment::make_server_token,
+    enrolment::list_tokens,
+    enrolment::revoke_token,
+    enrolment::enrol,
+    server::list,
+    server::show,
+    server::make,
+    server::change,
+    server::remove,
+    server::pause,
+    server::resume,
+    server::revoke,
+    export::export,
+    import::import,
+    outages::show,
+    snapshots::show,
+    uptime::show,
+    uptime::list
+))]
+pub(crate) struct Document;
+
+/// The script that installs an agent.
+pub(crate) fn install_script() -> Resource {
+    ("/install.sh", vec![get(Public, install::script)])
+}
+
+/// Where their URLs lead.
+pub(crate) fn routes() -> Vec<Resource> {
+    let (read, write, enroll) = (Scope::ServerRead, Scope::ServerWrite, Scope::AgentEnroll);
+    vec![
+        install_script(),
+        ("/agents", vec![get(Public, install::list)]),
+        ("/agents/{arch}", vec![get(Public, install::download)]),
+        (
+            "/enrolment-tokens",
+            vec![get(Needs(enroll), enrolment::list_tokens), post(Needs(enroll), enrolment::make_token)],
+        ),
+        ("/enrolment-tokens/{id}", vec![delete(Needs(enroll), enrolment::revoke_token)]),
+        ("/enrolments", vec![post(Public, enrolment::enrol)]),
+        ("/servers", vec![get(Needs(read), server::list), post(Needs(write), server::make)]),
+        // Before `/servers/{id}`, which they would be otherwise.
+        ("/servers/export", vec![get(Needs(read), export::export)]),
+        ("/servers/import", vec![post(Needs(write), import::import)]),
+        (
+            "/servers/{id}",
+            vec![
+                get(Needs(read), server::show),
+                patch(Needs(write), server::change),
+                delete(Needs(write), server::remove),
+            ],
+        ),
+        ("/servers/{id}/pause", vec![post(Needs(write), server::pause)]),
+        ("/servers/{id}/resume", vec![post(Needs(write), server::resume)]),
+        ("/servers/{id}/enrolment-tokens", vec![post(Needs(write), enrolment::make_server_token)]),
+        ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
+        ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
+        ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
+        ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
+        ("/uptime", vec![get(Needs(read), uptime::list)]),
+    ]
+}

@@ -11,11 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    http::{
-        body::Id,
-        failure::Failure,
-        query::{Parsed, Range},
-    },
+    http::{body::Id, failure::Failure, query::Parsed, ranges::Range},
     servers::uptime,
 };
 

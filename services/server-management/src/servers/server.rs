@@ -11,21 +11,22 @@ use cache::Latest;
 use chassis::{Problem, random};
 use fleet::{ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
 use registry::{Changed, Pause, Profile, ProfileChange, Server};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
     http::{
-        body::{Body, Id, label},
+        PREFIX,
+        body::{Body, Id, given, label},
         failure::{Failure, invalid_body, name_taken},
+        paging::Listed,
         precondition::{self, IfMatch, etag},
-        query::{Listed, Listing, Parsed},
+        query::Parsed,
     },
-    people::guard::By,
-    routes::PREFIX,
-    servers::labels,
+    people::By,
+    servers::{labels, listing::Listing},
 };
 
 /// A monitored host.
@@ -274,11 +275,6 @@ async fn shown(app: &App, id: ServerId, mut answer: HttpResponseBuilder) -> Resu
     answer.insert_header((ETAG, etag(server.version)));
     let item = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
     Ok(answer.json(item))
-}
-
-/// What is given, null too, is told from what is left out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Adds what the cache knows. Without it there is no `latest`, and `last_seen_at` is up to 5 min behind.

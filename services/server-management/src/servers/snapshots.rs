@@ -9,11 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    http::{
-        body::Id,
-        failure::Failure,
-        query::{Parsed, Points},
-    },
+    http::{body::Id, failure::Failure, query::Parsed, ranges::Points},
 };
 
 /// A range as points. Times are Unix ms.

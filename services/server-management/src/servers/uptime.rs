@@ -12,11 +12,8 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    http::{
-        body::Id,
-        failure::Failure,
-        query::{Listed, Listing, Parsed, Range},
-    },
+    http::{body::Id, failure::Failure, paging::Listed, query::Parsed, ranges::Range},
+    servers::listing::Listing,
 };
 
 /// Uptime of a server over a range. Times are Unix ms.

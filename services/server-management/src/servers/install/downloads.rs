@@ -76,13 +76,13 @@ impl Downloads {
 
     /// Those that can be read now. It blocks, and reads what it has not read since it changed.
     pub(super) fn look(&self) -> Vec<Download> {
-        self.0.iter().filter_map(|agent| heard(agent, agent.look())).collect()
+        self.0.iter().filter_map(|agent| or_log(agent, agent.look())).collect()
     }
 
     /// The file for `arch`, and its length. It blocks.
     pub(super) fn open(&self, arch: &str) -> Option<(File, u64)> {
         let agent = self.0.iter().find(|agent| agent.arch == arch)?;
-        heard(agent, open(&agent.path)).map(|(file, about)| (file, about.len()))
+        or_log(agent, open(&agent.path)).map(|(file, about)| (file, about.len()))
     }
 }
 
@@ -140,7 +140,7 @@ fn digest(file: &mut File) -> io::Result<String> {
 }
 
 /// A file that is gone or closed to us is not offered, and the log says so.
-fn heard<T>(agent: &Agent, result: io::Result<T>) -> Option<T> {
+fn or_log<T>(agent: &Agent, result: io::Result<T>) -> Option<T> {
     let told =
         |error: &io::Error| tracing::warn!(%error, file = %agent.path.display(), "cannot offer this agent");
     result.inspect_err(told).ok()

@@ -28,6 +28,14 @@ use crate::{app::App, http::failure::Failure};
 const SCRIPT: &str = include_str!("../../../../../agent/install.sh");
 const UNIT: &str = include_str!("../../../../../agent/rollcall-agent.service");
 
+/// What hosts are told of the suite.
+pub(crate) struct Install {
+    /// Its address; `None`: the one by which they ask.
+    pub(crate) public_url: Option<PublicUrl>,
+    /// The agents that are offered to them, if any.
+    pub(crate) downloads: Option<Downloads>,
+}
+
 /// The agents that hosts may fetch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Offer {
@@ -40,12 +48,15 @@ pub(crate) struct Offer {
     responses((status = 200, description = "A script for sh", content_type = "text/x-shellscript", body = String)),
     security(())
 )]
-pub(crate) async fn script(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Failure> {
-    let downloads = offered(&app)?;
-    let settings = &app.settings;
-    let suite = match &settings.public_url {
+pub(crate) async fn script(
+    request: HttpRequest,
+    app: Data<App>,
+    install: Data<Install>,
+) -> Result<HttpResponse, Failure> {
+    let downloads = install.offered()?;
+    let suite = match &install.public_url {
         Some(url) => url.clone(),
-        None => address::of(&request, settings.proxies).ok_or_else(invalid_host)?,
+        None => address::of(&request, app.settings.proxies).ok_or_else(invalid_host)?,
     };
     let checksums: Vec<String> =
         look(downloads).await?.iter().map(|agent| format!("{} {}", agent.arch, agent.sha256)).collect();
@@ -61,8 +72,8 @@ pub(crate) async fn script(request: HttpRequest, app: Data<App>) -> Result<HttpR
     get, path = "/agents", operation_id = "list_agents", tag = "agents",
     responses((status = 200, description = "One for each architecture", body = Offer)), security(())
 )]
-pub(crate) async fn list(app: Data<App>) -> Result<Json<Offer>, Failure> {
-    let items = match app.settings.downloads.clone() {
+pub(crate) async fn list(install: Data<Install>) -> Result<Json<Offer>, Failure> {
+    let items = match install.downloads.clone() {
         Some(downloads) => look(downloads).await?,
         None => Vec::new(),
     };
@@ -76,8 +87,8 @@ pub(crate) async fn list(app: Data<App>) -> Result<Json<Offer>, Failure> {
     responses((status = 200, description = "A program for Linux", content_type = "application/octet-stream", body = Vec<u8>)),
     security(())
 )]
-pub(crate) async fn download(app: Data<App>, arch: Path<String>) -> Result<HttpResponse, Failure> {
-    let downloads = offered(&app)?;
+pub(crate) async fn download(install: Data<Install>, arch: Path<String>) -> Result<HttpResponse, Failure> {
+    let downloads = install.offered()?;
     let arch = arch.into_inner();
     let name = format!("attachment; filename=\"rollcall-agent-{arch}\"");
     let opened = spawn_blocking(move || downloads.open(&arch)).await.map_err(|_| Problem::internal())?;
@@ -88,12 +99,14 @@ pub(crate) async fn download(app: Data<App>, arch: Path<String>) -> Result<HttpR
         .body(SizedStream::new(bytes, downloads::stream(file, bytes))))
 }
 
-fn offered(app: &App) -> Result<Downloads, Problem> {
-    app.settings.downloads.clone().ok_or_else(|| {
-        let detail = "no agents are offered here: set AGENT_DOWNLOADS to a folder with files named \
-                      rollcall-agent-<arch>";
-        Problem::new(StatusCode::NOT_FOUND, "no_downloads", detail)
-    })
+impl Install {
+    fn offered(&self) -> Result<Downloads, Problem> {
+        self.downloads.clone().ok_or_else(|| {
+            let detail = "no agents are offered here: set AGENT_DOWNLOADS to a folder with files named \
+                          rollcall-agent-<arch>";
+            Problem::new(StatusCode::NOT_FOUND, "no_downloads", detail)
+        })
+    }
 }
 
 async fn look(downloads: Downloads) -> Result<Vec<Download>, Problem> {

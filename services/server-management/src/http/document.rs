@@ -1,0 +1,121 @@
+//! What the OpenAPI document is made of in more than one place: the answers that are problems, the token, and the schemas of
+//! parameters.
+
+use serde_json::json;
+use utoipa::{
+    Modify,
+    openapi::{
+        ContentBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
+        SchemaFormat, Type,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::SchemaType,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use crate::http::failure::CODES;
+
+/// Adds the schema `Problem`, with the table of codes, and the answers that are problems.
+pub(crate) struct Problems;
+
+/// Adds the bearer token.
+pub(crate) struct Tokens;
+
+impl Modify for Problems {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.schemas.insert("Problem".to_owned(), problem());
+        for item in document.paths.paths.values_mut() {
+            for operation in
+                [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+            {
+                add_problems(operation);
+            }
+        }
+    }
+}
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The access token of `POST /sessions`, or an API token of `POST /tokens`; a route names the scope that it needs, and one that names none needs a log-in"))
+            .build();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}
+
+fn add_problems(operation: &mut Operation) {
+    let described = |description: &str| {
+        let schema = RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"));
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    };
+    let responses = &mut operation.responses.responses;
+    responses.insert("default".to_owned(), described("It did not succeed; `code` says why").into());
+    let scopes = operation.security.as_ref().and_then(|needs| serde_json::to_value(needs).ok());
+    let scopes = scopes.as_ref().map(|needs| &needs[0]["token"]).filter(|scopes| scopes.is_array());
+    if let Some(scopes) = scopes {
+        responses.insert("401".to_owned(), described("No valid access token").into());
+        let forbidden = match scopes != &json!([]) {
+            true => "The role, or the API token, lacks the scope",
+            false => "An API token is not enough",
+        };
+        responses.insert("403".to_owned(), described(forbidden).into());
+    }
+}
+
+fn problem() -> RefOr<Schema> {
+    let rows = CODES.iter().map(|(code, status, meaning)| format!("| `{code}` | {status} | {meaning} |\n"));
+    let table: String = rows.collect();
+    let text =
+        |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    let codes = CODES.iter().map(|(code, ..)| *code);
+    ObjectBuilder::new()
+        .description(Some(format!("| code | status | meaning |\n|---|---|---|\n{table}")))
+        .property("type", text("`about:blank`"))
+        .property("title", text("The status in words"))
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("code", text("Stable; for programs").enum_values(Some(codes)))
+        .property("detail", text("For people"))
+        .required("status")
+        .required("code")
+        .into()
+}
+
+/// A query parameter that may be left out.
+pub(crate) fn parameter(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
+
+pub(crate) fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+pub(crate) fn flag() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Boolean)
+}
+
+/// A whole number from 1.
+pub(crate) fn whole(most: u32, default: u32) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1.0))
+        .maximum(Some(f64::from(most)))
+        .default(Some(default.into()))
+}
+
+/// Unix ms or RFC 3339.
+pub(crate) fn time() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::String]))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}

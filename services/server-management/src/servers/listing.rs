@@ -1,0 +1,180 @@
+//! Which servers a list is about, and in which order: the parameters that the list itself, its export and the list of uptime
+//! have in common.
+
+use chassis::Problem;
+use fleet::{Millis, Status};
+use registry::{Page, ServerFilter, Sort, SortKey};
+use serde_json::json;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        path::{Parameter, ParameterIn},
+        schema::ArrayBuilder,
+    },
+};
+
+use crate::http::{
+    document::{parameter, text},
+    failure::invalid_parameter,
+    paging::Paging,
+    query::{FromParameters, Parameters},
+};
+
+/// Most labels to filter by.
+pub(crate) const MAX_LABELS: usize = 16;
+
+/// Which servers, in which order, which page.
+pub(crate) struct Listing {
+    pub(crate) filter: ServerFilter,
+    pub(crate) sort: Vec<Sort>,
+    pub(crate) page: Page,
+}
+
+impl FromParameters for ServerFilter {
+    fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
+        let mut labels = parameters.all("label");
+        labels.retain(|label| !label.is_empty());
+        if labels.len() > MAX_LABELS {
+            return Err(invalid_parameter("label", format!("is given more than {MAX_LABELS} times")));
+        }
+        let labels = labels.iter().map(|text| read_label(text)).collect::<Result<_, _>>();
+        Ok(Self {
+            status: parameters.parsed("status", read_status)?,
+            name: parameters.one("name")?,
+            address: parameters.one("address")?,
+            q: parameters.one("q")?,
+            labels: labels.map_err(|error| invalid_parameter("label", error))?,
+            ids: None,
+        })
+    }
+}
+
+impl FromParameters for Listing {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let filter = ServerFilter::take(parameters, now)?;
+        let by_name = Sort { key: SortKey::Name, descending: false };
+        let sort = parameters.parsed("sort", sort)?.unwrap_or_else(|| vec![by_name]);
+        let Paging(page) = Paging::take(parameters, now)?;
+        Ok(Self { filter, sort, page })
+    }
+}
+
+pub(crate) fn read_status(text: &str) -> Result<Status, &'static str> {
+    match text {
+        "up" => Ok(Status::Up),
+        "down" => Ok(Status::Down),
+        "unknown" => Ok(Status::Unknown),
+        "paused" => Ok(Status::Paused),
+        _ => Err("must be up, down, unknown or paused"),
+    }
+}
+
+/// As [`read_status`] reads it.
+pub(crate) fn spell(status: Status) -> &'static str {
+    match status {
+        Status::Up => "up",
+        Status::Down => "down",
+        Status::Unknown => "unknown",
+        Status::Paused => "paused",
+    }
+}
+
+/// `key:value`; the value may hold colons.
+pub(crate) fn read_label(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once(':') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be key:value"),
+    }
+}
+
+/// Columns separated by commas, each at most once, `-` for descending.
+fn sort(text: &str) -> Result<Vec<Sort>, &'static str> {
+    let mut sort: Vec<Sort> = Vec::new();
+    for part in text.split(',') {
+        let (column, descending) = part.strip_prefix('-').map_or((part, false), |column| (column, true));
+        let key = match column {
+            "name" => SortKey::Name,
+            "address" => SortKey::Address,
+            "status" => SortKey::Status,
+            "last_seen_at" => SortKey::LastSeenAt,
+            "created_at" => SortKey::CreatedAt,
+            "updated_at" => SortKey::UpdatedAt,
+            _ => return Err("must name name, address, status, last_seen_at, created_at or updated_at"),
+        };
+        if sort.iter().any(|other| other.key == key) {
+            return Err("names a column twice");
+        }
+        sort.push(Sort { key, descending });
+    }
+    Ok(sort)
+}
+
+/// The filters of a list of servers, for the document.
+pub(crate) fn filters() -> Vec<Parameter> {
+    let states = text().enum_values(Some(["up", "down", "unknown", "paused"]));
+    let labels = ArrayBuilder::new().items(text().pattern(Some("^[^:]+:.*$")));
+    vec![
+        parameter("status", "In this state", states),
+        parameter("name", "Of exactly this name, regardless of case", text()),
+        parameter("address", "Of exactly this address", text()),
+        parameter(
+            "q",
+            "Name, address, hostname or a label's value contains this, regardless of case",
+            text(),
+        ),
+        parameter("label", "With this label; repeatable, all must be there", labels),
+    ]
+}
+
+impl IntoParams for Listing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let columns = "Columns: name, address, status, last_seen_at, created_at, updated_at; `-` for descending. \
+            Ties go by id. `name` by default";
+        let mut parameters = filters();
+        parameters.push(parameter("sort", columns, text().examples([json!("-name,created_at")])));
+        parameters.extend(Paging::into_params(place));
+        parameters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::{query::parse, ranges::Range};
+
+    const NOW: Millis = 1_790_000_000_000;
+
+    #[test]
+    fn a_listing_takes_all_its_parameters() {
+        let query = "status=down&name=a%20b&address=::1&q=+x&label=site:eu&label=tier:a:b&sort=-name,created_at&page=2&page_size=500";
+        let Listing { filter, sort, page } = parse(query, NOW).unwrap();
+        assert_eq!(filter.status, Some(Status::Down));
+        assert_eq!((filter.name.as_deref(), filter.address.as_deref()), (Some("a b"), Some("::1")));
+        assert_eq!(filter.q.as_deref(), Some(" x"));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(filter.labels, [pair("site", "eu"), pair("tier", "a:b")]);
+        let (name, created) = (SortKey::Name, SortKey::CreatedAt);
+        assert_eq!(sort, [Sort { key: name, descending: true }, Sort { key: created, descending: false }]);
+        assert_eq!((page.page, page.page_size), (2, 500));
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_of_a_list_is_answered(query in "\\PC{0,80}|([a-z_]{0,9}=[^\0]{0,20}&){0,4}") {
+            if let Err(problem) = parse::<(Listing, Range)>(&query, NOW) {
+                prop_assert_eq!(problem.code(), "invalid_parameter");
+            }
+        }
+
+        #[test]
+        fn a_sort_has_each_column_once(text in "(-?(name|status|created_at|x),?){0,4}") {
+            if let Ok(sort) = sort(&text) {
+                for (index, one) in sort.iter().enumerate() {
+                    prop_assert!(sort[..index].iter().all(|other| other.key != one.key));
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,9 @@ const MAX_DEPTH: usize = 64;
 /// Markup that comes at once, in bytes: a tag with its attributes, a comment.
 const MAX_MARKUP: usize = 64 * 1024;
 
+/// A part of a workbook's archive as it inflates.
+pub type Part<'a> = Xml<Box<dyn Read + Send + 'a>>;
+
 /// One part of a workbook, event by event.
 pub struct Xml<R: Read> {
     reader: Reader<Metered<BufReader<R>>>,

@@ -90,7 +90,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whichever comes most often in the first line that says something, outside of quotes.
+/// The delimiter that is most frequent, outside of quotes, in the first line that is not empty.
 fn delimiter(text: &str) -> u8 {
     let mut counts = [0_usize; DELIMITERS.len()];
     let mut quoted = false;

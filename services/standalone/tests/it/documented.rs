@@ -105,7 +105,8 @@ async fn an_example_that_is_refused_or_names_nothing_is_found() {
     let suite = Running::start(&data, &["--no-agent"]);
     Client::new(suite.address).log_in(&data).await;
     let fails = |line: &str| {
-        let page = format!("```sh\nsuite={SUITE}\ncurl -s $suite/health/live\n{line}\necho not reached\n```\n");
+        let page =
+            format!("```sh\nsuite={SUITE}\ncurl -s $suite/health/live\n{line}\necho not reached\n```\n");
         run(&examples(&page), suite.address, dir.path()).unwrap_err()
     };
     let refused = fails("curl -s $suite/nowhere | tee answer");

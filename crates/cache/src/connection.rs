@@ -1,8 +1,8 @@
-//! One connection to Redis, kept in the background. Whoever asks waits for it only a moment: a cache that is slow is a
-//! cache that is away.
+//! One connection to Redis, kept in the background. A call waits for it only a moment: a slow cache counts as one that is
+//! away.
 //!
-//! The driver's own connection manager goes on using a connection whose replies time out, and lets each caller wait
-//! for its reconnecting; this one replaces it at the first timeout, and refuses at once meanwhile.
+//! The driver's own connection manager goes on using a connection whose replies time out, and lets each caller wait while
+//! it reconnects. This one replaces a connection at the first timeout, and refuses calls at once until the next stands.
 
 use std::time::Duration;
 
@@ -18,20 +18,19 @@ use tokio::{
 
 use crate::{RedisUrl, Unavailable};
 
-/// Longest that a call takes, whatever the server does.
+/// How long a call takes at most, whatever the server does.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// Longest that a connection may take to be made. Nobody waits for it but the first callers, and they no longer than
-/// [`PATIENCE`].
+/// How long making a connection may take. Only the first callers wait for it, and they for at most [`PATIENCE`].
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// First and longest pause between two attempts to connect.
+/// The first and the longest pause between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Dropping it ends the connection.
 pub struct Connection {
     state: watch::Receiver<State>,
-    /// The highest number of a connection that failed.
+    /// The highest number among the connections that failed.
     broken: watch::Sender<u64>,
     keeper: JoinHandle<()>,
 }
@@ -42,7 +41,7 @@ enum State {
     Connecting,
     /// The connection, and its number, from 1.
     Up(u64, MultiplexedConnection),
-    /// Why not.
+    /// There is no connection, and why.
     Down(String),
 }
 
@@ -58,7 +57,7 @@ impl Connection {
         Self { state, broken, keeper }
     }
 
-    /// Asks, for no longer than [`PATIENCE`].
+    /// Asks the server one question, for at most [`PATIENCE`].
     pub async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
@@ -89,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Each connection is replaced once, however many calls it failed.
+    /// Has the connection of this number replaced. It is replaced once, however many calls failed on it.
     fn replace(&self, number: u64) {
         self.broken.send_if_modified(|broken| {
             let newly = number > *broken;
@@ -105,13 +104,14 @@ impl Drop for Connection {
     }
 }
 
-/// The server answered, and may be asked the next thing. A replica that was a primary once may not.
+/// Whether the connection is usable after this error, because the server itself answered it. A server that has become a
+/// read-only replica is not: a new connection may lead to the primary.
 fn usable_after(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(kind) if kind != ServerErrorKind::ReadOnly)
 }
 
 async fn keep(client: Client, state: watch::Sender<State>, mut broken: watch::Receiver<u64>) {
-    // `ask` has the timeout of replies.
+    // Without a timeout of replies: `ask` has its own.
     let config =
         AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(CONNECT));
     let mut pause = PAUSES.0;

@@ -4,19 +4,19 @@ use std::collections::{HashMap, VecDeque};
 
 use fleet::Millis;
 
-/// The newest failures of a key that are remembered: any throttle is long since shut by then.
+/// How many failures of a key are remembered, the newest ones. Every limit on failures is at or below this.
 pub const MOST_COUNTED: usize = 100;
 
-/// Beyond this many keys those that failed longest ago are forgotten.
+/// Beyond this many keys those that failed longest ago are removed.
 const MOST_KEYS: usize = 50_000;
 
-/// Keys are looked through for forgotten ones only once there are this many.
+/// Keys with no failure that still counts are removed only once there are this many keys.
 const FEW_KEYS: usize = 1_024;
 
 pub struct Failures {
     by_key: HashMap<Box<str>, Failed>,
-    /// How many keys there may be before they are looked through again: twice what was left the last time, so that
-    /// the cost of a look is spread.
+    /// At this many keys they are looked through again for those to remove: twice what was left the last time, so that the
+    /// cost of looking is spread over many failures.
     look_at: usize,
 }
 
@@ -46,7 +46,7 @@ impl Failures {
         failed.at.push_back(now);
     }
 
-    /// How many are young, and when the oldest of them was.
+    /// How many failures of `key` still count, and when the oldest of them was.
     pub fn young(&self, key: &str, now: Millis, window: Millis) -> (usize, Option<Millis>) {
         let Some(failed) = self.by_key.get(key) else { return (0, None) };
         let mut young = failed.at.iter().copied().filter(|at| young(*at, now, window));

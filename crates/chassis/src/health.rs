@@ -46,7 +46,8 @@ impl Health {
         self.set(part, true);
     }
 
-    /// `part` is no longer fit, so that not even an error of ours would be worth having. Not for a server that is lost.
+    /// `part` is no longer fit for use, so a proxy should send nothing here. Not for a server that is merely lost: then
+    /// this process still answers, with 503.
     pub fn unfit(&self, part: &str) {
         self.set(part, false);
     }
@@ -98,7 +99,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/metrics").route(read().to(metrics)));
 }
 
-/// Probes ask by either.
+/// Probes use GET or HEAD.
 fn read() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }

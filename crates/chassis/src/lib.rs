@@ -9,6 +9,7 @@ pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod problem;
+mod reach;
 pub mod service;
 pub mod settings;
 pub mod telemetry;
@@ -17,6 +18,7 @@ pub mod trouble;
 pub use clock::Clock;
 pub use health::Health;
 pub use problem::Problem;
+pub use reach::reach;
 pub use settings::{Mistakes, Secret};
 pub use trouble::Trouble;
 

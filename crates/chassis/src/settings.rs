@@ -75,13 +75,13 @@ impl Mistakes {
         }
     }
 
-    /// The secret `name` as a `T`; one that is none is a mistake, told without its text.
+    /// The secret `name` as a `T`. A secret that cannot be parsed is a mistake; the message does not contain its text.
     pub fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let secret = self.secret(name)?;
         self.take(name, secret.expose().parse())
     }
 
-    /// As [`parsed`](Self::parsed), and a mistake where there is none.
+    /// As [`parsed`](Self::parsed), but a secret that is not set is a mistake too.
     pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let known = self.0.len();
         let value = self.parsed(name);

@@ -75,3 +75,33 @@ fn install() -> Option<PrometheusHandle> {
         }
     }
 }
+
+/// The lines that `work` logs on this thread, each as level, message and fields.
+#[cfg(test)]
+pub fn logged(work: impl FnOnce()) -> Vec<String> {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let written = Written::default();
+    let writer = written.clone();
+    let lines = fmt::layer().with_target(false).with_ansi(false).without_time();
+    let log = tracing_subscriber::registry().with(lines.with_writer(move || writer.clone()));
+    tracing::subscriber::with_default(log, work);
+    let bytes = written.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+}

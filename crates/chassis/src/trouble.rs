@@ -1,39 +1,57 @@
-//! Logs that a part is away when it goes and when it is back, not each time it is missed.
+//! Logs once when a part begins to fail and once when that is over, however often the part is used meanwhile.
 
 use std::{
+    borrow::Cow,
     error::Error,
+    fmt::Display,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Whether a part is away. It is there until it is missed.
+/// Whether a part fails at present. It does not until it is said to.
 #[derive(Debug)]
 pub struct Trouble {
-    part: &'static str,
-    lasting: AtomicBool,
+    begins: Cow<'static, str>,
+    ends: Cow<'static, str>,
+    lasts: AtomicBool,
 }
 
 impl Trouble {
-    /// Of the part that the log calls so.
-    pub fn new(part: &'static str) -> Self {
-        Self { part, lasting: AtomicBool::new(false) }
+    /// For a part that the process can do without. `part` is what the log calls it.
+    pub fn new(part: &str) -> Self {
+        Self::saying(format!("{part} fails; going on without it"), format!("{part} answers again"))
     }
 
-    /// What the part answered, if it did.
+    /// With messages of its own: `begins` is logged as a warning, with the error beside it, and `ends` as information.
+    pub fn saying(begins: impl Into<Cow<'static, str>>, ends: impl Into<Cow<'static, str>>) -> Self {
+        Self { begins: begins.into(), ends: ends.into(), lasts: AtomicBool::new(false) }
+    }
+
+    /// Takes what the part answered: an error begins the trouble, anything else ends it. Returns the answer, if there is
+    /// one.
     pub fn watch<T, E: Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {
             Ok(answer) => {
-                if self.lasting.swap(false, Ordering::Relaxed) {
-                    tracing::info!("{} answers again", self.part);
-                }
+                self.end();
                 Some(answer)
             }
             Err(error) => {
-                if !self.lasting.swap(true, Ordering::Relaxed) {
-                    let error = &error as &dyn Error;
-                    tracing::warn!(error = causes(error), "{} fails; going on without it", self.part);
-                }
+                self.begin(causes(&error));
                 None
             }
+        }
+    }
+
+    /// The part fails, and `why`. For what is no `Result` with an error in it; else see [`watch`](Self::watch).
+    pub fn begin(&self, why: impl Display) {
+        if !self.lasts.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %why, "{}", self.begins);
+        }
+    }
+
+    /// The part works.
+    pub fn end(&self) {
+        if self.lasts.swap(false, Ordering::Relaxed) {
+            tracing::info!("{}", self.ends);
         }
     }
 }
@@ -44,7 +62,7 @@ pub fn causes(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_line = cause.to_string();
-        // Some repeat their cause in their own words.
+        // Some errors repeat their cause in their own text.
         if !line.contains(&cause_line) {
             line = format!("{line}: {cause_line}");
         }
@@ -56,10 +74,15 @@ pub fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::logged;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Failed(&'static str, #[source] Option<Box<Failed>>);
+
+    fn away(why: &'static str) -> Result<u8, Failed> {
+        Err(Failed(why, None))
+    }
 
     #[test]
     fn causes_are_told_once_each() {
@@ -74,9 +97,25 @@ mod tests {
     fn an_answer_is_passed_on_and_a_failure_is_none() {
         let trouble = Trouble::new("the part");
         assert_eq!(trouble.watch(Ok::<_, Failed>(7)), Some(7));
-        assert_eq!(trouble.watch(Err::<u8, _>(Failed("away", None))), None);
-        assert!(trouble.lasting.load(Ordering::Relaxed));
+        assert_eq!(trouble.watch(away("gone")), None);
         assert_eq!(trouble.watch(Ok::<_, Failed>(8)), Some(8));
-        assert!(!trouble.lasting.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn trouble_is_logged_when_it_begins_and_when_it_ends_and_not_between() {
+        let lines = logged(|| {
+            let trouble = Trouble::saying("the door is shut", "the door is open again");
+            trouble.end();
+            for answer in [away("stuck"), away("stuck"), Ok(1), Ok(2)] {
+                trouble.watch(answer);
+            }
+            trouble.begin("locked");
+        });
+        let expected = [
+            r#"WARN the door is shut error=stuck"#,
+            r#"INFO the door is open again"#,
+            r#"WARN the door is shut error=locked"#,
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -1,5 +1,6 @@
-//! The longest gap of each server, without reading every snapshot: sums over stretches of time tell which of them can
-//! hold it, and only these are looked at more closely, the most promising first.
+//! Finds the longest gap of each server without reading every snapshot. Sums over stretches of time tell how long a gap each
+//! stretch can hold at most. Only stretches that can hold a longer gap than those known are divided into shorter ones and
+//! asked about again, the most promising first.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -11,13 +12,14 @@ use fleet::{
 
 use crate::LONGEST_COVERS;
 
-/// Lengths of stretches, each a whole number of the next. The shortest holds two snapshots at most.
+/// The lengths of stretches. Each is a multiple of the next. A stretch of the shortest length holds at most two snapshots.
 const WIDTHS: [Millis; 6] = [DAY, HOUR, 120_000, 4_000, 100, 2];
 const HOUR: Millis = 3_600_000;
-/// What is no longer than this is first looked at by the hour.
+/// A span of at most this length is first asked about by the hour, a longer one by the day.
 const FEW_DAYS: Millis = 3 * DAY;
 
-/// What a server sampled in `[first, first + length)`, in stretches of `width`. All three are whole numbers of it.
+/// Asks what a server sampled in `[first, first + length)`, in stretches of `width`. `first` and `length` are multiples of
+/// `width`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
     pub server: ServerId,
@@ -26,27 +28,27 @@ pub struct Question {
     pub width: Millis,
 }
 
-/// The snapshots of one server that were sampled within one stretch and vouch for any time at all.
+/// The snapshots of one server that were sampled within one stretch, those that cover no time left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     pub count: i64,
-    /// The sum of what they vouch for.
+    /// The sum of what they cover.
     pub covers: Millis,
-    /// The least and the greatest start.
+    /// The least and the greatest start: `sampled_at − covers`.
     pub from: [Millis; 2],
     /// The least and the greatest `sampled_at`.
     pub at: [Millis; 2],
 }
 
-/// The longest gap of each server, the earliest of those that are as long. Asks [`questions`](Self::questions) until there
-/// are none; each is to be answered once.
+/// Finds the longest gap of each server, and the earliest of several as long. Its [`questions`](Self::questions) are to be
+/// answered, each once, until it has none left.
 pub struct Longest<'a> {
     searches: Vec<Search<'a>>,
     questions: Vec<Question>,
-    /// Which search asks each question.
+    /// For each question, the index of the search that asks it.
     of: Vec<usize>,
-    /// How many stretches of a server are looked at at once. Mostly the first is the right one; where it is not, there
-    /// may be many to come.
+    /// How many stretches of a server are divided in one round. Mostly the first candidate is the right one; where it is
+    /// not, there may be many, so the number doubles with each round.
     at_once: usize,
 }
 
@@ -54,7 +56,7 @@ pub struct Longest<'a> {
 struct Search<'a> {
     server: ServerId,
     pieces: &'a [Piece],
-    /// With their widths, in order of time.
+    /// The stretches that are known, each with its width, in order of time.
     stretches: Vec<(Millis, Stretch)>,
 }
 
@@ -67,12 +69,12 @@ impl<'a> Longest<'a> {
         Self { searches, questions, of, at_once: 1 }
     }
 
-    /// The first are the widest: all others are about parts of them.
+    /// What is to be asked next. The first questions span the most: all later ones are about parts of their spans.
     pub fn questions(&self) -> &[Question] {
         &self.questions
     }
 
-    /// The answers, in any order: the position of a question, and a stretch of its width that is not empty.
+    /// Takes the answers, in any order: the index of a question, and a stretch of that question which is not empty.
     pub fn answer(&mut self, found: Vec<(usize, Stretch)>) {
         for (question, stretch) in found {
             if let (Some(position), Some(question)) = (self.of.get(question), self.questions.get(question)) {
@@ -106,7 +108,7 @@ impl<'a> Search<'a> {
         Self { server: *server, pieces, stretches: Vec::new() }
     }
 
-    /// All that can reach into the pieces.
+    /// A question about all snapshots that can reach into the pieces.
     fn first_question(&self) -> Option<Question> {
         let Piece { from, to } = Gaps::new(self.pieces.to_vec(), 0).open()?;
         let (first, last) = (from.saturating_add(1), to.saturating_add(LONGEST_COVERS));
@@ -116,8 +118,8 @@ impl<'a> Search<'a> {
         Some(Question { server: self.server, first, length: end.saturating_sub(first), width })
     }
 
-    /// Takes out those stretches that may hold a longer gap than any that is known, at most so many, to be replaced by
-    /// shorter ones.
+    /// Removes the stretches that may hold a longer gap than any known one, at most `at_once` of them, and returns the
+    /// questions whose answers replace them by shorter ones.
     fn look_closer(&mut self, at_once: usize) -> Vec<Question> {
         self.stretches.sort_unstable_by_key(|(_, stretch)| stretch.at);
         let best = self.longest();
@@ -144,13 +146,13 @@ impl<'a> Search<'a> {
         Some(Question { server: self.server, first, length, width })
     }
 
-    /// The longest gap that no stretch can fill.
+    /// The longest gap that is known: between stretches, or within one of two snapshots.
     fn longest(&self) -> Option<Piece> {
         let mut gaps = Gaps::new(self.pieces.to_vec(), usize::MAX);
         for (_, stretch) in self.stretches.iter().rev() {
             let ([start, last_start], [at, last_at]) = (stretch.from, stretch.at);
             if stretch.count == 2 {
-                // Which of the two began first makes no difference.
+                // It is not known which start belongs to which snapshot. That makes no difference to the gap between them.
                 gaps.pass(last_start, last_at);
                 gaps.pass(start, at);
             } else {
@@ -162,7 +164,7 @@ impl<'a> Search<'a> {
 }
 
 impl Stretch {
-    /// No gap between its snapshots is longer than this.
+    /// The greatest length that a gap between its snapshots can have.
     fn longest_within(&self, pieces: &[Piece]) -> Millis {
         let (from, to) = (self.from[0], self.at[1]);
         let left = (to - from).saturating_sub(self.covers);
@@ -170,7 +172,7 @@ impl Stretch {
             return 0;
         }
         let expected = pieces.iter().map(|piece| piece.overlap(from, to)).max().unwrap_or(0);
-        // Some of them overlap: then the sum tells nothing.
+        // If some of the snapshots overlap, the sum does not bound the gap.
         if left < 0 { expected } else { expected.min(left) }
     }
 }
@@ -255,7 +257,7 @@ mod tests {
         ) {
             let (mut at, mut all) = (0, Vec::new());
             for (gap, covers, back) in snapshots {
-                // None ends with another one.
+                // No two snapshots have the same `sampled_at`.
                 at += (gap + covers).max(1);
                 all.push(((at - covers - back * overlap) * unit, at * unit));
             }
@@ -266,7 +268,7 @@ mod tests {
             if overlap == 0 {
                 prop_assert_eq!(found, wanted);
             }
-            // How much is vouched for twice.
+            // `twice` is how much time two snapshots both cover.
             let covers: Millis = all.iter().map(|(from, at)| at - from).sum();
             let mut reached: Vec<bool> = vec![false; 2_000];
             for moment in all.iter().flat_map(|(from, at)| from / unit..at / unit) {

@@ -1,4 +1,4 @@
-//! The variant for one process: a bounded line under a mutex that nobody holds for longer than a push or a pop.
+//! The variant for one process: a bounded line of messages. Its mutex is never held for longer than a push or a pop.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,14 +10,14 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{PublishError, Refused};
 
-/// A publisher that waited this long for a settlement answers that the queue is unavailable.
+/// How long a publisher waits for its message to be settled before it answers that the queue is unavailable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Outcome<M> = Result<(), Vec<Refused<M>>>;
 
-/// A bounded queue within this process: messages of `capacity` by `weigh` are unsettled at the most, beyond that publishing is
-/// [`Unavailable`](crate::PublishError::Unavailable). A message whose publisher stopped waiting still counts: it is still
-/// there.
+/// A bounded queue within this process. All unsettled messages together weigh at most `capacity`, as `weigh` tells; beyond
+/// that publishing is [`Unavailable`](crate::PublishError::Unavailable). A message whose publisher stopped waiting is still
+/// in the queue, so it still counts.
 pub fn in_process<M>(capacity: usize, weigh: fn(&M) -> usize) -> (crate::Publisher<M>, crate::Consumer<M>) {
     let shared = Arc::new(Shared {
         line: Mutex::new(Line {
@@ -40,8 +40,8 @@ pub struct Publisher<M>(Arc<Open<M>>);
 
 pub struct Consumer<M>(Arc<Shared<M>>);
 
-/// A received message and the way back.
-pub struct Held<M> {
+/// A message that the consumer has taken from the line and not settled, and the way back.
+pub struct Taken<M> {
     envelope: Envelope<M>,
     shared: Arc<Shared<M>>,
 }
@@ -57,7 +57,8 @@ struct Shared<M> {
 }
 
 struct Line<M> {
-    /// Came back unsettled. The one consumer receives in order, so all of these are older than all that wait.
+    /// Messages that came back unsettled, by number. The one consumer receives in order, so they are older than all that
+    /// wait.
     returned: BTreeMap<u64, Envelope<M>>,
     waiting: VecDeque<Envelope<M>>,
     /// Weight of all that waits or is in the consumer's hands.
@@ -96,12 +97,12 @@ impl<M> Publisher<M> {
 }
 
 impl<M> Consumer<M> {
-    pub async fn receive(&mut self, most: usize) -> Option<Vec<Held<M>>> {
+    pub async fn receive(&mut self, most: usize) -> Option<Vec<Taken<M>>> {
         loop {
             let (envelopes, over) = self.0.lock().pop(most);
             if !envelopes.is_empty() {
-                let held = |envelope| Held { envelope, shared: Arc::clone(&self.0) };
-                return Some(envelopes.into_iter().map(held).collect());
+                let taken = |envelope| Taken { envelope, shared: Arc::clone(&self.0) };
+                return Some(envelopes.into_iter().map(taken).collect());
             }
             if over {
                 return None;
@@ -115,14 +116,14 @@ impl<M> Drop for Consumer<M> {
     fn drop(&mut self) {
         let mut line = self.0.lock();
         line.consumed = false;
-        // Dropped outside the lock: messages and wakers are not ours.
+        // Dropped outside the lock: what messages and wakers do when they are dropped is not known here.
         let waiting = (std::mem::take(&mut line.returned), std::mem::take(&mut line.waiting));
         drop(line);
         drop(waiting);
     }
 }
 
-impl<M> Held<M> {
+impl<M> Taken<M> {
     pub fn message(&self) -> &M {
         &self.envelope.message
     }
@@ -177,7 +178,7 @@ impl<M> Shared<M> {
         Ok(outcome)
     }
 
-    /// Nothing under the lock can panic half-way, so a poisoned one is as good as any.
+    /// No code under the lock can panic half-way, so a poisoned lock guards sound data.
     fn lock(&self) -> MutexGuard<'_, Line<M>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,7 +43,7 @@ pub enum Publisher<M> {
     RabbitMq(rabbitmq::Publisher<M>),
 }
 
-/// Receives messages. Once it is dropped nobody ever will, and publishing is
+/// Receives messages. Once the consumer in a process is dropped nobody can receive any more, and publishing there is
 /// [`Unavailable`](PublishError::Unavailable).
 pub enum Consumer<M> {
     /// From publishers in this process.
@@ -52,16 +52,16 @@ pub enum Consumer<M> {
     RabbitMq(rabbitmq::Consumer<M>),
 }
 
-/// A received message, to be settled exactly once: by [`ack`](Self::ack) or [`refuse`](Self::refuse). Dropped
-/// unsettled, it returns to the queue: in process to its head and as it is then, to a broker as it was published.
+/// A received message, to be settled exactly once: by [`ack`](Self::ack) or [`refuse`](Self::refuse). If it is dropped
+/// unsettled, it returns to the queue: in process to the front and as it is at that moment, to a broker as it was published.
 pub struct Delivery<M> {
     /// Empty once it is settled or dropped.
-    held: Option<Held<M>>,
+    unsettled: Option<Unsettled<M>>,
 }
 
-enum Held<M> {
-    InProcess(in_process::Held<M>),
-    RabbitMq(rabbitmq::Held<M>),
+enum Unsettled<M> {
+    InProcess(in_process::Taken<M>),
+    RabbitMq(rabbitmq::Received<M>),
 }
 
 impl<M> Clone for Publisher<M> {
@@ -92,22 +92,24 @@ impl<M: Send> Publisher<M> {
 }
 
 impl<M: Send> Consumer<M> {
-    /// Waits for a message and returns all that wait, `most` at the most, in the order in which they were published;
-    /// `None` once every publisher is gone and nothing waits, which of a broker's publishers nobody knows. Cancel-safe.
+    /// Waits for a message and returns all that wait, at most `most`, in the order in which they were published. In process
+    /// `None` once every publisher is gone and nothing waits; with a broker publishers are not known, and it waits on.
+    /// Cancel-safe.
     pub async fn receive(&mut self, most: usize) -> Option<Vec<Delivery<M>>> {
-        let received: Vec<Held<M>> = match self {
+        let received: Vec<Unsettled<M>> = match self {
             Self::InProcess(consumer) => {
-                consumer.receive(most).await?.into_iter().map(Held::InProcess).collect()
+                consumer.receive(most).await?.into_iter().map(Unsettled::InProcess).collect()
             }
             Self::RabbitMq(consumer) => {
-                consumer.receive(most).await?.into_iter().map(Held::RabbitMq).collect()
+                consumer.receive(most).await?.into_iter().map(Unsettled::RabbitMq).collect()
             }
         };
-        Some(received.into_iter().map(|held| Delivery { held: Some(held) }).collect())
+        Some(received.into_iter().map(|one| Delivery { unsettled: Some(one) }).collect())
     }
 
-    /// Leaves what waits to other consumers until the next [`receive`](Self::receive). All that this one has in hand goes
-    /// back to the queue, and settling it has no effect any more. In process there are no others: nothing happens.
+    /// Leaves what waits to other consumers until the next [`receive`](Self::receive). All that this consumer has in hand
+    /// returns to the queue, and settling it has no effect any more. In process there is one consumer only, and nothing
+    /// happens.
     pub fn pause(&mut self) {
         match self {
             Self::InProcess(_) => {}
@@ -123,8 +125,8 @@ impl<M: Send> Consumer<M> {
         }
     }
 
-    /// Ends it, and returns once a broker was told of all that was settled, and has back what was not; else a process
-    /// that ends now would leave it to repeat work that is done. Waits for deliveries that are still in hand.
+    /// Ends the consumer. Returns once the broker was told of everything that was settled and has back what was not; a process
+    /// that ended earlier would make the broker deliver again what is done. Waits for deliveries that are still in hand.
     pub async fn close(self) {
         match self {
             Self::InProcess(_) => {}
@@ -136,18 +138,19 @@ impl<M: Send> Consumer<M> {
 impl<M> Delivery<M> {
     /// What was published.
     pub fn message(&self) -> &M {
-        match &self.held {
-            Some(Held::InProcess(held)) => held.message(),
-            Some(Held::RabbitMq(held)) => held.message(),
+        match &self.unsettled {
+            Some(Unsettled::InProcess(taken)) => taken.message(),
+            Some(Unsettled::RabbitMq(received)) => received.message(),
             None => unreachable!("only what consumes a delivery empties it"),
         }
     }
 
-    /// The same, to take parts out; whoever then drops the delivery unsettled puts them back first.
+    /// What was published, to take parts out of it. Put them back before the delivery is dropped unsettled: in process it
+    /// returns to the queue as it is.
     pub fn message_mut(&mut self) -> &mut M {
-        match &mut self.held {
-            Some(Held::InProcess(held)) => held.message_mut(),
-            Some(Held::RabbitMq(held)) => held.message_mut(),
+        match &mut self.unsettled {
+            Some(Unsettled::InProcess(taken)) => taken.message_mut(),
+            Some(Unsettled::RabbitMq(received)) => received.message_mut(),
             None => unreachable!("only what consumes a delivery empties it"),
         }
     }
@@ -156,19 +159,19 @@ impl<M> Delivery<M> {
 impl<M: Send> Delivery<M> {
     /// The message is stored.
     pub async fn ack(mut self) {
-        match self.held.take() {
-            Some(Held::InProcess(held)) => held.settle(Ok(())),
-            Some(Held::RabbitMq(held)) => held.ack(),
+        match self.unsettled.take() {
+            Some(Unsettled::InProcess(taken)) => taken.settle(Ok(())),
+            Some(Unsettled::RabbitMq(received)) => received.ack(),
             None => unreachable!("a delivery is settled once"),
         }
     }
 
-    /// The message is stored but for these parts, which never will be: in process they come back to their publisher; to
-    /// a broker each goes alone to the dead letters, and then the message is acked.
+    /// The message is stored but for these parts, which no store will ever take. In process they come back to their
+    /// publisher; with a broker each goes alone to the dead letters, and then the message is acked.
     pub async fn refuse(mut self, refused: Vec<Refused<M>>) {
-        match self.held.take() {
-            Some(Held::InProcess(held)) => held.settle(Err(refused)),
-            Some(Held::RabbitMq(held)) => held.refuse(refused).await,
+        match self.unsettled.take() {
+            Some(Unsettled::InProcess(taken)) => taken.settle(Err(refused)),
+            Some(Unsettled::RabbitMq(received)) => received.refuse(refused).await,
             None => unreachable!("a delivery is settled once"),
         }
     }
@@ -176,10 +179,10 @@ impl<M: Send> Delivery<M> {
 
 impl<M> Drop for Delivery<M> {
     fn drop(&mut self) {
-        match self.held.take() {
-            Some(Held::InProcess(held)) => held.give_back(),
-            // It goes back by itself.
-            Some(Held::RabbitMq(_)) | None => {}
+        match self.unsettled.take() {
+            Some(Unsettled::InProcess(taken)) => taken.give_back(),
+            // Dropping its receipt returns it.
+            Some(Unsettled::RabbitMq(_)) | None => {}
         }
     }
 }

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::dead::{BrokerAway, RedriveError, dead_letters, redrive};
 pub(crate) use self::{
-    consuming::{Consumer, Held},
+    consuming::{Consumer, Received},
     publishing::Publisher,
 };
 
@@ -38,8 +38,8 @@ pub struct Settings {
     pub name: String,
     /// How many messages a consumer may hold unsettled; 0 would be without bound.
     pub prefetch: u16,
-    /// How many messages may wait before publishing is unavailable. `None` leaves it to a policy of the broker. A
-    /// queue keeps the bound with which it was first declared; with another one nobody connects.
+    /// How many messages may wait before publishing is unavailable. `None` leaves it to a policy of the broker. A queue keeps
+    /// the bound with which it was first declared: a process with another bound cannot connect.
     pub max_length: Option<u32>,
 }
 
@@ -57,7 +57,7 @@ impl Settings {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(AMQPUri);
 
-/// A URL that is none. It says nothing of the text, which may hold a password.
+/// A text that is not the URL of a broker. The error does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not the URL of a broker; write amqp://user:password@host:5672/%2f, or amqps for TLS, and a host by its name"
@@ -69,7 +69,7 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let uri: AMQPUri = text.parse().map_err(|_| UrlError)?;
-        // The parser takes an address in brackets for no host at all, and would turn to localhost.
+        // The parser reads an address in brackets as no host at all, and would connect to localhost.
         let (_, authority) = text.split_once("://").ok_or(UrlError)?;
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         if host.starts_with(['[', '/', ':', '?']) || host.is_empty() {

@@ -42,7 +42,7 @@ mod sqlite;
 mod statement;
 mod text;
 
-use std::{future::Future, path::Path, str::FromStr, time::Duration};
+use std::{future::Future, path::Path, str::FromStr};
 
 use serde::Serialize;
 use sqlx::{
@@ -87,9 +87,6 @@ pub enum Registry {
 
 pub use postgres::{BadUrl, Postgres, PostgresUrl};
 pub use sqlite::Sqlite;
-
-/// How often [`Registry::wait_for_schema`] looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const BEHIND: &str =
     "the registry's schema is older than this release; the process that migrates it has to start first";
@@ -199,21 +196,13 @@ impl Registry {
         Ok(on!(self, db => sqlx::query_scalar(APPLIED).fetch_one(db.reader()).await?))
     }
 
-    /// Waits until the registry answers and [has its schema](Self::has_schema). `tell` gets each reason to wait once.
-    pub async fn wait_for_schema(&self, mut tell: impl FnMut(&str)) {
-        let mut told = String::new();
-        loop {
-            let reason = match self.has_schema().await {
-                Ok(true) => return,
-                Ok(false) => BEHIND.to_owned(),
-                Err(error) => error.to_string(),
-            };
-            if reason != told {
-                tell(&reason);
-                told = reason;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    /// Fails until the registry answers and [has its schema](Self::has_schema). A process that does not migrate calls it
+    /// again and again when it starts.
+    ///
+    /// # Errors
+    /// `Schema` while the schema is missing or too old, else as every call.
+    pub async fn expect_schema(&self) -> Result<(), RegistryError> {
+        if self.has_schema().await? { Ok(()) } else { Err(RegistryError::Schema(BEHIND.to_owned())) }
     }
 
     /// Whether the registry answers and has a schema.

@@ -1,8 +1,8 @@
-//! What a text goes through on its way into a sheet and back; the crate says why.
+//! How a text is changed on its way into a sheet and back. The documentation of the crate says why.
 
 use std::borrow::Cow;
 
-/// What sheets cannot hold, replaced. Cleaning twice is cleaning once.
+/// Replaces what sheets cannot hold. Cleaning a clean text changes nothing.
 pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(unfit) {
         return Cow::Borrowed(text);
@@ -17,7 +17,7 @@ fn unfit(c: char) -> bool {
     (c.is_control() && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
-/// Makes a text of a csv safe to open in a spreadsheet.
+/// Makes a text of a csv safe to open in a spreadsheet: an apostrophe keeps it from being a formula.
 pub fn defuse(text: &str) -> Cow<'_, str> {
     if is_live(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
@@ -27,7 +27,7 @@ pub fn restore(text: &str) -> &str {
     text.strip_prefix('\'').filter(|rest| is_live(rest)).unwrap_or(text)
 }
 
-/// Whether a spreadsheet might take it for a formula. An apostrophe more in front does not change the answer.
+/// Whether a spreadsheet might take the text for a formula. Another apostrophe in front does not change the answer.
 fn is_live(text: &str) -> bool {
     let first = text.chars().find(|c| !matches!(c, '\'' | ' '));
     first.is_some_and(|c| {

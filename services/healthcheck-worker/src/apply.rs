@@ -9,7 +9,7 @@ use history::{History, HistoryError, Rejected};
 use registry::Registry;
 
 use crate::{
-    batch::{Batch, Verdict},
+    batch::{Admission, Batch},
     heard::{Facts, Heard},
     instruments::{Instruments, timed},
     outage::Unstored,
@@ -38,14 +38,14 @@ impl Stores {
         Self { registry, history, cache, facts, cache_away }
     }
 
-    /// Stores the batch, and answers which of its records never will be. Doing it again changes nothing. After an error
-    /// some of it may be stored: do all of it again.
+    /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After an error
+    /// some of the batch may be stored: store all of it again.
     pub async fn apply(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<Applied, Unstored> {
         let standing = timed(&instruments.registry, self.registry.standing(&batch.servers())).await?;
-        batch.judge(|record| match standing.get(&record.server) {
-            None => Verdict::Unknown,
-            Some(standing) if record.generation < standing.generation => Verdict::Revoked,
-            Some(_) => Verdict::Stays,
+        batch.admit(|record| match standing.get(&record.server) {
+            None => Admission::Unknown,
+            Some(standing) if record.generation < standing.generation => Admission::Revoked,
+            Some(_) => Admission::Admitted,
         });
         let records = batch.records();
         if records.is_empty() {
@@ -67,8 +67,9 @@ impl Stores {
         Ok(Applied { rejected, sightings: sightings.len() })
     }
 
-    /// Whether the stores take this batch again. It was handed back, and is stored when it comes again; so this does it all,
-    /// because a store may answer and yet take nothing, for want of space, say.
+    /// Whether the stores take this batch by now. A ping alone does not tell: a store whose disk is full answers it and
+    /// takes nothing. So this stores the batch, a copy of what was handed back; when the queue delivers those messages
+    /// again, storing them once more changes nothing.
     pub async fn probe(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<(), Unstored> {
         self.registry.ping().await?;
         self.history.ping().await?;
@@ -76,9 +77,9 @@ impl Stores {
     }
 }
 
-/// History keeps each day apart, and may refuse one of them as a whole, when its index is not ours; such a day must not
-/// keep the others out. If it is the lesser part of the batch its records are rejected. If it is not, something is wrong
-/// that is not the records' fault, and the error stands.
+/// Appends to history day by day if it refuses the whole. History may refuse one day, when the index of that day is not
+/// ours, and such a day must not keep the others out. If at most half of the records are refused, they are rejected. If more
+/// are, something other than the records is wrong, and the error stands.
 async fn append(history: &History, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
     let error = match history.append(records).await {
         Err(error @ HistoryError::Schema(_)) => error,
@@ -103,7 +104,7 @@ async fn append(history: &History, records: &[Record]) -> Result<Vec<Rejected>, 
     if is_lesser(refused, records.len()) { Ok(rejected) } else { Err(error) }
 }
 
-/// The places of the records of each day.
+/// For each day, the indices of its records.
 fn by_day(records: &[Record]) -> BTreeMap<i64, Vec<usize>> {
     let mut days: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (place, record) in records.iter().enumerate() {

@@ -8,21 +8,21 @@ use queue::{Delivery, Refused};
 
 use crate::hand::Span;
 
-/// Deliveries with their records side by side, as stores take them. Dropped unsettled, each record goes back into its
-/// delivery and each delivery to the queue: what was emptied must never be acked as if it were stored.
+/// Deliveries, and their records in one list, as stores take them. When a batch is dropped unsettled, each record goes back
+/// into its delivery and each delivery to the queue: an emptied delivery must not return to the queue as it is.
 pub struct Batch {
     deliveries: Vec<(Span, Delivery<Message>)>,
     records: Vec<Record>,
-    /// For each record, the place of its delivery.
+    /// For each record, the index of its delivery.
     owners: Vec<usize>,
-    /// Records that are not to be stored, with the place of their delivery.
-    discarded: Vec<(Record, usize, Verdict)>,
+    /// Records that are not admitted, with the index of their delivery.
+    discarded: Vec<(Record, usize, Admission)>,
 }
 
-/// Whether a record is to be stored.
+/// Whether a record is admitted to the stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Stays,
+pub enum Admission {
+    Admitted,
     /// Nobody enrolled its server, or someone deleted it.
     Unknown,
     /// Its credential is revoked.
@@ -30,7 +30,7 @@ pub enum Verdict {
 }
 
 impl Batch {
-    /// Takes messages from the head until they hold `most` records; at least one.
+    /// Takes messages from the front of `waiting` until they hold `most` records together, and at least one message.
     pub fn next(waiting: &mut VecDeque<(Span, Delivery<Message>)>, most: usize) -> Self {
         let (deliveries, records, owners) = (Vec::new(), Vec::new(), Vec::new());
         let mut batch = Self { deliveries, records, owners, discarded: Vec::new() };
@@ -50,7 +50,7 @@ impl Batch {
         &self.records
     }
 
-    /// Whose records these are, each once, in order.
+    /// The servers of the records, each once, in order of their ids.
     pub fn servers(&self) -> Vec<ServerId> {
         let mut servers: Vec<_> = self.records.iter().map(|record| record.server).collect();
         servers.sort_unstable();
@@ -58,29 +58,29 @@ impl Batch {
         servers
     }
 
-    /// Sets aside the records that do not stay. Once the batch is settled they are forgotten.
-    pub fn judge(&mut self, verdict: impl FnMut(&Record) -> Verdict) {
-        let verdicts: Vec<Verdict> = self.records.iter().map(verdict).collect();
-        if verdicts.iter().all(|verdict| *verdict == Verdict::Stays) {
+    /// Sets aside the records that are not admitted. They are discarded when the batch is settled.
+    pub fn admit(&mut self, admission: impl FnMut(&Record) -> Admission) {
+        let admissions: Vec<Admission> = self.records.iter().map(admission).collect();
+        if admissions.iter().all(|admission| *admission == Admission::Admitted) {
             return;
         }
         let records = std::mem::take(&mut self.records).into_iter().zip(std::mem::take(&mut self.owners));
-        for ((record, owner), verdict) in records.zip(verdicts) {
-            if verdict == Verdict::Stays {
+        for ((record, owner), admission) in records.zip(admissions) {
+            if admission == Admission::Admitted {
                 self.records.push(record);
                 self.owners.push(owner);
             } else {
-                self.discarded.push((record, owner, verdict));
+                self.discarded.push((record, owner, admission));
             }
         }
     }
 
     /// How many records were set aside as `why`.
-    pub fn discarded(&self, why: Verdict) -> usize {
-        self.discarded.iter().filter(|(_, _, verdict)| *verdict == why).count()
+    pub fn discarded(&self, why: Admission) -> usize {
+        self.discarded.iter().filter(|(_, _, admission)| *admission == why).count()
     }
 
-    /// The same records without their deliveries: what becomes of it settles nothing.
+    /// The same records without their deliveries. Storing, settling or dropping it settles no message.
     pub fn copy(&self) -> Self {
         let (records, owners) = (self.records.clone(), self.owners.clone());
         Self { deliveries: Vec::new(), records, owners, discarded: Vec::new() }
@@ -97,9 +97,9 @@ impl Batch {
     /// Gives each delivery its records again.
     fn refill(&mut self) {
         let owners = std::mem::take(&mut self.owners);
-        let judged =
+        let discarded =
             std::mem::take(&mut self.discarded).into_iter().map(|(record, owner, _)| (record, owner));
-        for (record, owner) in std::mem::take(&mut self.records).into_iter().zip(owners).chain(judged) {
+        for (record, owner) in std::mem::take(&mut self.records).into_iter().zip(owners).chain(discarded) {
             if let Some((_, delivery)) = self.deliveries.get_mut(owner)
                 && let Message::Snapshots(records) = delivery.message_mut()
             {
@@ -108,7 +108,8 @@ impl Batch {
         }
     }
 
-    /// Everything is stored but for what was `rejected`: acks or refuses each delivery. Nothing else does.
+    /// Acks or refuses each delivery: all records are stored but for those in `rejected`. The only place that settles a
+    /// delivery.
     pub async fn settle(mut self, rejected: Vec<Rejected>) -> (Vec<Span>, Vec<Tick>) {
         let mut refused: BTreeMap<usize, Vec<Refused<Message>>> = BTreeMap::new();
         for Rejected { index, reason } in rejected {
@@ -205,9 +206,9 @@ mod tests {
         let mut waiting = received(&mut consumer).await;
         let mut batch = Batch::next(&mut waiting, 3);
         let copy = batch.copy();
-        batch.judge(|record| match record.server == ServerId::from_bytes([2; 16]) {
-            true => Verdict::Unknown,
-            false => Verdict::Stays,
+        batch.admit(|record| match record.server == ServerId::from_bytes([2; 16]) {
+            true => Admission::Unknown,
+            false => Admission::Admitted,
         });
         assert_eq!(batch.records().len(), 2);
         batch.put_back(&mut waiting);
@@ -222,11 +223,11 @@ mod tests {
     async fn settling_acks_all_and_refuses_only_what_was_rejected() {
         let (published, mut consumer) = published(&messages()).await;
         let mut batch = Batch::next(&mut received(&mut consumer).await, 1_000);
-        batch.judge(|record| match record.server == ServerId::from_bytes([2; 16]) {
-            true => Verdict::Revoked,
-            false => Verdict::Stays,
+        batch.admit(|record| match record.server == ServerId::from_bytes([2; 16]) {
+            true => Admission::Revoked,
+            false => Admission::Admitted,
         });
-        assert_eq!([Verdict::Unknown, Verdict::Revoked].map(|why| batch.discarded(why)), [0, 1]);
+        assert_eq!([Admission::Unknown, Admission::Revoked].map(|why| batch.discarded(why)), [0, 1]);
         assert_eq!(batch.servers(), [1, 3].map(|server| ServerId::from_bytes([server; 16])));
         let rejected = vec![Rejected { index: 2, reason: "odd".to_owned() }];
         let (spans, ticks) = batch.settle(rejected).await;

@@ -1,5 +1,5 @@
-//! From the queue into the stores, and what happens while a store is away: hold everything, then hand it back, probe,
-//! and go on.
+//! Takes messages from the queue and has them stored. While a store is away it first holds what it has in hand, then
+//! hands it back, probes, and goes on when the store takes it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,40 +12,40 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Shared,
     apply::Stores,
-    batch::{Batch, Verdict},
+    batch::{Admission, Batch},
     hand::Span,
     outage::{Cure, Failure, Next, Unstored, pause},
 };
 
 /// Most messages in hand.
 const MOST: usize = 10_000;
-/// Most messages of them in one transaction per store, counted in snapshots: an agent's back-fill brings 240 in a
-/// message, and publishers wait for ten seconds only.
+/// Most snapshots that are stored together. Messages differ in size: an agent's back-fill brings 240 snapshots in one. In
+/// process publishers wait for ten seconds only, so a transaction has to be bounded.
 const MOST_SNAPSHOTS: usize = 10_000;
 
-/// The part of a worker that consumes. Dropped at any moment, it leaves to the queue what is not settled.
+/// The part of a worker that consumes. When it is dropped, at any moment, what is not settled returns to the queue.
 pub struct Consuming<'a> {
     pub consumer: Consumer<Message>,
     pub stores: Stores,
     pub shared: &'a Shared,
-    /// For how long what is in hand is held while a store is away.
+    /// How long messages in hand are held while a store is away.
     pub holding: Duration,
     pub shutdown: &'a CancellationToken,
     /// In hand, oldest first.
     pub waiting: VecDeque<(Span, Delivery<Message>)>,
 }
 
-/// An outage that lasts.
+/// An outage of a store that has not ended yet.
 struct Outage {
     began: Instant,
     failures: u32,
-    /// What the log was told.
+    /// The cure that was logged.
     told: Option<Cure>,
 }
 
 impl Consuming<'_> {
-    /// Works until every publisher is gone, or until the shutdown and what is in hand is settled or, with a store away,
-    /// handed back.
+    /// Works until every publisher is gone, or until the shutdown; in that case it first settles what it has in hand or,
+    /// while a store is away, hands it back.
     pub async fn run(mut self) -> Consumer<Message> {
         let mut outage: Option<Outage> = None;
         while !self.waiting.is_empty() || self.receive().await {
@@ -71,7 +71,7 @@ impl Consuming<'_> {
         self.consumer
     }
 
-    /// Whether there is, or was, something to receive.
+    /// Receives what waits. False when nothing more is to be received.
     async fn receive(&mut self) -> bool {
         let received = self.shutdown.run_until_cancelled(self.consumer.receive(MOST)).await;
         let Some(Some(deliveries)) = received else { return false };
@@ -87,7 +87,7 @@ impl Consuming<'_> {
         self.shared.hand().take(self.waiting.range(first..).map(|(span, _)| *span));
     }
 
-    /// Settles one batch; if that fails it is the next one again.
+    /// Settles one batch. If that fails, the batch is put back and is the next one again.
     async fn settle_next(&mut self) -> Result<(), Unstored> {
         let mut batch = Batch::next(&mut self.waiting, MOST_SNAPSHOTS);
         let (begun, instruments) = (Instant::now(), &self.shared.instruments);
@@ -99,7 +99,7 @@ impl Consuming<'_> {
             }
         };
         let (size, refused) = (batch.records().len(), applied.rejected.len());
-        let [unknown, revoked] = [Verdict::Unknown, Verdict::Revoked].map(|why| batch.discarded(why));
+        let [unknown, revoked] = [Admission::Unknown, Admission::Revoked].map(|why| batch.discarded(why));
         let (spans, ticks) = batch.settle(applied.rejected).await;
         if self.shared.hand().settle(&spans, &ticks) {
             self.shared.first_settled.notify_one();
@@ -115,8 +115,8 @@ impl Consuming<'_> {
         Ok(())
     }
 
-    /// Waits, and takes in what comes meanwhile: among others it shows whether one batch alone is at fault, and this
-    /// worker's row tells of it.
+    /// Waits, and receives meanwhile what comes, so that this worker's row tells of it and the next batch has more than what
+    /// failed alone.
     async fn gather(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut comes = true;
@@ -133,12 +133,12 @@ impl Consuming<'_> {
         }
     }
 
-    /// Everything in hand goes back, each message once. Answers a copy of the batch that failed.
+    /// Returns everything in hand to the queue, each message once. Returns a copy of the batch that failed, to probe with.
     fn hand_back(&mut self) -> Batch {
         let spans: Vec<Span> = self.waiting.iter().map(|(span, _)| *span).collect();
         let failed = Batch::next(&mut self.waiting, MOST_SNAPSHOTS);
         let sample = failed.copy();
-        // First, or the queue would hand them out here again.
+        // Before anything is dropped: else the queue would deliver it to this consumer again.
         self.consumer.pause();
         drop(failed);
         self.waiting.clear();
@@ -151,7 +151,7 @@ impl Consuming<'_> {
         sample
     }
 
-    /// Returns once the stores take what failed; false when it is time to stop.
+    /// Returns true once the stores take what failed, false when this worker is asked to stop.
     async fn probe(&mut self, mut sample: Batch, outage: &mut Outage) -> bool {
         let shutdown = self.shutdown;
         let probing = async {
@@ -178,7 +178,8 @@ impl Outage {
         Failure { count: self.failures, lasting, holding, stopping }.next(dice())
     }
 
-    /// Tells when it begins, and once more if waiting turns out not to help.
+    /// Logs when the outage begins, and once more if it turns out that waiting does not cure it. (`chassis::Trouble` knows no
+    /// such second stage.)
     fn note(&mut self, error: &Unstored) {
         self.failures = self.failures.saturating_add(1);
         let (store, cure) = (error.store(), error.cure());

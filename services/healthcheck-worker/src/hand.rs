@@ -1,4 +1,4 @@
-//! What this worker holds and how far it has got, in gate time. Pure.
+//! Which messages this worker has in hand, and how far it has settled them, in gate time. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,14 +7,14 @@ use fleet::{
     liveness::{Progress, TICK_GAP},
 };
 
-/// Smallest and greatest gate time of a message; `None` for one without any.
+/// Smallest and greatest gate time in a message; `None` for a message without any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(Option<(Millis, Millis)>);
 
-/// The books of a worker.
+/// What a worker has in hand and has settled, counted by gate time: the source of its row in the registry.
 #[derive(Debug, Default)]
 pub struct Hand {
-    /// How many of the messages in hand have this as their smallest gate time.
+    /// How many messages in hand have this as their smallest gate time.
     held: BTreeMap<Millis, usize>,
     newest_settled: Option<Millis>,
     ticks: VecDeque<Tick>,
@@ -27,14 +27,14 @@ impl Span {
 }
 
 impl Hand {
-    /// These were received.
+    /// Messages with these spans were received.
     pub fn take(&mut self, spans: impl Iterator<Item = Span>) {
         for (oldest, _) in spans.filter_map(|span| span.0) {
             *self.held.entry(oldest).or_default() += 1;
         }
     }
 
-    /// These are stored, acked, and had these ticks among them. Answers whether they are the first.
+    /// Messages with these spans are stored and acked; `ticks` were among them. Returns whether they are the first.
     pub fn settle(&mut self, spans: &[Span], ticks: &[Tick]) -> bool {
         let first = self.newest_settled.is_none();
         self.give_back(spans.iter().copied());
@@ -44,7 +44,7 @@ impl Hand {
         first && self.newest_settled.is_some()
     }
 
-    /// These are no longer in hand.
+    /// Messages with these spans are no longer in hand.
     pub fn give_back(&mut self, spans: impl Iterator<Item = Span>) {
         for (oldest, _) in spans.filter_map(|span| span.0) {
             if let Some(count) = self.held.get_mut(&oldest) {

@@ -9,7 +9,7 @@ use cache::Seen;
 use fleet::{Millis, Record, ServerId, liveness::SIGHTING_SLACK, wire::v1::Host};
 use registry::{Marks, Sighting, Standing};
 
-/// Servers whose facts are remembered; beyond it all are forgotten, which costs each of them one write more.
+/// Most servers whose facts are remembered. Beyond it all facts are forgotten, which costs one more write a server.
 const MOST_REMEMBERED: usize = 2_000_000;
 
 /// What a batch tells of one server.
@@ -22,8 +22,8 @@ pub struct Heard<'a> {
     facts: Option<(Millis, &'a Host)>,
 }
 
-/// The facts of which this worker knows that they are the ones in the registry: their `sampled_at` and a hash. Agents
-/// send the same facts again and again; the registry should not have to hear it.
+/// For each server, the facts that this worker wrote to the registry: their `sampled_at` and a hash. Agents send the same
+/// facts again and again, and equal ones need not be written.
 #[derive(Default)]
 pub struct Facts(HashMap<ServerId, (Millis, u64)>);
 
@@ -102,8 +102,8 @@ impl Facts {
         }
     }
 
-    /// Newer than what the registry has, and not known to be the same. What another worker wrote has another time than
-    /// what this one remembers.
+    /// Whether these facts are newer than those in the registry and not known to be equal to them. If another worker wrote
+    /// the ones in the registry, their time differs from the time that is remembered here, and nothing is known of them.
     fn are_news(&self, server: ServerId, marks: Option<Marks>, at: Millis, host: &Host) -> bool {
         let Some(written) = marks.and_then(|marks| marks.facts_at) else { return true };
         at > written && self.0.get(&server) != Some(&(written, hash(host)))

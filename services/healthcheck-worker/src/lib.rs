@@ -20,7 +20,7 @@ use std::{
 
 use apply::Stores;
 use cache::Cache;
-use chassis::Clock;
+use chassis::{Clock, Trouble};
 use consuming::Consuming;
 use fleet::{Message, Millis, liveness::TICK_EVERY};
 use hand::Hand;
@@ -36,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use service::{StartError, run};
 
-/// How long what is in hand is held while a store is away. A worker's row counts for as long, and says meanwhile how old
-/// the oldest is; a broker counts each time that a message comes back.
+/// How long a worker holds what it has in hand while a store is away. Its row in the registry is live for as long, and
+/// says meanwhile how old the oldest message in hand is. Handing back sooner would cost deliveries, which a broker counts.
 const HOLDING: Duration = Duration::from_secs(60);
 
 /// A worker. Any number of them may share a queue.
@@ -49,10 +49,10 @@ pub struct Worker {
     holding: Duration,
 }
 
-/// What consuming and reporting share. Neither holds the lock while it waits.
+/// What consuming and reporting share. Neither awaits anything while it holds the lock.
 struct Shared {
     hand: Mutex<Hand>,
-    /// The first message is settled: from then on there is something to tell.
+    /// The first message is settled: from now on there is progress to report.
     first_settled: Notify,
     clock: Clock,
     instruments: Instruments,
@@ -72,13 +72,15 @@ impl Worker {
         Self { name, consumer, stores, clock, holding: HOLDING }
     }
 
-    /// Holds what is in hand for so long while a store is away, instead of 60 s; then hands it back.
+    /// Sets how long the worker holds what it has in hand while a store is away, before it hands that back; 60 s
+    /// unless set.
     pub fn holding(self, holding: Duration) -> Self {
         Self { holding, ..self }
     }
 
-    /// Works until every publisher is gone, or until `shutdown` is cancelled and what it holds is settled or, with a
-    /// store away, handed back. Dropped before that it lets go of everything, and what is not stored returns.
+    /// Works until every publisher is gone, or until `shutdown` is cancelled; in that case it first settles what it has in
+    /// hand or, while a store is away, hands it back. If the future is dropped before that, what is not stored returns to
+    /// the queue.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { name, consumer, stores, clock, holding } = self;
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
@@ -103,12 +105,15 @@ impl Shared {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the registry at once, when the first message is settled, every five seconds, and a last time when all is
-    /// consumed.
+    /// Writes this worker's progress to the registry: at once, when the first message is settled, every five seconds, and
+    /// a last time when consuming has ended.
     async fn report(&self, name: &str, registry: &Registry, consumed: &CancellationToken) {
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reached = true;
+        let progress_trouble = Trouble::saying(
+            "the registry does not take this worker's progress",
+            "the registry takes this worker's progress again",
+        );
         loop {
             let last = tokio::select! {
                 _ = every.tick() => false,
@@ -119,14 +124,7 @@ impl Shared {
             if let Some(at) = progress.oldest_in_hand.or(progress.newest_settled) {
                 self.instruments.lag.set(seconds(progress.written_at - at));
             }
-            let written = registry.put_progress(name, &progress).await;
-            if reached != written.is_ok() {
-                reached = !reached;
-                match written {
-                    Ok(()) => tracing::info!("the registry takes this worker's progress again"),
-                    Err(error) => tracing::warn!(%error, "the registry does not take this worker's progress"),
-                }
-            }
+            progress_trouble.watch(registry.put_progress(name, &progress).await);
             if last {
                 return;
             }

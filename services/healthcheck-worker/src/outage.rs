@@ -8,7 +8,7 @@ use registry::RegistryError;
 /// Pause before the first new attempt, and the longest one.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A store does not take a batch; nothing of it counts as stored, though some of it may be.
+/// A store does not take a batch. Some of the batch may be stored, but none of it counts as stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Unstored {
     #[error(transparent)]
@@ -72,9 +72,9 @@ impl Unstored {
 }
 
 impl Failure {
-    /// A short outage is waited out with everything in hand, because a broker counts each hand-back and takes a message
-    /// that is handed back too often for poison. A long one is not: another worker may be better off, and a broker does not
-    /// wait for ever. Whoever is asked to stop does not wait at all.
+    /// During a short outage the worker keeps everything in hand, because a broker counts how often it delivers a message
+    /// and dead-letters the message beyond a limit. During a long one it hands everything back: another worker may reach the
+    /// store, and a broker does not wait for an ack without end. A worker that is asked to stop hands back at once.
     pub fn next(&self, random: u64) -> Next {
         let left = self.holding.saturating_sub(self.lasting);
         if self.stopping || left.is_zero() {
@@ -84,8 +84,8 @@ impl Failure {
     }
 }
 
-/// Doubled with each failure up to the longest; the upper half of it is left to chance, so that workers that failed
-/// together do not come back together.
+/// Doubled with each failure up to the longest, then between half and all of that at random, so that workers that failed
+/// together do not try again together.
 pub fn pause(failures: u32, random: u64) -> Duration {
     let (shortest, longest) = BACK_OFF;
     let most = shortest.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);

@@ -1,18 +1,15 @@
 //! The worker as a process of its own, between the broker and the stores.
 
-use std::{io, net::TcpListener, time::Duration};
+use std::{io, net::TcpListener};
 
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, service, trouble::causes};
+use chassis::{Clock, Health, http, lifecycle::Shutdown, reach, service};
 use history::{History, HistoryError};
 use queue::rabbitmq;
 use registry::Registry;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 
 use crate::{Worker, settings::Settings};
-
-/// How often a store that was not reached yet is asked.
-const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the worker cannot run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +22,9 @@ pub enum StartError {
     History(#[from] HistoryError),
 }
 
-/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may come later: until it has reached all of
-/// them once it is not ready, and until the registry has its schema and history answers it takes nothing from the queue.
+/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may start later. The worker is not ready
+/// until it has reached each of them once, and takes nothing from the queue until the registry has its schema and history
+/// answers.
 pub async fn run(
     settings: Settings,
     clock: Clock,
@@ -59,7 +57,7 @@ pub async fn run(
         let worker = Worker::new(name, consumer, registry, history, cache.clone(), clock);
         tokio::join!(worker.run(soft.clone()), reach_cache);
     };
-    // What it has in hand when the time is over returns to the queue.
+    // What it still has in hand when `hard` is cancelled returns to the queue.
     let hard = shutdown.hard.clone();
     parts.spawn(async move {
         hard.run_until_cancelled(work).await;
@@ -68,30 +66,18 @@ pub async fn run(
 }
 
 async fn reach_registry(registry: &Registry, health: &Health) {
-    registry.wait_for_schema(|reason| tracing::warn!(reason, "waiting for the registry")).await;
+    reach("the registry", || registry.expect_schema()).await;
     health.reached("registry");
 }
 
-/// Until it answers nothing can be stored, and what is taken could only be handed back.
+/// Nothing can be stored until history answers; a message taken earlier could only be handed back.
 async fn reach_history(history: &History, health: &Health) {
-    let mut told = false;
-    while let Err(error) = history.ping().await {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(reason = causes(&error), "waiting for history");
-        }
-        sleep(ASK_EVERY).await;
-    }
+    reach("history", || history.ping()).await;
     health.reached("history");
 }
 
-/// Nothing waits for it but readiness.
+/// Only readiness waits for the cache: snapshots are stored without it.
 async fn reach_cache(cache: &Cache, health: &Health) {
-    let mut told = false;
-    while let Err(error) = cache.clock().await {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(reason = causes(&error), "waiting for the cache; snapshots are stored without it");
-        }
-        sleep(ASK_EVERY).await;
-    }
+    reach("the cache", || cache.clock()).await;
     health.reached("cache");
 }

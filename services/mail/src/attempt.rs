@@ -1,4 +1,4 @@
-//! What an attempt came to, by where it ended and how. Pure: the table of what is tried again.
+//! What an attempt comes to, by where and how it ended: the table of what is tried again. Pure.
 
 use fleet::Millis;
 use registry::Attempt;
@@ -8,18 +8,18 @@ const MINUTE: Millis = 60_000;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Millis = 60 * MINUTE;
 
-/// With the pauses between them this is more than two days.
+/// After so many attempts a delivery has failed. With the pauses between them that takes more than two days.
 const MOST_ATTEMPTS: u32 = 54;
 
-/// Longest text of a reason, in characters.
+/// Most characters of a reason.
 const MAX_REASON: usize = 300;
 
 /// How far a conversation with a server had got when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Before our envelope: connecting, TLS, logging in. What goes wrong is ours or the server's, not the mail's.
+    /// Before the envelope: connecting, TLS, logging in. An error here is not about the mail but about us or the server.
     Greeting,
-    /// Envelope and content, up to before the final dot was written.
+    /// The envelope and the content, until the final dot is written.
     Content,
     /// The final dot is written: the server may have taken the mail.
     Dot,
@@ -36,7 +36,7 @@ pub enum Ending {
     Lost(String),
 }
 
-/// What to make of it at `now`, if it was the attempt of this number, from 1.
+/// What became of a delivery whose attempt of this number, counted from 1, ended so at `now`.
 pub fn judge(stage: Stage, ending: Ending, attempts: u32, now: Millis) -> Attempt {
     let reason = match (stage, ending) {
         (Stage::Dot, Ending::Lost(reason)) => return Attempt::Unknown(cut(&reason)),
@@ -55,7 +55,7 @@ fn pause(attempts: u32) -> Millis {
     doubled.min(LONGEST_PAUSE)
 }
 
-/// For a person, in one line: a server may answer what it likes.
+/// A reason for a person, in one short line: the text of a server may be anything.
 fn cut(reason: &str) -> String {
     let seen = |c: char| if c.is_control() { ' ' } else { c };
     reason.chars().map(seen).take(MAX_REASON).collect::<String>().trim().to_owned()

@@ -1,4 +1,4 @@
-//! Who may vouch for an SMTP server.
+//! The certificate authorities that may vouch for an SMTP server.
 
 use std::{io, path::Path};
 
@@ -27,7 +27,7 @@ pub enum BadAuthorities {
 }
 
 impl Authorities {
-    /// Those of a PEM file, all of which must be sound.
+    /// Reads the authorities of a PEM file. All of them must be sound.
     pub fn read(path: &Path) -> Result<Self, BadAuthorities> {
         let name = || path.display().to_string();
         let damaged = |error| BadAuthorities::Damaged(name(), error);
@@ -40,7 +40,7 @@ impl Authorities {
         Ok(all)
     }
 
-    /// For TLS with the server of this name or address.
+    /// The parameters of TLS with the server of this name or address.
     pub fn tls(&self, host: &str) -> Result<TlsParameters, smtp::Error> {
         let builder = TlsParametersBuilder::new(host.to_owned());
         self.0.iter().cloned().fold(builder, TlsParametersBuilder::add_root_certificate).build_rustls()

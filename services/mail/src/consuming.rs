@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AT_ONCE, Letterhead, Sender,
-    attempt::{Ending, judge},
+    attempt::{Ending, Stage, judge},
     instruments,
     letter::{self, BadLetter, Letter},
     render::Told,
@@ -25,16 +25,16 @@ use crate::{
 
 type Job = queue::Delivery<fleet::MailJob>;
 
-/// How long what is on its way may take once we are asked to stop; less than a process is given.
+/// How long the mails on their way may take once this process is asked to stop; less than the process as a whole has.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How soon the registry is asked again.
+/// How long to wait before the registry is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A claim that is older belongs to nobody any more: a conversation ends after ten minutes.
+/// A claim that is older than this was made by a process that is gone: a conversation ends after ten minutes.
 const STALE: Millis = 15 * 60_000;
 
-/// How often to look for such claims.
+/// How often to look for stale claims.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Rows of a report in one statement.
@@ -51,14 +51,9 @@ struct Shared {
     clock: Clock,
     /// Logs that the registry is away, and that it is back, once each.
     registry_trouble: Trouble,
-    /// The same of the server that should take the mails.
+    /// The same of the SMTP server: it counts as away while it does not get as far as taking an envelope.
     sender_trouble: Trouble,
 }
-
-/// A server that does not want to talk with us at all.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unsent(String);
 
 impl Post {
     pub fn new(registry: Registry, sender: Sender, letterhead: Letterhead, clock: Clock) -> Self {
@@ -101,19 +96,19 @@ pub async fn run(mut consumer: Consumer<fleet::MailJob>, post: Post, shutdown: C
 }
 
 impl Shared {
-    /// Sends what the job names, if it is still to be sent, and acks once the outcome is written. Otherwise the job
-    /// returns to the queue.
+    /// Sends the delivery that the job names, if it is still to be sent, and acks the job once the outcome is written. If
+    /// `shutdown` comes before the claim, the job returns to the queue.
     async fn settle(&self, job: Job, shutdown: &CancellationToken, give_up: &CancellationToken) {
         let id = job.message().delivery;
         let message_id = letter::message_id(id, &self.letterhead.from);
         let claim = || self.registry.claim_delivery(id, &message_id, self.clock.now());
-        // Nothing is claimed yet: a stop leaves it to others.
+        // Nothing is claimed yet, so on a stop the job is left to other processes.
         let Some(claimed) = shutdown.run_until_cancelled(self.until_done(claim)).await else { return };
         let Some(delivery) = claimed else { return job.ack().await };
         let attempt = self.attempt(&delivery, &message_id, give_up).await;
         instruments::attempted(&attempt);
         let write = || self.registry.settle_delivery(&delivery, &attempt, self.clock.now());
-        // A row that stays claimed becomes unknown: true enough, and better than a second copy.
+        // A row that stays claimed becomes `unknown` later. That may be less than is known here, but no second copy is sent.
         let bound = async {
             give_up.cancelled().await;
             sleep(Duration::from_secs(3)).await;
@@ -145,14 +140,14 @@ impl Shared {
         };
         match self.sender.send(delivery.id, &letter, give_up).await {
             Ok(()) => {
-                self.sender_trouble.watch(Ok::<_, Unsent>(()));
+                self.sender_trouble.end();
                 Attempt::Sent
             }
             Err((stage, ending)) => {
-                if let (crate::attempt::Stage::Greeting, ending) = (stage, &ending) {
+                if stage == Stage::Greeting {
                     let (Ending::Transient(reason) | Ending::Permanent(reason) | Ending::Lost(reason)) =
-                        ending;
-                    self.sender_trouble.watch(Err::<(), _>(Unsent(reason.clone())));
+                        &ending;
+                    self.sender_trouble.begin(reason);
                 }
                 judge(stage, ending, delivery.attempts, self.clock.now())
             }
@@ -172,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// On a thread where it may block.
+    /// Writes the letter on a thread that may block.
     async fn write(
         &self,
         report: Report,

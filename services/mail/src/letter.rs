@@ -19,7 +19,7 @@ use lettre::{
 pub struct Letter {
     pub envelope: Envelope,
     pub content: Vec<u8>,
-    /// How we introduce ourselves.
+    /// The name with which we greet the server.
     pub hello: String,
 }
 
@@ -36,12 +36,12 @@ pub enum BadLetter {
     Type(#[from] lettre::message::header::ContentTypeErr),
 }
 
-/// Of the delivery: the same at every attempt, so that whoever gets two can tell.
+/// The `Message-ID` of a delivery. It is the same at every attempt, so that a recipient of two copies can tell.
 pub fn message_id(id: DeliveryId, from: &Recipient) -> String {
     format!("<{id}@{}>", from.domain())
 }
 
-/// Writes it. Blocks: a sheet of a large fleet takes its time.
+/// Writes the letter. Blocks: the sheet of a large fleet takes a while.
 pub fn write(
     told: &Told<'_>,
     message_id: &str,
@@ -70,11 +70,11 @@ fn address(recipient: &Recipient) -> Result<Address, lettre::address::AddressErr
     Address::new(recipient.local(), recipient.domain())
 }
 
-/// RFC 2369: to whom a person writes who does not want it any more.
+/// RFC 2369: where a recipient asks for no more mails.
 #[derive(Debug, Clone)]
 struct ListUnsubscribe(String);
 
-/// RFC 3834: nobody's vacation answers it.
+/// RFC 3834: keeps vacation notices and other automatic answers from being sent.
 #[derive(Debug, Clone)]
 struct AutoSubmitted;
 

@@ -1,4 +1,4 @@
-//! A report as a text, as HTML, and as a sheet. What hosts and people named is escaped at each.
+//! A report as text, as HTML, and as a sheet. Names that hosts and people gave are escaped in each of them.
 
 use std::fmt::Write;
 
@@ -8,15 +8,15 @@ use sheets::{Cell, Column, Format, WriteError, Writer};
 
 use crate::summary::{Summary, length, percent, uptime, word};
 
-/// Servers in the mail's own table; the sheet has all of them.
+/// Most servers in the table of the mail itself. The sheet has all of them.
 const MOST_LINES: usize = 200;
 
-/// A report to be told.
+/// A report that is to be rendered.
 pub struct Told<'a> {
     pub report: &'a Report,
     pub rows: &'a [ReportRow],
     pub summary: Summary<'a>,
-    /// Of the sheet.
+    /// The format of the sheet.
     pub format: Format,
     zone: Zone,
 }
@@ -40,9 +40,9 @@ const TD_NAME: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaee
 
 impl<'a> Told<'a> {
     pub fn new(report: &'a Report, rows: &'a [ReportRow]) -> Self {
-        // The registry has what was said; a zone that a later database of zones dropped is told in UTC.
+        // Times are in UTC if this release does not know the zone (any more).
         let zone = report.time_zone.parse().unwrap_or(Zone::UTC);
-        // One that only a later release knows is told as a workbook.
+        // A workbook, if this release does not know the format.
         let format = report.format.parse().unwrap_or(Format::Xlsx);
         Self { report, rows, summary: Summary::of(rows), format, zone }
     }
@@ -161,7 +161,7 @@ impl<'a> Told<'a> {
         html.push_str("</table>");
     }
 
-    /// Every server. Blocks.
+    /// The sheet with every server. Blocks.
     pub fn sheet(&self) -> Result<Vec<u8>, WriteError> {
         let columns = [
             Column::new("name", 30),
@@ -202,7 +202,7 @@ fn heading(html: &mut String, text: &str) {
     put(html, "<h2 style=\"margin:20px 0 8px;font-size:16px\">", text, "</h2>");
 }
 
-/// Our markup around somebody's text.
+/// Adds markup around a text, which is escaped.
 fn put(html: &mut String, before: &'static str, text: &str, after: &'static str) {
     html.push_str(before);
     for c in text.chars() {
@@ -219,7 +219,7 @@ fn put(html: &mut String, before: &'static str, text: &str, after: &'static str)
     html.push_str(after);
 }
 
-/// A name cannot start a line of its own.
+/// Replaces control characters, so that a name cannot begin a line of its own.
 fn one_line(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Where mails go: to an SMTP server, or to a folder for want of one.
+//! Where mails go: to an SMTP server, or where there is none into a folder.
 
 use std::{
     io,
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How mails are sent.
 #[derive(Debug, Clone)]
 pub enum Sender {
-    /// Over SMTP, to a server that these authorities vouch for, or one of those that every one trusts.
+    /// Over SMTP, to a server for which these authorities or the usual ones vouch.
     Smtp(SmtpUrl, Authorities),
-    /// As a file `<delivery>.eml` in this folder, for its owner alone.
+    /// As a file `<delivery>.eml` in this folder, which only its owner can read.
     Folder(PathBuf),
 }
 
 impl Sender {
-    /// Sends a letter once. An error says how far it had got; `stop` ends it early.
+    /// Sends a letter once. An error says how far the conversation had got. `stop` ends it early.
     pub async fn send(
         &self,
         id: DeliveryId,
@@ -58,7 +58,7 @@ impl Sender {
     }
 }
 
-/// Whole or not at all.
+/// Writes a file whole or not at all.
 async fn write(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder).await?;
     let part = folder.join(format!("{name}.part"));

@@ -2,7 +2,7 @@
 
 use std::{io, net::TcpListener};
 
-use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use chassis::{Clock, Health, http, lifecycle::Shutdown, reach, service};
 use queue::rabbitmq;
 use registry::Registry;
 use tokio::task::JoinSet;
@@ -17,9 +17,9 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may come later: until it has reached both
-/// once it is not ready, and takes nothing from the queue. The SMTP server is no part of that: what it does not take is
-/// tried again.
+/// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may start later: until mail has reached both
+/// once it is not ready, and takes nothing from the queue. It does not wait for the SMTP server: a mail that the server does
+/// not take is tried again.
 pub async fn run(
     settings: Settings,
     clock: Clock,
@@ -32,7 +32,7 @@ pub async fn run(
     let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
     let (soft, reached) = (shutdown.soft.child_token(), health.clone());
     let work = async move {
-        let schema = registry.wait_for_schema(|reason| tracing::warn!(reason, "waiting for the registry"));
+        let schema = reach("the registry", || registry.expect_schema());
         if soft.run_until_cancelled(schema).await.is_none() {
             return;
         }

@@ -1,4 +1,4 @@
-//! One conversation with an SMTP server, which knows at every moment whether the mail may have been taken.
+//! One conversation with an SMTP server. At every moment it is known whether the server may have taken the mail.
 
 use std::{
     error::Error,
@@ -43,15 +43,15 @@ pub struct SmtpUrl {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Security {
-    /// From the first byte.
+    /// TLS from the first byte.
     Tls,
-    /// By STARTTLS; a server without it is not used.
+    /// STARTTLS; a server without it is not used.
     StartTls,
-    /// None: to a relay on this host.
+    /// No TLS: only to a relay on this host.
     None,
 }
 
-/// A text that is no URL of an SMTP server. It says nothing of the text, which may hold a password.
+/// A text that is not the URL of an SMTP server. The error does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSmtpUrl {
     /// It cannot be read.
@@ -64,12 +64,12 @@ pub enum BadSmtpUrl {
     Plain,
 }
 
-/// How far a conversation is.
+/// How far a conversation has got.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Our envelope is on its way.
+    /// The envelope is on its way.
     begun: AtomicBool,
-    /// All of the content has left; the final dot is next.
+    /// All of the content is written; the final dot is next.
     dot: AtomicBool,
 }
 
@@ -137,8 +137,8 @@ impl Progress {
         }
     }
 
-    /// The content in one piece. Whoever writes it asks for the next piece once this one has left, and writes the final
-    /// dot when there is none: from then on a doubt must not become a second copy.
+    /// The content as one piece. The driver asks for the next piece once this one is written, and writes the final dot when
+    /// there is none. From that moment on the server may have taken the mail, so it must not be sent again.
     fn watch<'a>(&'a self, content: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let end = || {
             self.dot.store(true, Ordering::SeqCst);
@@ -148,7 +148,7 @@ impl Progress {
     }
 }
 
-/// Sends a letter; returns once the server has taken it. Dropped at any moment, `progress` tells how far it had got.
+/// Sends a letter; returns once the server has taken it. If the future is dropped, `progress` tells how far it had got.
 pub async fn send(
     url: &SmtpUrl,
     authorities: &Authorities,
@@ -170,7 +170,7 @@ pub async fn send(
     }
     connection.command(Data).await.map_err(ended)?;
     connection.message_iter(progress.watch(&letter.content)).await.map_err(ended)?;
-    // It is sent; whether it hears our farewell changes nothing.
+    // The mail is sent. Whether the server hears the QUIT does not matter.
     drop(timeout(Duration::from_secs(1), connection.quit()).await);
     Ok(())
 }
@@ -192,7 +192,7 @@ async fn connect(
     Ok(connection)
 }
 
-/// `doing` begins the reason.
+/// How the conversation ended, by the driver's error. The reason begins with `doing`.
 fn ended(doing: &str, error: &lettre::transport::smtp::Error) -> Ending {
     let hint = if is_of_unknown_issuer(error) {
         "; name the authority that issued it in SMTP_CA_FILE, if you trust it"
@@ -214,7 +214,7 @@ fn is_of_unknown_issuer(error: &lettre::transport::smtp::Error) -> bool {
         let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = held.and_then(|error| error.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-            // A bad signature: by another key of an issuer of that name.
+            // A bad signature is one by another key of an issuer of the same name.
             return matches!(why, CertificateError::UnknownIssuer | CertificateError::BadSignature);
         }
         cause = error.source();

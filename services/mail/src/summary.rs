@@ -1,9 +1,9 @@
-//! What a report comes down to.
+//! The figures that sum up a report.
 
 use fleet::{Millis, Status};
 use registry::ReportRow;
 
-/// How many of the worst are told.
+/// How many of the worst servers are named.
 const WORST: usize = 10;
 
 /// The figures that a manager reads first.
@@ -45,7 +45,7 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// Of one server, 0 to 1; `None` where nothing was expected.
+/// The uptime of one server, 0 to 1; `None` where nothing was expected.
 pub fn uptime(row: &ReportRow) -> Option<f64> {
     ratio(row.covered_ms, row.expected_ms)
 }
@@ -54,7 +54,7 @@ fn ratio(covered: Millis, expected: Millis) -> Option<f64> {
     (expected > 0).then(|| (covered as f64 / expected as f64).clamp(0.0, 1.0))
 }
 
-/// For people, cut off instead of rounded: what was down for a second is not 100 %.
+/// A percentage for people. It is cut off, not rounded, so that a server which was down for a second does not show 100 %.
 pub fn percent(uptime: Option<f64>) -> String {
     match uptime {
         Some(uptime) => format!("{:.2} %", (uptime * 10_000.0 + 1e-7).floor() / 100.0),
@@ -62,7 +62,7 @@ pub fn percent(uptime: Option<f64>) -> String {
     }
 }
 
-/// For people: its two largest units.
+/// A length of time for people, in its two largest units.
 pub fn length(millis: Millis) -> String {
     let seconds = millis / 1_000;
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];

@@ -1,20 +1,17 @@
 //! Management as a process of its own. It is the one that migrates the registry.
 
-use std::{error::Error, io, net::TcpListener, time::Duration};
+use std::{io, net::TcpListener};
 
 use cache::Cache;
-use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, service, trouble::causes};
+use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, reach, service};
 use fleet::MailJob;
 use history::{History, HistoryError};
 use queue::{DeadLetters, Publisher, rabbitmq};
 use registry::{DatabaseRole, Guest, Registry, RegistryError};
-use tokio::{sync::oneshot, task::JoinSet, time::sleep};
+use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DeadLetterQueues, FirstAdminError, Management, people::given_first_admin, settings::Settings};
-
-/// How often to look whether a store is there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why management cannot run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -161,26 +158,5 @@ impl StartError {
             Self::Io(_) | Self::History(_) | Self::FirstAdmin(_) => return false,
         };
         matches!(error, RegistryError::Unavailable(_))
-    }
-}
-
-/// Asks until there is an answer. Each reason to wait is told once.
-async fn reach<T, E: Error, F: Future<Output = Result<T, E>>>(part: &str, mut ask: impl FnMut() -> F) -> T {
-    let mut told = String::new();
-    loop {
-        let reason = match ask().await {
-            Ok(answer) => {
-                if !told.is_empty() {
-                    tracing::info!("{part} is reached");
-                }
-                return answer;
-            }
-            Err(error) => causes(&error),
-        };
-        if reason != told {
-            tracing::warn!(reason, "waiting for {part}");
-            told = reason;
-        }
-        sleep(LOOK_EVERY).await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use chassis::{Secret, settings::read_secret};
 
-/// A data folder that this process alone uses, for as long as the value lives.
+/// A data folder. As long as the value lives, no other process can take the same folder.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folder if need be and takes it. The lock goes with the process, however it ends.
+    /// Makes the folder if it is missing, and locks it. The lock ends with the process, however that ends.
     pub fn take(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         DirBuilder::new()
@@ -72,7 +72,7 @@ impl DataDir {
     pub fn write_secret(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let (path, part) = (self.join(name), self.join(&format!("{name}.part")));
         let write = || -> io::Result<()> {
-            // What a crash left may have any mode.
+            // A file that a crash left behind may have any mode.
             fs::remove_file(&part).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
                 _ => Err(error),

@@ -27,18 +27,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, settings::Settings};
 
-/// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. A checkpoint of the history stalls
-/// for some tenths of a second: at 33,333 small snapshots a second these are a second and a half.
+/// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. At 33,333 small snapshots a second
+/// this is a second and a half of them, while a checkpoint of the history stalls for some tenths of a second.
 const QUEUE_CAPACITY: usize = 64 * 1024 * 1024;
 
-/// Mail jobs that may wait or be on their way; the registry holds the others back.
+/// Most mail jobs that wait or are on their way. All others stay in the registry.
 const MAIL_CAPACITY: usize = 1_000;
 
-/// How long what is in hand may take once it stops serving.
+/// How long settling what is in hand may take once the process stops serving.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// One row in the registry, whichever process writes it: what an earlier process left there must not outlive it, or a
-/// restart would look as if the gate had been open all along.
+/// The name of the worker, the same in every process, so that it has one row in the registry. A row that an earlier process
+/// left would stay live beside a new one, and a restart would look as if the gate had been open all along.
 const WORKER: &str = "rollcall";
 
 struct Stores {
@@ -161,7 +161,7 @@ impl Parts {
         if shutdown.hard.run_until_cancelled(drained).await.is_none() {
             listener.stop(false).await;
         }
-        // The queue closed with its last publisher: the worker settles what waits, and ends.
+        // The last publisher is gone, which ends the queue: the worker settles what waits, and ends too.
         worker.await.context("the worker died")?;
         died.map_or(Ok(()), Err)
     }
@@ -178,7 +178,7 @@ async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::R
     Ok(Stores { registry, history, cache: Cache::in_process() })
 }
 
-/// Mail, and the way to it. Without an SMTP server mails become files.
+/// Mail, and the publisher of its jobs. Without an SMTP server mails become files.
 fn mail(
     data: &DataDir,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! This host's own agent: it enrols and reports over HTTP like any other, only that nobody has to bring it a token.
+//! This host's own agent. It enrols and reports over HTTP like any other, but gets its token from the suite itself.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ pub async fn prepare(
     Ok(Settings::read(&arguments, token)?)
 }
 
-/// Runs it on a thread of its own until `stop`: it writes its files as it goes, which must not hold up the worker.
+/// Runs the agent on a thread of its own until `stop`, since its writing of files must not hold up the worker.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let agent = move || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

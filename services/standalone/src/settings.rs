@@ -97,7 +97,7 @@ impl Settings {
         let Some(mail_from) = mail_from(arguments, smtp_url.is_some(), &mut mistakes) else {
             return Err(mistakes.into());
         };
-        // Files in a folder of ours may be to anybody.
+        // Without an SMTP server mails become files, whoever they are addressed to.
         let allowed = match smtp_url {
             Some(_) => AllowedDomains::Only(Vec::new()),
             None => AllowedDomains::Any,
@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// Of files it is a name that leads nowhere.
+/// The sender of mails. Mails that become files need none, and get an address that leads nowhere.
 fn mail_from(arguments: &Arguments, sends: bool, mistakes: &mut Mistakes) -> Option<Recipient> {
     if sends && arguments.mail_from.is_none() {
         mistakes.add("MAIL_FROM: is not set, and SMTP_URL is; set it to the address that reports come from");

@@ -1,4 +1,4 @@
-//! The one way in.
+//! Appending: the only way in which snapshots get into the indices.
 
 use std::{collections::HashSet, io::Write, ops::Range};
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{HistoryError, Rejected};
 
-/// A bulk request is sent once it has so many bytes; one more record at most fits in.
+/// A bulk request is sent once it has so many bytes. It may be longer by one record.
 const FULL: usize = 8 << 20;
-/// The server waits so long for a shard that is away. Only what the per-item answers tell of is asked for.
+/// `timeout` is how long the server waits for a shard that is away; `filter_path` leaves out of the answer what is not read.
 const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
 
 #[derive(Deserialize)]
@@ -26,11 +26,12 @@ struct Bulk {
 
 #[derive(Deserialize)]
 struct Item {
-    create: Outcome,
+    create: Created,
 }
 
+/// What the server says of one `create`.
 #[derive(Deserialize)]
-struct Outcome {
+struct Created {
     status: u16,
     #[serde(default)]
     error: Value,
@@ -38,14 +39,14 @@ struct Outcome {
 
 /// What became of one record.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It is there, now or since before.
+enum ItemOutcome {
+    /// It is stored, by this request or by an earlier one.
     Stored,
-    /// It never will be.
+    /// It will never be stored.
     Refused,
     /// There is no index of its day.
     DayMissing,
-    /// Perhaps later.
+    /// It was not stored, but may be later.
     NotNow,
 }
 
@@ -55,7 +56,7 @@ impl Elastic {
         let _open = self.under_way().await?;
         let appended = self.append_all(records).await;
         if matches!(appended, Err(HistoryError::Unavailable(_))) {
-            // Who knows what it is that answers next.
+            // The server that answers next may be another one, without the template.
             self.known().template = false;
         }
         appended
@@ -64,7 +65,7 @@ impl Elastic {
     async fn append_all(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
         let mut rejected = Vec::new();
         let mut waiting: Vec<usize> = (0..records.len()).collect();
-        // Once more, since an index that was there may have been deleted by another process.
+        // Twice, since another process may have deleted an index after this one saw it.
         for _ in 0..2 {
             if waiting.is_empty() {
                 break;
@@ -89,8 +90,8 @@ impl Elastic {
         Ok(rejected)
     }
 
-    /// Sends these, one request after the other: of two with one identity the first wins. Answers those whose day has no
-    /// index.
+    /// Sends the records at these indices, one request after the other, so that of two records with one identity the first
+    /// wins. Returns the indices of those whose day has no index in Elasticsearch.
     async fn send(
         &self,
         records: &[Record],
@@ -108,14 +109,14 @@ impl Elastic {
             if items.len() != these.len() {
                 return Err(unavailable("a bulk answer does not tell of every record"));
             }
-            for (index, Item { create: Outcome { status, error } }) in these.iter().zip(items) {
-                match verdict(status, error["type"].as_str().unwrap_or_default()) {
-                    Verdict::Stored => {}
-                    Verdict::DayMissing => missing.push(*index),
-                    Verdict::Refused => {
+            for (index, Item { create: Created { status, error } }) in these.iter().zip(items) {
+                match item_outcome(status, error["type"].as_str().unwrap_or_default()) {
+                    ItemOutcome::Stored => {}
+                    ItemOutcome::DayMissing => missing.push(*index),
+                    ItemOutcome::Refused => {
                         rejected.push(Rejected { index: *index, reason: client::reason(&error) });
                     }
-                    Verdict::NotNow => {
+                    ItemOutcome::NotNow => {
                         return Err(unavailable(Refusal { status, reason: client::reason(&error) }));
                     }
                 }
@@ -124,7 +125,7 @@ impl Elastic {
         Ok(missing)
     }
 
-    /// A bulk request of these from `first` on, and which of them it holds.
+    /// The body of a bulk request with the records from `these[first]` on, and the range of `these` that is in it.
     fn body(
         &self,
         records: &[Record],
@@ -170,7 +171,7 @@ fn write_item(body: &mut Vec<u8>, index: &str, record: &Record) -> std::io::Resu
         let Some(value) = value else { continue };
         match layout::kind(name) {
             Kind::Float => write!(body, ",\"{name}\":{}", value as f32)?,
-            // What is past the greatest number of the store becomes it.
+            // The cast saturates: a number that the store's type cannot hold becomes the greatest that it can.
             Kind::Long => write!(body, ",\"{name}\":{}", value as i64)?,
             Kind::Double => write!(body, ",\"{name}\":{value}")?,
         }
@@ -182,16 +183,17 @@ fn write_item(body: &mut Vec<u8>, index: &str, record: &Record) -> std::io::Resu
 }
 
 /// By the status of an item and the type of its error.
-fn verdict(status: u16, kind: &str) -> Verdict {
+fn item_outcome(status: u16, kind: &str) -> ItemOutcome {
     match (status, kind) {
-        (200..=299, _) | (409, "version_conflict_engine_exception") => Verdict::Stored,
-        (404, "index_not_found_exception") => Verdict::DayMissing,
+        (200..=299, _) | (409, "version_conflict_engine_exception") => ItemOutcome::Stored,
+        (404, "index_not_found_exception") => ItemOutcome::DayMissing,
         (
             400,
             "document_parsing_exception" | "mapper_parsing_exception" | "strict_dynamic_mapping_exception",
-        ) => Verdict::Refused,
-        // A closed index is a 400 too. Full queues, disks at their watermark, shards and nodes away, accounts that may not: none is the record's fault.
-        _ => Verdict::NotNow,
+        ) => ItemOutcome::Refused,
+        // Whatever else the server answers, a 400 for a closed index too, is not the record's fault: full queues, disks at
+        // their watermark, shards and nodes that are away, missing rights.
+        _ => ItemOutcome::NotNow,
     }
 }
 
@@ -204,21 +206,21 @@ mod tests {
     #[test]
     fn only_what_the_record_is_to_blame_for_is_refused() {
         for (status, kind, expected) in [
-            (201, "", Verdict::Stored),
-            (409, "version_conflict_engine_exception", Verdict::Stored),
-            (409, "something_else", Verdict::NotNow),
-            (400, "document_parsing_exception", Verdict::Refused),
-            (400, "mapper_parsing_exception", Verdict::Refused),
-            (400, "strict_dynamic_mapping_exception", Verdict::Refused),
-            (404, "index_not_found_exception", Verdict::DayMissing),
-            (400, "index_closed_exception", Verdict::NotNow),
-            (404, "", Verdict::NotNow),
-            (403, "cluster_block_exception", Verdict::NotNow),
-            (429, "es_rejected_execution_exception", Verdict::NotNow),
-            (500, "illegal_state_exception", Verdict::NotNow),
-            (503, "unavailable_shards_exception", Verdict::NotNow),
+            (201, "", ItemOutcome::Stored),
+            (409, "version_conflict_engine_exception", ItemOutcome::Stored),
+            (409, "something_else", ItemOutcome::NotNow),
+            (400, "document_parsing_exception", ItemOutcome::Refused),
+            (400, "mapper_parsing_exception", ItemOutcome::Refused),
+            (400, "strict_dynamic_mapping_exception", ItemOutcome::Refused),
+            (404, "index_not_found_exception", ItemOutcome::DayMissing),
+            (400, "index_closed_exception", ItemOutcome::NotNow),
+            (404, "", ItemOutcome::NotNow),
+            (403, "cluster_block_exception", ItemOutcome::NotNow),
+            (429, "es_rejected_execution_exception", ItemOutcome::NotNow),
+            (500, "illegal_state_exception", ItemOutcome::NotNow),
+            (503, "unavailable_shards_exception", ItemOutcome::NotNow),
         ] {
-            assert_eq!(verdict(status, kind), expected, "{status} {kind}");
+            assert_eq!(item_outcome(status, kind), expected, "{status} {kind}");
         }
     }
 

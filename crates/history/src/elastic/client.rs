@@ -1,4 +1,4 @@
-//! One request and its answer.
+//! Sending one request to Elasticsearch and reading its answer.
 
 use std::{error::Error, fmt, str::FromStr, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::HistoryError;
 
 /// How long a question or an administrative call may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a bulk request may take. The server's own patience with a shard that is away is shorter.
+/// How long a bulk request may take. The server gives up waiting for a shard that is away sooner.
 pub const BULK_PATIENCE: Duration = Duration::from_secs(40);
 /// How long it may take to find out whether the server answers.
 pub const PING_PATIENCE: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub struct Answer {
     body: String,
 }
 
-/// The server answered, but not what was hoped for.
+/// The server answered with an error.
 #[derive(Debug, thiserror::Error)]
 #[error("Elasticsearch answered {status}: {reason}")]
 pub struct Refusal {
@@ -82,7 +82,7 @@ pub struct Refusal {
 impl Client {
     /// Connects to nothing yet.
     pub fn new(url: &ElasticUrl) -> Result<Self, HistoryError> {
-        // Whatever proxy the environment names is for the way out, not for a store of ours.
+        // A proxy that the environment names is for connections to the outside, not for a store of ours.
         let mut builder =
             TransportBuilder::new(SingleNodeConnectionPool::new(url.url.clone())).disable_proxy();
         if let Some((user, password)) = url.account.clone() {
@@ -124,7 +124,10 @@ impl Answer {
         serde_json::from_str(&self.body).map_err(unavailable)
     }
 
-    /// That it is a success.
+    /// Whether it is a success.
+    ///
+    /// # Errors
+    /// As [`refused`] for anything else.
     pub fn succeeded(&self) -> Result<(), HistoryError> {
         if (200..300).contains(&self.status) { Ok(()) } else { Err(self.refused()) }
     }
@@ -147,11 +150,11 @@ impl Answer {
     }
 }
 
-/// What a status and an `error` of the server mean: a request that it can never take is `Schema`, anything else may
-/// pass.
+/// What a status and an `error` of the server mean. A request that the server can never take is `Schema`; everything else is
+/// `Unavailable`, since it may work later.
 pub fn refused(status: u16, failure: &Value) -> HistoryError {
     let reason = reason(failure);
-    // Too many shards in the cluster is a 400 as well, and passes when somebody makes room.
+    // Too many shards in the cluster are a 400 too. That ends when somebody makes room.
     if status == 400 && failure["type"] != "validation_exception" {
         return HistoryError::Schema(format!(
             "Elasticsearch refuses: {reason}. If these indices were made by hand or by another release, delete them or \
@@ -161,7 +164,7 @@ pub fn refused(status: u16, failure: &Value) -> HistoryError {
     unavailable(Refusal { status, reason })
 }
 
-/// An `error` for people: `type: reason`, and its cause.
+/// The text of an `error` for people: `type: reason`, and its cause.
 pub fn reason(failure: &Value) -> String {
     let one = |failure: &Value| match failure {
         Value::String(text) => text.clone(),

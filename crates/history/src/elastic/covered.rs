@@ -1,8 +1,8 @@
-//! Coverage, as sums that the store makes.
+//! Coverage, from sums that the store computes.
 //!
-//! Up to a time `t` a server is covered for `F(t) = Σ covers[sampled_at ≤ t] + Σ (t − from)[from < t < sampled_at]`,
-//! over a piece `(a, b]` for `F(b) − F(a)`: a sum inside the piece, and a count and a sum at each of its edges. Servers
-//! that share a piece, a whole day, or an edge are asked for together.
+//! Up to a time `t` a server is covered for `F(t) = Σ covers[sampled_at ≤ t] + Σ (t − from)[from < t < sampled_at]`.
+//! Within a piece `(a, b]` it is covered for `F(b) − F(a)`, which is a sum over the inside of the piece, and a count and a sum
+//! at each of its edges. One search asks for all servers that share a piece, a whole day or an edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,13 @@ use crate::{HistoryError, LONGEST_COVERS};
 /// A part of `F(b) − F(a)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
-    /// `Σ covers` of what is sampled in `(after, to]`.
+    /// `Σ covers` of the snapshots sampled in `(after, to]`.
     Within { after: Millis, to: Millis },
-    /// `Σ (at − from)` of what reaches across `at`.
+    /// `Σ (at − from)` of the snapshots with `from < at < sampled_at`.
     Across { at: Millis },
 }
 
-/// Who asks for a part: position in the answer, server, and 1 or −1.
+/// Who needs a part: index in the answer, server, and 1 or −1, by which the part counts there.
 type Asker = (usize, ServerId, i64);
 
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ struct Across {
     starts: Number,
 }
 
-/// What was sampled in a stretch that the ends of many servers lie in.
+/// What is found of a stretch in which the ends of many servers lie.
 #[derive(Deserialize)]
 struct FoundTail {
     inside: Buckets<Tail>,
@@ -57,7 +57,7 @@ struct Tail {
     last: Number,
 }
 
-/// What is known of parts: whose, and how much.
+/// The sums that are known, by part and server.
 type Sums = BTreeMap<(Part, ServerId), Millis>;
 
 impl Elastic {
@@ -94,11 +94,11 @@ impl Elastic {
         Ok(covered)
     }
 
-    /// The ends of many servers by a few questions.
+    /// The last parts of many servers, by a few searches.
     ///
-    /// Each server that is up ends at its own newest sample, so no two share their last part. But what is asked of all of
-    /// them up to a time after the last such end tells the same, and that nothing reaches across it, as long as nothing
-    /// was sampled after the server's own end. Parts of which that is not so are left out.
+    /// The pieces of each server that is up end at its own newest sample, so no two servers share their last part. Asking all
+    /// of them up to a time after the latest such end gives the same sums, provided that nothing of the server was sampled
+    /// after its own end; then nothing reaches across that end either. Parts for which this does not hold are left out.
     async fn tails(&self, parts: &BTreeMap<Part, Vec<Asker>>) -> Result<Sums, HistoryError> {
         let mut alike: BTreeMap<Millis, BTreeMap<ServerId, Millis>> = BTreeMap::new();
         for (part, askers) in parts {
@@ -146,10 +146,10 @@ fn tail(first: Millis, last: Millis) -> Value {
     json!({"inside": {"range": range, "aggs": inner}})
 }
 
-/// Every part, each once, and who asks for it.
+/// Every part, each once, and who needs it.
 fn parts_of(asked: &[(ServerId, Vec<Piece>)]) -> BTreeMap<Part, Vec<Asker>> {
     let mut parts: BTreeMap<Part, Vec<Asker>> = BTreeMap::new();
-    // Pieces of many servers seldom end together, but they share the whole days.
+    // The pieces of many servers seldom end at the same time, but they have whole days in common.
     let by_days = asked.len() > 1;
     for (position, (server, pieces)) in asked.iter().enumerate() {
         for Piece { from, to } in pieces.iter().copied().filter(|piece| piece.from < piece.to) {
@@ -168,7 +168,7 @@ fn parts_of(asked: &[(ServerId, Vec<Piece>)]) -> BTreeMap<Part, Vec<Asker>> {
     parts
 }
 
-/// The last millisecond before the first whole day in `(from, to]`, and the last one of the last.
+/// The last millisecond before the first whole day in `(from, to]`, and the last millisecond of the last whole day.
 fn whole_days(from: Millis, to: Millis) -> Option<[Millis; 2]> {
     let before = from.saturating_add(DAY).div_euclid(DAY).saturating_mul(DAY).saturating_sub(1);
     let last = to.saturating_add(1).div_euclid(DAY).saturating_mul(DAY).saturating_sub(1);
@@ -176,7 +176,7 @@ fn whole_days(from: Millis, to: Millis) -> Option<[Millis; 2]> {
 }
 
 impl Part {
-    /// When what it looks at is sampled: first and last millisecond.
+    /// The first and the last `sampled_at` of the snapshots that it is about.
     fn reach(&self) -> (Millis, Millis) {
         match self {
             Self::Within { after, to } => (after.saturating_add(1), *to),

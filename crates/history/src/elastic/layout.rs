@@ -1,8 +1,8 @@
 //! How snapshots lie in Elasticsearch.
 //!
-//! An index a UTC day of `sampled_at`. Only `server` is searched, so only it is indexed; the other figures are columns
-//! (doc values) in the order of server and time, read where one server's rows are. The snapshot itself is kept as it
-//! came, unparsed.
+//! There is an index for each UTC day of `sampled_at`. Only `server` is searched, so only it is indexed. The other figures
+//! are columns (doc values) in the order of server and time, so those of one server are read in one place. The snapshot
+//! itself is kept as it came, unparsed.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, NaiveDate};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::HistoryError;
 
-/// Most days that are named one by one; what spans more looks at all that exist.
+/// Most days that are named one by one. A longer range names all indices by a wildcard.
 const MOST_NAMES: i64 = 40;
 
 /// Names of everything that is ours.
@@ -22,11 +22,11 @@ pub struct Layout {
 /// How a figure is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A share, a load, degrees: 32 bits on the wire as well.
+    /// A share, a load, degrees: these have 32 bits on the wire too.
     Float,
-    /// Bytes: whole numbers, which compress better as such.
+    /// Bytes: whole numbers compress better as integers.
     Long,
-    /// Anything that is new.
+    /// Any figure for which nothing is said yet.
     Double,
 }
 
@@ -37,7 +37,7 @@ impl Layout {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
         let first =
             prefix.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        // One with `-snapshots` in it could take in another's indices.
+        // With `-snapshots` in a prefix, the wildcard of one suite could match the indices of another.
         if !first || prefix.len() > 40 || !prefix.bytes().all(plain) || prefix.contains("-snapshots") {
             return Err(HistoryError::Schema(format!(
                 "the prefix {prefix:?} does not do: up to 40 of a-z, 0-9, '-', '_' and '.', a letter or digit first, \
@@ -96,15 +96,15 @@ impl Layout {
             "template": {
                 "settings": {"index": {
                     "number_of_shards": 1,
-                    // One copy beside it where there is a second node.
+                    // One replica where there is a second node.
                     "auto_expand_replicas": "0-1",
                     "codec": "best_compression",
-                    // What belongs together lies together: smaller, and one server is one stretch.
+                    // Rows of one server lie together: that compresses better and makes reading one server quicker.
                     "sort.field": ["server", "sampled_at"],
                     "sort.order": ["asc", "asc"],
-                    // Whoever reads refreshes first; for those who write, seldom is cheaper.
+                    // Every read refreshes first, so the regular refresh can be seldom, which makes writing cheaper.
                     "refresh_interval": "30s",
-                    // What is acknowledged is on disk.
+                    // What was acknowledged is on disk.
                     "translog.durability": "request",
                 }},
                 "mappings": mappings(),
@@ -133,7 +133,7 @@ pub fn mappings() -> Value {
     json!({"dynamic": "strict", "properties": properties})
 }
 
-/// How the figure of this name is stored. What is stored once stays as it is.
+/// How the figure of this name is stored. It must not be changed for a figure that was released.
 pub fn kind(name: &str) -> Kind {
     match name {
         "cpu" | "iowait" | "load" | "temperature" => Kind::Float,
@@ -142,11 +142,11 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-/// Identity of a snapshot within its index. Base64, which the server keeps as the bytes that it stands for.
+/// The id of a snapshot's document within its index. It is in base64, which Elasticsearch stores as the bytes that it encodes.
 pub fn id(server: ServerId, sampled_at: Millis) -> String {
     let mut bytes = [0; 22];
     bytes[..16].copy_from_slice(server.as_bytes());
-    // 48 bits reach beyond the greatest time.
+    // 48 bits hold the greatest time that a snapshot may have.
     bytes[16..].copy_from_slice(&sampled_at.to_be_bytes()[2..]);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -1,4 +1,4 @@
-//! The longest gap of each server: what its snapshots of a stretch add up to, of many servers by one question.
+//! The longest gap of each server, from sums over the snapshots of a stretch. One search asks for many servers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,13 +15,14 @@ use crate::{
     longest::{Longest, Question, Stretch},
 };
 
-/// Stretches in the answer to one search, of which a server gives no more than 65,536 by default; and in one request.
+/// Most stretches in the answer to one search, and in one request of several searches. By default Elasticsearch answers a
+/// search with at most 65,536 buckets.
 const MOST_STRETCHES: usize = 30_000;
 
-/// Days that may have an index beside those that are kept.
+/// How many days may have an index besides those that are kept.
 const SPARE_DAYS: usize = 8;
 
-/// Servers of which the same is asked, with the positions of their questions.
+/// Servers about which the same is asked, with the indices of their questions.
 type Askers = BTreeMap<ServerId, Vec<usize>>;
 
 #[derive(Deserialize)]
@@ -112,14 +113,14 @@ impl Elastic {
         Ok(())
     }
 
-    /// Those that a server can have; of a long time only the days that are kept.
+    /// How many stretches a server can have in the answer to this question; of a long span only those of days that are kept.
     fn most_stretches(&self, question: &Question) -> usize {
         let most = usize::try_from(question.length / question.width).unwrap_or(usize::MAX);
         if question.width < DAY { most } else { most.min(usize::from(self.0.days) + SPARE_DAYS) }
     }
 }
 
-/// Snapshots that vouch for nothing divide no gap.
+/// The aggregation of one question. Snapshots that cover no time are left out, since they do not divide a gap.
 fn aggregations(question: &Question) -> Value {
     let sampled = json!({"field": "sampled_at", "ranges": [{"from": question.first, "to": question.last().saturating_add(1)}]});
     let stretches = json!({

@@ -1,12 +1,12 @@
 //! History in Elasticsearch 7.11 or later, for any number of processes.
 //!
-//! **Reads see what was acknowledged**, by whichever process: each read first refreshes the indices that it looks at.
-//! Where nothing new came that costs a round trip. So the interval of refreshing by itself can be long, which is what
-//! makes writing cheap.
+//! **Reads see what was acknowledged** to any process, because each read first refreshes the indices that it reads. Where
+//! nothing new came that costs one round trip. So the regular refresh of the server can be seldom, which makes writing
+//! cheap.
 //!
-//! **A day is made on purpose.** The template forbids that a write makes an index, so what is late for a day that
-//! another process deleted is told apart from what is new. The oldest day that is kept is a document of its own, which
-//! only moves forward.
+//! **The index of a day is made explicitly.** The template forbids that a write makes an index. So a snapshot that comes too
+//! late, for a day that another process has deleted, does not bring that day back. The oldest day that is kept is in a
+//! document of its own, which only moves forward.
 //!
 //! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
 
@@ -45,16 +45,16 @@ struct Inner {
     layout: Layout,
     days: u16,
     known: Mutex<Known>,
-    /// Whether it is closed. Each call holds it while it is under way.
+    /// Whether the store is closed. Each call holds the lock while it is under way.
     closed: RwLock<bool>,
 }
 
-/// What this process knows of the cluster. It may be behind, never ahead.
+/// What this process knows of the cluster. It may be out of date: then there is more in the cluster than is known here.
 #[derive(Default)]
 struct Known {
     /// Whether the template was put since the server was last lost.
     template: bool,
-    /// Days whose index was there, with our mapping.
+    /// Days whose index was seen, with our mapping.
     days: HashSet<i64>,
     oldest: Millis,
 }
@@ -101,7 +101,7 @@ impl Elastic {
         Ok(())
     }
 
-    /// See [`crate::History::oldest_retained`]; as far as this process has heard of it.
+    /// See [`crate::History::oldest_retained`]; the newest that this process has read.
     pub fn oldest_retained(&self) -> Millis {
         self.known().oldest
     }
@@ -119,7 +119,7 @@ impl Elastic {
         *self.0.closed.write().await = true;
     }
 
-    /// Keeps the store open while the answer is held.
+    /// Keeps the store open for as long as the returned guard lives.
     async fn under_way(&self) -> Result<RwLockReadGuard<'_, bool>, HistoryError> {
         let closed = self.0.closed.read().await;
         if *closed { Err(unavailable("history is closed")) } else { Ok(closed) }
@@ -136,7 +136,7 @@ impl Elastic {
         Ok(())
     }
 
-    /// Makes the indices of the days that are kept; the answer is the oldest midnight that is.
+    /// Makes the indices of those days that are kept and have none. Returns the oldest midnight that is kept.
     async fn make_days(&self, days: &HashSet<i64>) -> Result<Millis, HistoryError> {
         let missing: Vec<i64> = {
             let known = self.known();
@@ -146,14 +146,15 @@ impl Elastic {
             return Ok(self.known().oldest);
         }
         let oldest = self.horizon().await?;
-        // One after the other: the server makes them so in any case, and each has time of its own.
+        // One after the other: the server works so in any case, and each request then has its own time limit.
         for day in missing.into_iter().filter(|day| *day >= layout::day(oldest)) {
             self.make_day(day).await?;
         }
         Ok(oldest)
     }
 
-    /// Says the mapping in any case: the index, or the template, may be that of a release with fewer fields.
+    /// Makes the index of a day, with our mapping. If it is there, the mapping is put again, because the index may have been
+    /// made by a release with fewer fields.
     async fn make_day(&self, day: i64) -> Result<(), HistoryError> {
         let index = self.0.layout.index(day);
         let answer = self.call(Method::Put, &index, Some(json!({"mappings": layout::mappings()}))).await?;
@@ -176,7 +177,7 @@ impl Elastic {
         Ok(known.oldest)
     }
 
-    /// The time is the version of the document as well, so that the server refuses an earlier one.
+    /// Writes the oldest midnight that is kept. It is also the version of the document, so the server refuses an earlier one.
     async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
         let index = json!({
             "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}},

@@ -1,4 +1,4 @@
-//! The gaps of one server: its times alone, page by page, the latest first.
+//! The gaps of one server, from the times of its snapshots alone, read page by page, the latest first.
 
 use fleet::{
     Millis, ServerId,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{HistoryError, LONGEST_COVERS};
 
-/// Snapshots in one page, of which a server gives no more by default.
+/// Snapshots in one page. By default Elasticsearch gives no more at once.
 const PAGE: usize = 10_000;
 
 #[derive(Deserialize)]
@@ -71,8 +71,8 @@ impl Elastic {
         Ok(gaps.finish())
     }
 
-    /// The latest snapshots of one server that were sampled before a moment. Times are columns, which no query
-    /// narrows in every release that there is; the order is made from them, and begins where it is told to.
+    /// The latest snapshots of one server that were sampled before a moment. Times are columns that are not indexed, and not
+    /// every release can filter by such a column. Every release can sort by it, and `search_after` says where to begin.
     async fn times_before(
         &self,
         server: ServerId,

@@ -1,4 +1,4 @@
-//! Reads other than coverage. Plain aggregations alone: no scripts, and never a part of the answer for the whole.
+//! Reading, apart from coverage. It uses plain aggregations without scripts, and an answer with parts missing is an error.
 
 use std::collections::HashMap;
 
@@ -19,20 +19,20 @@ use crate::{Extent, HistoryError};
 
 /// Servers in one page of an aggregation.
 pub const PAGE: usize = 1_000;
-/// Bytes and questions in one request.
+/// Most bytes and most searches in one request.
 const MOST_BYTES: usize = 1 << 20;
 const MOST_ASKS: usize = 500;
-/// Days of which each is looked at, rather than the first and the last.
+/// Up to this many days, all of them are searched at once, rather than the first and the last ones by themselves.
 const FEW_DAYS: usize = 3;
-/// Indices that are not there are empty; a shard that does not answer fails the search.
+/// An index that does not exist counts as empty. (A shard that does not answer fails the search.)
 pub const LENIENT: &str = "ignore_unavailable=true&allow_no_indices=true";
 
-/// One aggregation, made for each of some servers by itself.
+/// One aggregation, to be computed for each of some servers separately.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// Where: names with commas between, or a wildcard.
+    /// Names of the indices with commas between them, or a wildcard.
     pub indices: String,
-    /// Each once.
+    /// The servers, each once.
     pub servers: Vec<ServerId>,
     pub aggregations: Value,
 }
@@ -88,7 +88,7 @@ struct ServerKey {
     server: ServerId,
 }
 
-/// A number that an aggregation found. Whole ones are exact up to 2^53.
+/// The number in the answer of an aggregation. Whole numbers are exact up to 2^53.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Number {
     value: Option<f64>,
@@ -111,7 +111,7 @@ struct Chart {
 }
 
 impl Number {
-    /// To the nearest whole one; 0 where there is none.
+    /// Rounded to a whole number; 0 where there is none.
     pub fn whole(self) -> i64 {
         self.value.unwrap_or(0.0).round() as i64
     }
@@ -120,7 +120,8 @@ impl Number {
 impl Elastic {
     /// See [`crate::History::extents`].
     ///
-    /// A server that was there on the first day and on the last is answered by these two, however many lie between.
+    /// A server that reported on the first day and on the last needs no other days read, however many lie between (but the
+    /// second, see below).
     pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
         let _open = self.under_way().await?;
         if servers.is_empty() {
@@ -136,7 +137,7 @@ impl Elastic {
         if days.len() > FEW_DAYS
             && let ([first, second, ..], Some(last)) = (days.as_slice(), days.last())
         {
-            // A snapshot of the second day may reach further back than the first one's do.
+            // The earliest start may be that of a snapshot of the second day, which reaches back into the first.
             let ends = [first, second, last].map(|day| self.ends(self.0.layout.index(*day), &distinct));
             let mut ends = try_join_all(ends).await?.into_iter();
             let (first, second, last) = (
@@ -188,7 +189,7 @@ impl Elastic {
             return Ok(Vec::new());
         }
         let mut starts = series::starts(from, to, points);
-        // A bucket that can hold nothing begins where the next one does.
+        // A bucket of length 0 begins where the next one begins.
         starts.dedup();
         let ends = starts.iter().skip(1).chain([&to]);
         let ranges: Vec<Value> =
@@ -218,15 +219,15 @@ impl Elastic {
         Ok(starts.iter().zip(&points.buckets).filter_map(|(at, bucket)| point(*at, bucket)).collect())
     }
 
-    /// Makes visible what was acknowledged before.
+    /// Makes visible to searches what was acknowledged before.
     pub async fn refresh(&self, indices: &str) -> Result<(), HistoryError> {
         let path = format!("{indices}/_refresh?{LENIENT}&filter_path=_shards.failed");
         let refreshed: Refreshed = self.call(Method::Post, &path, None).await?.read()?;
         if refreshed.shards.failed == 0 { Ok(()) } else { Err(unavailable("a shard could not be refreshed")) }
     }
 
-    /// For each ask, what was found of each of its servers; those of which there is nothing are left out. An ask is of a
-    /// page of servers at most, see [`pages`].
+    /// For each ask, what was found of each of its servers; servers without any snapshot are left out. An ask may name at most
+    /// one page of servers, see [`pages`].
     pub async fn ask<B: DeserializeOwned>(
         &self,
         asks: &[Ask],
@@ -292,7 +293,7 @@ fn point(at: Millis, bucket: &Value) -> Option<Point> {
     let count = bucket["doc_count"].as_u64().filter(|count| *count > 0)?;
     let figures = Figures::NAMES.map(|name| {
         let (avg, max) = (bucket[name]["avg"].as_f64()?, bucket[name]["max"].as_f64()?);
-        // On its way through JSON a number may lose its last bit. What was stored in 32 bits gets it back.
+        // On its way through JSON a number may lose its last bit. Rounding to 32 bits restores what was stored as such.
         let max = if layout::kind(name) == Kind::Float { f64::from(max as f32) } else { max };
         Some(series::Extent { avg, max })
     });

@@ -1,7 +1,7 @@
-//! The one way in.
+//! Appending: the only way in which snapshots get into the file.
 //!
-//! A batch costs a statement per hour (bodies) and per day (keys), whatever its size: every statement is a hop to the
-//! thread that owns the connection.
+//! A batch takes one statement for each hour (bodies) and for each day (keys), whatever its size, because every statement is
+//! a hop to the thread that owns the connection.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::{Extent, HistoryError, Rejected};
 
-/// Bits of a body's place in what is handed to a statement beside `covers`.
+/// How many bits a body's place has in the number that a statement gets: `covers` and the place in one.
 const PLACE_BITS: u32 = 40;
 const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
-/// After this many packs the other tasks of this thread get a turn.
+/// After this many packs the task yields, so that others on the same thread can run.
 const PACKS_AT_A_STRETCH: usize = 8;
 
-/// A record on its way in.
+/// A record that is about to be written.
 struct Row {
     day: i64,
     key: i64,
@@ -114,7 +114,7 @@ impl Sorted {
     }
 }
 
-/// Days and hours of which there is no table yet.
+/// The days and hours that have no table yet.
 fn missing_tables(rows: &[Row], records: &[Record], known: &Known) -> (BTreeSet<i64>, BTreeSet<i64>) {
     let days = rows.iter().map(|row| row.day).filter(|day| !known.days.contains(day)).collect();
     let hours =
@@ -126,8 +126,8 @@ fn hour(row: &Row, records: &[Record]) -> i64 {
     layout::hour(records[row.record].snapshot.sampled_at())
 }
 
-/// Writes the bodies and notes the place of each. Those of rows that prove to be there already are left unused: seldom,
-/// and gone with their hour.
+/// Writes the bodies and notes the place of each. If the key of a row proves to be there already, its body stays in the file
+/// unused. That is seldom, and the body goes with its hour.
 async fn write_bodies(
     connection: &mut SqliteConnection,
     rows: &mut [Row],
@@ -190,7 +190,7 @@ async fn fill(rows: &mut [Row], records: &[Record], first: i64) -> Result<Vec<Ve
     Ok(packs)
 }
 
-/// Writes the keys, and leaves out of `rows` those that were there already.
+/// Writes the keys, and removes from `rows` those whose key was there already.
 async fn write_keys(
     connection: &mut SqliteConnection,
     rows: &mut Vec<Row>,
@@ -236,7 +236,7 @@ fn keys(rows: &[Row], records: &[Record]) -> String {
     keys
 }
 
-/// New ends of the servers whose ends in the file are no longer near enough.
+/// The new ends of those servers whose ends in the file are out of date, as [`Server::outdated_by`] says.
 fn outdated(
     rows: &[Row],
     records: &[Record],

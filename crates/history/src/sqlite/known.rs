@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use super::layout::SLOT;
 use crate::{Extent, HistoryError};
 
-/// As of the last commit.
+/// What the file holds as of the last commit.
 #[derive(Default)]
 pub struct Known {
     pub oldest: Millis,
@@ -19,7 +19,7 @@ pub struct Known {
     pub last_number: i64,
 }
 
-/// `newest` is the one in the file: the true one may be later, by less than a slot.
+/// A server of the file. Its `newest` is the one in the file; the true one may be later, by less than a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Server {
     pub number: i64,
@@ -27,14 +27,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether the file must hear of these ends, which are further out than the ones here.
+    /// Whether these ends, which include the ones here, must be written to the file.
     pub fn outdated_by(&self, ends: Extent) -> bool {
         ends.newest >= self.ends.newest + SLOT || ends.oldest_start < self.ends.oldest_start
     }
 }
 
 impl Known {
-    /// Reads it.
+    /// Reads it from the file.
     pub async fn load(connection: &mut SqliteConnection) -> Result<Self, HistoryError> {
         let oldest = horizon(connection).await?;
         let mut known = Self { oldest, ..Self::default() };
@@ -66,7 +66,7 @@ impl Known {
         Ok(known)
     }
 
-    /// Takes over what was committed.
+    /// Takes over servers that were committed.
     pub fn adopt(&mut self, written: HashMap<ServerId, Server>) {
         for (id, server) in written {
             self.last_number = self.last_number.max(server.number);
@@ -80,7 +80,7 @@ pub async fn horizon(connection: &mut SqliteConnection) -> Result<Millis, Histor
     Ok(sqlx::query_scalar("SELECT oldest FROM horizon").fetch_one(connection).await?)
 }
 
-/// Stretches the ends of a server by one snapshot.
+/// Extends the ends of a server by one snapshot.
 pub fn stretch(ends: &mut HashMap<ServerId, Server>, id: ServerId, was: Server, snapshot: &fleet::Snapshot) {
     let fresh = match ends.entry(id) {
         Entry::Occupied(entry) => entry.into_mut(),

@@ -7,22 +7,22 @@
 //! key = slot of the day, 9 bits | number, 28 bits | milliseconds into the slot, 19 bits
 //! ```
 //!
-//! So all that arrives now goes to a few neighbouring pages, however many servers there are, and one server is read by
-//! one seek a slot. The key is the whole identity, so it is also what makes twice once. Bodies lie apart, in
-//! `bodies_<n>` of each hour, many to a row: they are only ever appended, and an hour is little enough to be dropped
-//! without stalling the writer.
+//! So everything that arrives at one time goes to a few neighbouring pages, however many servers there are, and one server
+//! is read by one seek for each slot. The key is the whole identity: a snapshot that is appended twice conflicts with itself
+//! and is stored once. Bodies are apart from the keys, in a table `bodies_<n>` for each hour, many in one row. They are only
+//! appended, and dropping the table of an hour is quick enough not to stall the writer.
 
 use fleet::{Millis, retention::DAY};
 
-/// Length of a slot. A shorter one makes reads dearer, a longer one scatters the writes.
+/// Length of a slot. With shorter slots reads need more seeks; with longer ones writes go to more pages.
 pub const SLOT: Millis = 300_000;
-/// What one table of bodies holds.
+/// The time whose bodies one table holds.
 pub const HOUR: Millis = 3_600_000;
 /// Bits of the time within a slot.
 pub const TIME_BITS: u32 = 19;
 /// Bits of the time and the number together.
 pub const SLOT_SHIFT: u32 = TIME_BITS + 28;
-/// All times of one server in one slot.
+/// Mask of the time within a slot: with it set, the greatest key of a server in a slot.
 pub const TIME_MASK: i64 = (1 << TIME_BITS) - 1;
 /// Greatest number of a server.
 pub const MAX_NUMBER: i64 = (1 << 28) - 1;
@@ -31,7 +31,7 @@ pub const INDEX_BITS: u32 = 8;
 
 /// The schema of a new file.
 pub const SCHEMA: &str = "
-    -- newest trails the truth by less than a slot; a number is never given twice.
+    -- newest is behind the true one by less than a slot; a number is never given twice.
     CREATE TABLE servers (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         id BLOB NOT NULL UNIQUE,
@@ -59,7 +59,7 @@ pub fn hour(at: Millis) -> i64 {
     at.div_euclid(HOUR)
 }
 
-/// Slot of its day.
+/// The slot within its day.
 pub fn slot(at: Millis) -> i64 {
     at.rem_euclid(DAY) / SLOT
 }
@@ -86,7 +86,8 @@ pub fn make_hour(hour: i64) -> String {
     format!("CREATE TABLE bodies_{hour} (id INTEGER PRIMARY KEY, pack BLOB NOT NULL)")
 }
 
-/// `slots` joined with the rows of `day` that a server `number` (an expression) has in them, in order of time.
+/// A FROM clause: `slots` joined with the rows of `day` in these slots that belong to a server, in order of time. `number` is
+/// the SQL expression of the server's number.
 pub fn rows_of(number: &str, day: i64) -> String {
     let first = format!("(slots.slot << {SLOT_SHIFT}) | ({number} << {TIME_BITS})");
     format!("slots CROSS JOIN day_{day} AS kept ON kept.key BETWEEN ({first}) AND ({first} | {TIME_MASK})")

@@ -15,7 +15,8 @@ use crate::{
     longest::{Longest, Question, Stretch},
 };
 
-/// Position of the question, count, sum, least and greatest start, least and greatest time, all counted from midnight.
+/// Index of the question, count, sum of covers, least and greatest start, least and greatest `sampled_at`; times counted from
+/// midnight.
 type Row = (i64, i64, Millis, Millis, Millis, Millis, Millis);
 
 impl Sqlite {
@@ -39,7 +40,8 @@ impl Sqlite {
         Ok(longest.finish())
     }
 
-    /// Position, number, first and last slot, first and last millisecond of the day, width.
+    /// The questions by day, each as: its index, number of the server, first and last slot, first and last millisecond within
+    /// the day, width.
     fn by_day(&self, questions: &[Question], days: &[i64]) -> BTreeMap<i64, Vec<[i64; 7]>> {
         let known = self.known();
         let mut by_day: BTreeMap<i64, Vec<[i64; 7]>> = BTreeMap::new();
@@ -59,7 +61,7 @@ impl Sqlite {
     }
 }
 
-/// Snapshots that vouch for nothing divide no gap.
+/// The stretches of one day. Snapshots that cover no time are left out, since they do not divide a gap.
 async fn stretches_of_day(
     connection: &mut SqliteConnection,
     day: i64,

@@ -42,22 +42,22 @@ struct Inner {
     readers: SqlitePool,
     days: u16,
     known: RwLock<Known>,
-    /// Held by whoever writes.
+    /// Locked by whoever writes.
     writing: Mutex<Writing>,
 }
 
-/// What only the one who writes needs.
+/// State that only writing needs.
 struct Writing {
-    /// Whether `known` is what the file holds. It is not when a write failed, or was given up, midway.
+    /// Whether `known` is what the file holds. It may not be after a write that failed or was abandoned midway.
     settled: bool,
-    /// Next id of a pack, by hour; an hour that is missing here must be looked up.
+    /// The next id of a pack, by hour. For an hour that is missing here it has to be read from the file.
     packs: HashMap<i64, i64>,
 }
 
 impl Sqlite {
     /// See [`crate::History::open_sqlite`].
     pub async fn open(path: &Path, days: u16) -> Result<Self, HistoryError> {
-        // Made here because SQLite would make it readable by everyone; its log takes the file's own mode.
+        // The file is made here because SQLite would make it readable by everyone. Its log gets the mode of the file.
         OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
         let writer = pool(1)
             .after_release(|connection, _| Box::pin(sound(connection)))
@@ -75,7 +75,7 @@ impl Sqlite {
 
     /// See [`crate::History::expire`].
     ///
-    /// Each table goes in a transaction of its own, so that appends get in between.
+    /// Each table is dropped in a transaction of its own, so that appends can run in between.
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         self.raise_horizon(retention::oldest_retained(now, self.0.days)).await?;
         let oldest = self.known().oldest;
@@ -95,7 +95,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// From here on readers look at no table before `oldest`, so it may be dropped beside them.
+    /// After this readers use no table from before `oldest`, so such tables may be dropped while they read.
     async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
         let mut writing = self.write().await?;
         if oldest <= self.known().oldest {
@@ -129,13 +129,13 @@ impl Sqlite {
 
     /// See [`crate::History::close`].
     pub async fn close(&self) {
-        // The writer last: whoever closes last folds the log into the file.
+        // The writer is closed last: the last connection that closes moves the log into the file.
         self.0.readers.close().await;
         let _writing = self.0.writing.lock().await;
         self.0.writer.close().await;
     }
 
-    /// The right to write, with `known` as the file is.
+    /// Takes the lock of writing, and brings `known` up to date with the file if need be.
     async fn write(&self) -> Result<MutexGuard<'_, Writing>, HistoryError> {
         let mut writing = self.0.writing.lock().await;
         if !writing.settled {
@@ -183,14 +183,14 @@ fn options(path: &Path) -> SqliteConnectOptions {
         // An acknowledged snapshot survives a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
-        // 8 MiB: rarer rewrites the same pages less often, but stalls a batch for longer.
+        // A checkpoint at 8 MiB. A later one would rewrite the same pages less often, but stall a batch for longer.
         .pragma("wal_autocheckpoint", "2000")
-        // A log that grew behind a long read gives its space back.
+        // A log that grew during a long read is truncated to this.
         .pragma("journal_size_limit", "67108864")
         .pragma("temp_store", "memory")
 }
 
-/// Connections for good: each new one would read the schema and prepare its statements again.
+/// Connections that are never closed: each new one would read the schema and prepare its statements again.
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
@@ -199,14 +199,14 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// A full disk or a failed write makes SQLite roll back by itself; the driver then believes for ever that it is inside
-/// that transaction. Such a connection is closed instead of used again.
+/// Whether a connection may be used again. After a full disk or a failed write SQLite rolls back by itself, while the driver
+/// goes on to believe that it is inside the transaction; such a connection has to be closed.
 async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// Makes a new file, refuses a strange one.
+/// Makes the schema of a new file, and refuses a file that is something else.
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
     if version == VERSION {
@@ -229,7 +229,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
     Ok(())
 }
 
-/// Whether this hour's bodies are kept.
+/// Whether the bodies of this hour are kept.
 fn kept_hour(hour: i64, oldest: Millis) -> bool {
     hour * HOUR >= oldest
 }

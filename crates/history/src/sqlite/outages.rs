@@ -29,7 +29,8 @@ impl Sqlite {
         for day in days.into_iter().rev().filter(|day| day * DAY >= oldest) {
             let Some(Piece { from, to }) = gaps.open() else { break };
             let midnight = day * DAY;
-            // Sampled after the first piece begins, and not so late that nothing could reach back into the last.
+            // Of interest are snapshots sampled after the first piece begins, and before the time from which no snapshot can
+            // reach back into the last piece.
             let first = from.saturating_add(1).max(midnight);
             let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
             if first <= last {
@@ -40,7 +41,7 @@ impl Sqlite {
     }
 }
 
-/// Passes what one server sampled within `[first, last]`, all of it in this day, the latest first.
+/// Passes to `gaps` what one server sampled in the slots of `[first, last]`, which lies in this day, the latest first.
 async fn pass_day(
     connection: &mut SqliteConnection,
     day: i64,

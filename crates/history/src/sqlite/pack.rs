@@ -1,4 +1,4 @@
-//! Bodies: many snapshots in one compressed row. Within it each is a line of JSON as the wire has it.
+//! Packs: the bodies of many snapshots in one compressed row. Each body is a line of JSON, in the shape of the wire.
 
 use fleet::{Interval, Snapshot, wire::v1};
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
@@ -7,7 +7,7 @@ use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 const FULL: usize = 12 * 1024;
 /// Most snapshots in a pack.
 const MOST: usize = 64;
-/// More than any pack has before compression; a damaged length must not take all the memory.
+/// More bytes than any pack has before compression. It bounds the memory that a damaged length can claim.
 const LONGEST: usize = 8 * 1024 * 1024;
 
 /// A pack being filled.
@@ -18,7 +18,7 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// Adds one; answers its position.
+    /// Adds one; returns its index in the pack.
     pub fn add(&mut self, snapshot: &Snapshot) -> Result<usize, serde_json::Error> {
         serde_json::to_writer(&mut self.lines, snapshot)?;
         self.lines.push(b'\n');
@@ -26,12 +26,12 @@ impl Filling {
         Ok(self.count - 1)
     }
 
-    /// Whether the next one belongs into another pack.
+    /// Whether the next snapshot has to go into another pack.
     pub fn full(&self) -> bool {
         self.count >= MOST || self.lines.len() >= FULL
     }
 
-    /// Closes it, and is empty again; `None` if it was.
+    /// Compresses what was added and begins anew; `None` if nothing was added.
     pub fn close(&mut self) -> Option<Vec<u8>> {
         if self.count == 0 {
             return None;

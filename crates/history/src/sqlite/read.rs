@@ -1,4 +1,4 @@
-//! Reads. Each call sees one state of the file, however many statements it takes.
+//! Reading. Each call sees one state of the file, however many statements it runs.
 
 use std::{collections::BTreeMap, fmt::Write, ops::RangeInclusive};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Extent, HistoryError, LONGEST_COVERS};
 
-/// Coverage asked of one server: position in the answer, number, piece.
+/// One piece whose coverage is asked for: index in the answer, number of the server, piece.
 type Asked = (usize, i64, Piece);
 
 impl Sqlite {
@@ -30,7 +30,7 @@ impl Sqlite {
             let servers = servers.iter().map(|id| known.servers.get(id).copied()).collect();
             (servers, known.days.iter().copied().collect())
         };
-        // The true newest is in the slot of the written one, or in the next.
+        // The true newest sample is in the slot of the written one, or in the next slot.
         let mut slots: BTreeMap<i64, Vec<[i64; 3]>> = BTreeMap::new();
         for (index, server) in (0..).zip(&known) {
             for after in [0, SLOT] {
@@ -103,8 +103,8 @@ impl Sqlite {
         Ok(reduction.points())
     }
 
-    /// A view of the file that does not change, and the oldest midnight that is kept in it. Tables of what is older may
-    /// be missing from it; every other table that was known before this call is there.
+    /// A view of the file that does not change, and the oldest midnight that is kept in it. In the view tables of earlier
+    /// days may be missing; every other table that was known before this call is there.
     pub(super) async fn reading(&self) -> Result<(Transaction<'static, sqlx::Sqlite>, Millis), HistoryError> {
         let mut transaction = self.0.readers.begin().await?;
         let oldest = horizon(&mut transaction).await?;
@@ -112,7 +112,7 @@ impl Sqlite {
     }
 }
 
-/// Greatest key of each server in its slot, by position in the answer.
+/// The greatest key of each server in its slot, with the server's index in the answer.
 async fn newest_keys(
     connection: &mut SqliteConnection,
     day: i64,
@@ -133,7 +133,7 @@ async fn newest_keys(
     Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(slots).fetch_all(connection).await?)
 }
 
-/// For how much of the pieces the snapshots of `day` vouch, by position in the answer.
+/// How much of the pieces the snapshots of `day` cover, each with the index in the answer.
 async fn covered_of_day(
     connection: &mut SqliteConnection,
     day: i64,
@@ -160,11 +160,12 @@ async fn covered_of_day(
     Ok(sums)
 }
 
-/// The slots of `day` whose snapshots may reach into the piece, and those of them whose snapshots lie wholly in it
-/// (an empty range in the right place if there are none). `None` when nothing can reach into it.
+/// Two ranges of slots of `day`: those whose snapshots may reach into the piece, and of them those whose snapshots lie wholly
+/// in it. The second may be empty; then it stands where such slots would be. `None` when no snapshot of the day can reach into
+/// the piece.
 fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>, RangeInclusive<i64>)> {
     let midnight = day * DAY;
-    // Sampled after the piece begins, and not so late that nothing could reach back into it.
+    // Of interest are snapshots sampled after the piece begins, and before the time from which none can reach back into it.
     let first = from.saturating_add(1).max(midnight);
     let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
     if first > last || from >= to {
@@ -178,7 +179,8 @@ fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>,
     Some((first..=last, inner_first..=inner_last))
 }
 
-/// Sums over `[position, number, first slot, last slot, start, stop]`, times counted from midnight.
+/// Sums `summand` for each of `asked`: index in the answer, number of the server, first slot, last slot, start, stop. Times
+/// count from midnight.
 async fn sums_of_day(
     connection: &mut SqliteConnection,
     day: i64,
@@ -203,7 +205,7 @@ async fn sums_of_day(
     Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
 }
 
-/// Adds what one server sampled within `[first, last]`, all of it in this hour.
+/// Adds to `reduction` what one server sampled within `[first, last]`, which lies in this hour.
 async fn reduce(
     connection: &mut SqliteConnection,
     hour: i64,
@@ -248,7 +250,7 @@ async fn reduce(
     Ok(())
 }
 
-/// JSON of rows of numbers.
+/// Rows of numbers as JSON.
 pub fn list<'a>(rows: impl Iterator<Item = &'a [i64]>) -> String {
     let mut json = String::from("[");
     for row in rows {

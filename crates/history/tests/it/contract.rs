@@ -320,7 +320,7 @@ async fn pages_of_servers_are_answered_whole(store: History) {
     assert_eq!(extents, expected.collect::<Vec<_>>());
     let whole: Vec<_> = servers.iter().map(|server| (*server, vec![EVER])).collect();
     assert_eq!(store.covered(&whole).await.unwrap(), vec![1_000; whole.len()]);
-    // None of them alike.
+    // No two servers are asked about the same pieces.
     let pieces =
         |n| vec![Piece { from: at(n) - 300, to: at(n) - 100 }, Piece { from: at(n) - 50, to: MAX_TIME }];
     let own: Vec<_> = (0..SERVERS).map(|n| (server(n), pieces(n))).collect();
@@ -329,13 +329,13 @@ async fn pages_of_servers_are_answered_whole(store: History) {
 
 async fn extents_see_every_day(store: History) {
     let noon = |day: i64| MIDNIGHT + day * DAY + DAY / 2;
-    // Days on which each is heard.
+    // For each server the days on which it reports.
     let heard: [&[i64]; 7] = [&[0, 1, 2, 3, 4, 5], &[0], &[5], &[0, 5], &[2, 3], &[1, 5], &[0, 3]];
     let mut batch = Vec::new();
     for (n, days) in (0..).zip(heard) {
         batch.extend(days.iter().map(|day| record(server(n), noon(*day), 60_000)));
     }
-    // What the second day holds reaches further back than the first.
+    // Server 7: the snapshot of the second day covers time from before the snapshot of the first day.
     batch.push(record(server(7), MIDNIGHT + DAY - 1, 0));
     batch.push(record(server(7), MIDNIGHT + DAY + 10, 7_200_000));
     batch.push(record(server(7), noon(5), 0));
@@ -379,7 +379,7 @@ async fn servers_asked_together_are_covered_as_if_alone(store: History) {
         let mut asked = Vec::new();
         let mut expected = Vec::new();
         for (n, own) in intervals.iter().enumerate() {
-            // Some ends alike, some not; the same server twice; two pieces of one.
+            // Some pieces end at the same time and some do not; each server is asked about twice, with two pieces each time.
             for to in [edges[(turn + 3) % edges.len()], edges[(turn + n) % edges.len()] + 5_000] {
                 let pieces =
                     vec![Piece { from: *from, to }, Piece { from: to + 100, to: to + 100 + 90_000_000 }];
@@ -403,7 +403,7 @@ async fn servers_that_end_at_their_newest_sample_are_covered_to_it(store: Histor
     for n in 0..SERVERS {
         batch.extend((0..100).map(|step| record(server(n), newest(n) - step * 600_000, 500_000)));
     }
-    // Heard again before it was asked: within what was asked, across its end, and long after.
+    // Three servers report again later: within the piece that is asked about, across its end, and long after it.
     batch.push(record(server(1), newest(1) + 300_000, 400_000));
     batch.push(record(server(2), newest(2) + 5_400_000, 5_000_000));
     batch.push(record(server(3), newest(3) + DAY, 500_000));
@@ -412,7 +412,7 @@ async fn servers_that_end_at_their_newest_sample_are_covered_to_it(store: Histor
         let piece = move |n| Piece { from: MIDNIGHT - DAY / 4 + 100, to: end(n) };
         (0..=SERVERS).map(|n| (server(n), vec![piece(n)])).collect::<Vec<_>>()
     };
-    // At the newest, before it and after it; the last server was never heard.
+    // The pieces end at the newest sample, before it, and after it. The last server never reported.
     for end in [newest, |n| newest(n) - 100_000, |n| newest(n) + 250_000] {
         let asked = asked(end);
         let together = store.covered(&asked).await.unwrap();

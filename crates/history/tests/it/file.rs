@@ -25,7 +25,7 @@ async fn what_was_stored_survives_reopening() {
     let path = folder.path().join("history.db");
     let store = open(&path).await.unwrap();
     store.append(&[with_cpu(server(1), MIDNIGHT, 5.0), record(server(2), MIDNIGHT + DAY, 9)]).await.unwrap();
-    // Not far enough on for the file to hear of it at once.
+    // Less than a slot later, so the new end of the server is not written to the file at once.
     store.append(&[with_cpu(server(1), MIDNIGHT + 1_000, 7.0)]).await.unwrap();
     store.expire(MIDNIGHT + 35 * DAY).await.unwrap();
     store.close().await;

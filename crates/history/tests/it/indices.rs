@@ -60,7 +60,7 @@ async fn a_server_that_is_away_is_unavailable_until_it_is_back() {
         assert_eq!(count(&store, 1).await, 1);
         proxy.cut();
         answers_nothing(&store).await;
-        // All of it is gone, the template too, when the server comes back.
+        // When the server comes back, the index and the template are gone.
         cluster.delete(&cluster.index(DATE)).await;
         cluster.delete(&format!("_index_template/{}-snapshots", cluster.prefix)).await;
         proxy.mend();
@@ -112,7 +112,7 @@ async fn a_record_that_the_mapping_refuses_is_rejected_alone() {
     cluster::with(async |cluster: &Cluster| {
         let store = cluster.open();
         store.append(&[record(server(1), MIDNIGHT, 1)]).await.unwrap();
-        // Behind its back, the index becomes one that knows no temperature.
+        // Without the store knowing, the index is replaced by one that has no temperature in its mapping.
         let mut mapping = cluster.get(&format!("{}/_mapping", cluster.index(DATE))).await;
         let mut mapping = mapping[cluster.index(DATE)]["mappings"].take();
         mapping["properties"].as_object_mut().unwrap().remove("temperature").unwrap();
@@ -209,7 +209,7 @@ async fn a_day_that_another_process_expired_does_not_return() {
         let rejected = one.append(&late).await.unwrap();
         assert_eq!(rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [1]);
         assert_eq!(count(&one, 1).await, 2);
-        // One that does not know it yet.
+        // A store that has not read yet how far back history is kept.
         assert_eq!(cluster.open().append(&late[1..]).await.unwrap().len(), 1);
         let indices = cluster.get(&format!("{}-snapshots-*/_alias", cluster.prefix)).await;
         assert_eq!(indices.as_object().unwrap().len(), 1);

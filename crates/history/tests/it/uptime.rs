@@ -185,7 +185,7 @@ fn longest(gaps: &[Piece]) -> Option<Piece> {
     gaps.iter().copied().max_by_key(|gap| (gap.length(), Reverse(gap.from)))
 }
 
-/// Pieces of what was expected may touch, where a pause is empty; the oracle knows of no such border.
+/// Joins gaps that touch. Expected pieces touch where a pause between them is empty; the oracle knows no such border.
 fn merged(gaps: &[Piece]) -> Vec<Piece> {
     let mut merged: Vec<Piece> = Vec::new();
     for gap in gaps {
@@ -222,7 +222,7 @@ fn fleet_of(servers: u64, from: Millis) -> (Vec<Record>, Vec<(ServerId, Vec<Piec
     for n in 0..servers {
         let step = if n % 8 == 0 { 30_000 } else { 600_000 };
         let (number, last) = (i64::try_from(n).unwrap(), 3 * DAY / step);
-        // A gap of one at every so many, and one of several somewhere.
+        // One snapshot is missing at regular distances, and several in a row are missing at one place.
         let missing = |k: i64| {
             (n % 3 > 0 && k % (97 + number) == 5) || (n % 3 > 1 && (200 + number..=202 + number).contains(&k))
         };
@@ -247,7 +247,7 @@ async fn longest_gaps_are_the_longest_of_the_outages(store: History) {
     for batch in records.chunks(4_000) {
         assert_eq!(store.append(batch).await.unwrap(), []);
     }
-    // Whom nobody heard, nothing asked, one asked again in other words, and all of time.
+    // A server that never reported, one without pieces, one that is asked about twice, and all of time.
     let whole = vec![Piece { from: 0, to: fleet::snapshot::MAX_TIME }];
     asked.push((server(1_000), asked[3].1.clone()));
     asked.push((server(3), Vec::new()));
@@ -263,7 +263,7 @@ async fn longest_gaps_are_the_longest_of_the_outages(store: History) {
 }
 
 async fn what_is_vouched_for_twice_hides_no_more_than_that(store: History) {
-    // Each snapshot reaches five seconds into the one before, which is more in every hour than the gaps are.
+    // Each snapshot covers five seconds that the one before covers too. In every hour that is more than the gaps are.
     let times: Vec<Millis> = (1..=600).filter(|n| ![77, 300, 301].contains(n)).map(|n| n * 30_000).collect();
     let batch: Vec<Record> = times.iter().map(|at| record(server(1), MIDNIGHT + at, 35_000)).collect();
     assert_eq!(store.append(&batch).await.unwrap(), []);

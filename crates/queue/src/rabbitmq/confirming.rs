@@ -1,4 +1,5 @@
-//! What becomes of messages on the wire: whom each confirm is for, what came back, and whether the queue is full.
+//! What becomes of messages on the wire: which message each confirm is for, which ones were returned, and whether the queue
+//! is full.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,17 +19,17 @@ use tokio::{
 
 use super::connection::{Lost, State};
 
-/// A queue that was full for this long is looked at by a new channel: the broker tells a channel when there is room again,
-/// but not when it is the bound that went.
+/// When the queue was full for this long, a new channel asks again. The broker tells a channel when there is room again, but
+/// not when the queue's bound was raised or removed.
 const FULL_FOR: Duration = Duration::from_secs(5);
 const FULL: &str = "the queue is full";
 const RETURNED: &str = "the queue is gone";
 
-/// On the wire, without a confirm.
+/// A message on the wire that has no confirm yet.
 pub struct Sent {
     pub since: Instant,
     pub done: oneshot::Sender<Result<(), &'static str>>,
-    /// Given back when it is settled.
+    /// Released when the message is settled.
     pub _room: OwnedSemaphorePermit,
 }
 
@@ -43,7 +44,7 @@ pub struct Outcome {
 /// Whether the queue refuses for being full, across sessions.
 #[derive(Default)]
 pub struct Full {
-    /// Since when in this session.
+    /// Since when the queue refuses in this session.
     since: Option<Instant>,
     lasting: bool,
 }
@@ -58,7 +59,7 @@ impl Full {
         }
     }
 
-    /// To be asked in each session anew.
+    /// Whether the queue has refused for [`FULL_FOR`] in this session. After a yes the time counts anew.
     pub fn for_long(&mut self) -> bool {
         let long = self.since.is_some_and(|since| since.elapsed() > FULL_FOR);
         if long {
@@ -72,7 +73,7 @@ impl Full {
     }
 }
 
-/// Tells each publisher. An error ends the session: its queue is not there, or the connection is not.
+/// Tells each publisher what became of its message. An error ends the session: the queue or the connection is gone.
 pub fn settle(
     outcomes: Vec<Result<Outcome, lapin::Error>>,
     sent: &mut BTreeMap<u64, Sent>,
@@ -81,29 +82,31 @@ pub fn settle(
     let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
     full.note(&outcomes);
     let gone = outcomes.iter().any(|outcome| outcome.returned.is_some());
-    for (number, verdict) in judge(&outcomes) {
+    for (number, answer) in answers(&outcomes) {
         if let Some(Sent { done, .. }) = sent.remove(&number) {
             // A publisher that stopped waiting does not hear it.
-            let _ = done.send(verdict);
+            let _ = done.send(answer);
         }
     }
     if gone { Err(Lost(RETURNED.to_owned())) } else { Ok(()) }
 }
 
-/// A returned message was not taken although it is acked, and it may come with the confirm of another one. Whoever got a
-/// stranger's cannot know whether its own is still to come.
-fn judge(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
+/// The answer to the publisher of each message. A returned message was not taken although it is confirmed, and the driver may
+/// deliver it with the confirm of another message. A message whose confirm brought another one may be returned itself, later:
+/// so both count as not taken.
+fn answers(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
     let returned: HashSet<u64> = outcomes.iter().filter_map(|outcome| outcome.returned.flatten()).collect();
-    let verdict = |outcome: &Outcome| match outcome {
+    let answer = |outcome: &Outcome| match outcome {
         Outcome { returned: Some(_), .. } => Err(RETURNED),
         Outcome { number, .. } if returned.contains(number) => Err(RETURNED),
         Outcome { acked: false, .. } => Err(FULL),
         Outcome { acked: true, .. } => Ok(()),
     };
-    outcomes.iter().map(|outcome| (outcome.number, verdict(outcome))).collect()
+    outcomes.iter().map(|outcome| (outcome.number, answer(outcome))).collect()
 }
 
-/// Takes every item that is ready. A set of futures may say `Pending` to be fair to others though some are; then it wakes.
+/// Takes every item that is ready. A set of futures may return `Pending` although some are ready, to let other tasks run; in
+/// that case it has woken its waker, and is polled again.
 pub fn drain<S: Stream + Unpin>(stream: &mut S, items: &mut Vec<S::Item>) {
     struct Again(AtomicBool);
     impl Wake for Again {
@@ -134,13 +137,13 @@ mod tests {
     #[test]
     fn a_returned_message_is_found_whoever_carries_it() {
         let plain = [outcome(1, true, None), outcome(2, false, None)];
-        assert_eq!(judge(&plain), [(1, Ok(())), (2, Err(FULL))]);
+        assert_eq!(answers(&plain), [(1, Ok(())), (2, Err(FULL))]);
         let own = [outcome(1, true, Some(Some(1))), outcome(2, true, None)];
-        assert_eq!(judge(&own), [(1, Err(RETURNED)), (2, Ok(()))]);
+        assert_eq!(answers(&own), [(1, Err(RETURNED)), (2, Ok(()))]);
         let swapped = [outcome(1, true, None), outcome(2, true, Some(Some(1))), outcome(3, true, None)];
-        assert_eq!(judge(&swapped), [(1, Err(RETURNED)), (2, Err(RETURNED)), (3, Ok(()))]);
+        assert_eq!(answers(&swapped), [(1, Err(RETURNED)), (2, Err(RETURNED)), (3, Ok(()))]);
         let nameless = [outcome(1, true, Some(None))];
-        assert_eq!(judge(&nameless), [(1, Err(RETURNED))]);
+        assert_eq!(answers(&nameless), [(1, Err(RETURNED))]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! One connection to the broker: opened, declared upon, closed; and what is common to keeping one.
+//! One connection to the broker: how it is opened, how the queues are declared, how it is closed; and what publishing and
+//! consuming have in common.
 //!
-//! The driver's own recovery stays off: the loops of this variant open a session from nothing each time, so that
-//! nothing is left of the one before, and what a session needs is written down in one place.
+//! The driver's own recovery stays off. Each time a connection is lost, a new session is opened from nothing, so that no
+//! state of the session before is left, and all that a session needs is set up in one place.
 
 use std::{
     fmt,
@@ -22,24 +23,27 @@ use lapin::{
     uri::AMQPScheme,
 };
 use metrics::Gauge;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 
 use super::Settings;
 
-/// From the first packet to a declared queue.
+/// How long it may take from the first packet to a declared queue.
 pub const OPENING: Duration = Duration::from_secs(15);
 /// A broker that says nothing for two of these is taken for dead. The broker's own default of 60 s would leave us with
 /// a dead connection for two minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
-/// A polite end may take this long.
+/// How long closing a connection in order may take.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often a message may be handed out before the broker takes it for what crashes its consumers, and dead-letters
-/// it. Restarts and hand-backs count too, so it is well above what an outage makes.
+/// How often the broker delivers a message before it dead-letters it, as one that crashes its consumers. Deliveries that
+/// restarts and hand-backs cause count too, so the limit is well above what an outage causes.
 const DELIVERY_LIMIT: i32 = 50;
-/// A session that lived this long was a good one: the next is tried at once.
+/// After a session that lasted this long the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(5);
 
-/// Why there is no session (any more), for people.
+/// Why there is no session, or no longer one; for people.
 #[derive(Debug, Clone)]
 pub struct Lost(pub String);
 
@@ -57,12 +61,13 @@ pub struct Broker {
 pub struct Session {
     pub channel: Channel,
     connection: Connection,
-    // The last field: what the driver still wants to say when it is dropped comes before the cut.
+    // The last field, so that it is dropped last: the driver may still write something when `connection` is dropped.
     _plug: Plug,
 }
 
-/// Our hand on the driver's socket. The driver waits without end for a broker that accepts and says nothing, and cannot
-/// close a connection that the broker blocks; without this each such try would leave a thread and a socket behind.
+/// A clone of the driver's socket, which cuts the connection when it is dropped. The driver waits without end for a broker
+/// that accepts a connection and says nothing, and cannot close a connection that the broker blocks; without the cut each
+/// such attempt would leave a thread and a socket behind.
 struct Plug(Arc<OnceLock<TcpStream>>);
 
 /// Unlimited, jittered back-off.
@@ -71,7 +76,7 @@ pub struct Backoff {
     failures: u32,
 }
 
-/// Tells of a connection in the log and the metrics, once for each change.
+/// Writes each change of a connection's state to the log and the metrics, once.
 pub struct News {
     side: &'static str,
     queue: String,
@@ -79,13 +84,13 @@ pub struct News {
     connected: Gauge,
 }
 
-/// How a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Up,
-    /// The broker takes nothing for now.
+    /// The broker takes nothing at present.
     Blocked,
-    /// The queue takes nothing for now.
+    /// The queue takes nothing at present.
     Full,
     Down,
 }
@@ -148,13 +153,13 @@ impl Broker {
         Ok(Session { channel, connection, _plug: plug })
     }
 
-    /// Both sides declare, so that they may start in any order and a queue that was deleted comes back. A side whose
-    /// account may make no queues waits for the other one.
+    /// Publishers and consumers both declare the queues, so that they may start in any order and a queue that was deleted is
+    /// made again. A process whose account may not make queues waits until another one has made them.
     async fn declare(&self, session: &mut Session) -> Result<(), Lost> {
         let dead = (self.dead.as_str(), dead_letter_arguments());
         let queue = (self.queue.as_str(), queue_arguments(&self.dead, self.settings.max_length));
         for (name, arguments) in [dead, queue] {
-            // durable: it is there after a restart of the broker.
+            // durable: it survives a restart of the broker.
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             match session.channel.queue_declare(name.into(), options, arguments).await {
                 Ok(_) => {}
@@ -182,15 +187,15 @@ fn queue_arguments(dead: &str, max_length: Option<u32>) -> FieldTable {
     let mut arguments = FieldTable::default();
     // A confirm means that a majority of the nodes has it on disk.
     arguments.insert("x-queue-type".into(), text("quorum"));
-    // A full queue refuses the new; the default drops the oldest, which was confirmed. At-least-once needs it too, and
-    // falls back in silence without it.
+    // A full queue refuses new messages; the default drops the oldest, which was confirmed. The dead-letter strategy
+    // at-least-once needs it too, and falls back to at-most-once in silence without it.
     arguments.insert("x-overflow".into(), text("reject-publish"));
-    // By the default exchange, which needs no declaration, to the queue of that name.
+    // The default exchange, which needs no declaration, routes to the queue of that name.
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(dead));
-    // The message leaves this queue when the other one has confirmed it; by default it may be lost on the way.
+    // A message leaves this queue only when the queue of dead letters has confirmed it; by default it may be lost on the way.
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    // The net below crash loops. Since 4.0 there is a limit of 20 unless one is set.
+    // Ends a crash loop. Since 4.0 there is a limit of 20 unless one is set.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
     if let Some(messages) = max_length {
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(messages.into()));
@@ -201,31 +206,31 @@ fn queue_arguments(dead: &str, max_length: Option<u32>) -> FieldTable {
 fn dead_letter_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    // Should a policy bound it: what is here already stays, and the new waits in its own queue.
+    // If a policy bounds this queue: what is in it stays, and new dead letters wait in the queue that they come from.
     arguments.insert("x-overflow".into(), text("reject-publish"));
-    // As good as none, in words that every version takes: nothing lies behind this queue, so what reached the limit
-    // would be dropped.
+    // In effect no limit, written so that every version accepts it. This queue has no dead letters of its own, so a message
+    // that reached a limit would be dropped.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
     arguments
 }
 
-/// A header or argument.
+/// The value of a header or an argument.
 pub fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
 impl Session {
-    /// Whether it still stands, as far as is known.
+    /// Whether connection and channel are open, as far as the driver knows.
     pub fn stands(&self) -> bool {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Whether the broker takes nothing for now, being short of memory or disk.
+    /// Whether the broker takes nothing at present, because it is short of memory or disk.
     pub fn blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Ends politely, so that the broker does not complain of a lost client.
+    /// Closes the connection in order, so that the broker does not log a lost client.
     pub async fn close(self) {
         drop(timeout(CLOSING, self.connection.close(200, "done".into())).await);
     }
@@ -238,6 +243,12 @@ impl Drop for Plug {
             drop(socket.shutdown(Shutdown::Both));
         }
     }
+}
+
+/// Returns once the sender has told that the broker was reached for the first time.
+pub async fn first_reached(reached: &watch::Receiver<bool>) {
+    // An error means that the task which connects is gone; that happens only when nobody is left to ask.
+    drop(reached.clone().wait_for(|reached| *reached).await);
 }
 
 impl From<lapin::Error> for Lost {
@@ -263,8 +274,8 @@ impl Backoff {
     }
 }
 
-/// Up to 0.1 s after the first failure, doubled with each up to 5 s; the upper half of it is left to chance, so that
-/// clients that were lost together do not come back together.
+/// At most 0.1 s after the first failure, doubled with each further one up to 5 s; between half and all of that at random,
+/// so that clients that lost the broker together do not come back together.
 fn delay(failures: u32, random: u64) -> Duration {
     let longest = (100 << failures.saturating_sub(1).min(6)).min(5_000);
     Duration::from_millis(longest / 2 + random % (longest / 2 + 1))

@@ -1,4 +1,4 @@
-//! Consuming: one task keeps the connection and hands on what arrives; whoever has a delivery in hand settles it.
+//! Consuming: one task keeps the connection and passes on what arrives. Whoever has a delivery in hand settles it.
 
 use std::sync::{
     Arc,
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Settings,
-    connection::{Backoff, Broker, Lost, News, Session, State, text},
+    connection::{Backoff, Broker, Lost, News, Session, State, first_reached, text},
     publishing::{Line, PATIENCE, To},
     receipt::{Desk, Ledger, Receipt, Settlement},
 };
@@ -30,39 +30,39 @@ use crate::Refused;
 
 /// Largest message in bytes that is read: ten times what a publisher of this release may send.
 const LARGEST_READ: usize = 1_000_000;
-/// Most characters of a reason; some quote what they complain of.
+/// Most characters of a reason that are kept: some quote the message that they are about.
 const REASON: usize = 500;
-/// Most settlements that are written at once.
+/// Most settlements that are sent at once.
 const SETTLEMENTS: usize = 256;
 
 pub struct Consumer<M> {
-    arriving: mpsc::UnboundedReceiver<Held<M>>,
-    /// Whether to be subscribed.
+    arriving: mpsc::UnboundedReceiver<Received<M>>,
+    /// Whether the task is to be subscribed.
     wanted: watch::Sender<bool>,
     reached: watch::Receiver<bool>,
-    /// Keeps the connection, as each delivery in hand does.
+    /// While this or a delivery in hand exists, the task keeps the connection.
     desk: Desk,
     pump: JoinHandle<()>,
 }
 
-/// A received message, its receipt, and the way of what it holds to the dead letters.
-pub struct Held<M> {
+/// A received message, its receipt, and the way of its parts to the dead letters.
+pub struct Received<M> {
     message: M,
     receipt: Receipt,
-    morgue: Morgue,
+    dead_letters: DeadLetterQueue,
     encode: fn(&M) -> serde_json::Result<Vec<u8>>,
 }
 
-/// Where dead letters are sent from.
+/// The way to the queue of dead letters.
 #[derive(Clone)]
-struct Morgue {
+struct DeadLetterQueue {
     line: Line,
     origin: String,
     dead_lettered: Counter,
 }
 
-/// A dead letter to be.
-struct Letter {
+/// What is to become a dead letter.
+struct DeadLetter {
     payload: Vec<u8>,
     reason: String,
 }
@@ -70,10 +70,10 @@ struct Letter {
 /// What the task of a consumer needs.
 struct Pump<M> {
     broker: Broker,
-    morgue: Morgue,
-    arriving: mpsc::UnboundedSender<Held<M>>,
+    dead_letters: DeadLetterQueue,
+    arriving: mpsc::UnboundedSender<Received<M>>,
     settling: mpsc::UnboundedReceiver<Settlement>,
-    /// Weak, so that `settling` ends with the consumer and the last delivery in hand.
+    /// Weak, so that `settling` ends when the consumer and the last delivery in hand are gone.
     settlements: mpsc::WeakUnboundedSender<Settlement>,
     current: Arc<AtomicU64>,
     /// Number of the latest session.
@@ -83,7 +83,7 @@ struct Pump<M> {
 
 /// Why a session ended.
 enum End {
-    /// Nobody is left who could settle anything.
+    /// The consumer and all deliveries in hand are gone.
     Finished,
     /// The consumer wants nothing for now.
     Paused,
@@ -96,7 +96,7 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
         let origin = broker.queue.clone();
         let dead_lettered =
             metrics::counter!("rollcall_queue_dead_lettered_total", "queue" => origin.clone());
-        let morgue = Morgue { line: Line::open(broker.clone()), origin, dead_lettered };
+        let dead_letters = DeadLetterQueue { line: Line::open(broker.clone()), origin, dead_lettered };
         let (arrive, arriving) = mpsc::unbounded_channel();
         let (settlements, settling) = mpsc::unbounded_channel();
         let (wanted, subscribed) = watch::channel(true);
@@ -104,7 +104,7 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
         let current = Arc::new(AtomicU64::new(0));
         let pump = Pump {
             broker,
-            morgue,
+            dead_letters,
             arriving: arrive,
             settling,
             settlements: settlements.downgrade(),
@@ -118,17 +118,17 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
 }
 
 impl<M> Consumer<M> {
-    pub async fn receive(&mut self, most: usize) -> Option<Vec<Held<M>>> {
+    pub async fn receive(&mut self, most: usize) -> Option<Vec<Received<M>>> {
         self.want(true);
-        let mut held = Vec::new();
+        let mut received = Vec::new();
         loop {
-            if self.arriving.recv_many(&mut held, most.max(1)).await == 0 {
+            if self.arriving.recv_many(&mut received, most.max(1)).await == 0 {
                 return None;
             }
             // What came by a connection that is lost comes again.
-            held.retain(|held| !held.receipt.is_void());
-            if !held.is_empty() {
-                return Some(held);
+            received.retain(|one: &Received<M>| !one.receipt.is_void());
+            if !received.is_empty() {
+                return Some(received);
             }
         }
     }
@@ -139,7 +139,7 @@ impl<M> Consumer<M> {
     }
 
     pub async fn reached(&self) {
-        drop(self.reached.clone().wait_for(|reached| *reached).await);
+        first_reached(&self.reached).await;
     }
 
     pub async fn close(self) {
@@ -153,7 +153,7 @@ impl<M> Consumer<M> {
     }
 }
 
-impl<M> Held<M> {
+impl<M> Received<M> {
     pub fn message(&self) -> &M {
         &self.message
     }
@@ -166,27 +166,28 @@ impl<M> Held<M> {
         self.receipt.ack();
     }
 
-    /// Goes on in the background if it takes longer than 10 s, or is given up.
+    /// If it takes longer than 10 s, or the caller gives up, it goes on in the background.
     pub async fn refuse(self, refused: Vec<Refused<M>>) {
-        let Self { receipt, morgue, encode, .. } = self;
+        let Self { receipt, dead_letters, encode, .. } = self;
         let mut letters = Vec::with_capacity(refused.len());
         for Refused { message, reason } in refused {
             match encode(&message) {
-                Ok(payload) => letters.push(Letter { payload, reason }),
+                Ok(payload) => letters.push(DeadLetter { payload, reason }),
                 Err(error) => {
-                    tracing::error!(%error, queue = morgue.origin, "a refused part cannot be written as JSON");
+                    tracing::error!(%error, queue = dead_letters.origin, "a refused part cannot be written as JSON");
                     return;
                 }
             }
         }
-        drop(timeout(PATIENCE, tokio::spawn(morgue.bury(letters, receipt))).await);
+        drop(timeout(PATIENCE, tokio::spawn(dead_letters.send(letters, receipt))).await);
     }
 }
 
-impl Morgue {
-    /// Acks once all letters are confirmed. Tries until it works or the message is given to another.
-    async fn bury(self, letters: Vec<Letter>, receipt: Receipt) {
-        for Letter { payload, reason } in letters {
+impl DeadLetterQueue {
+    /// Sends the letters, and acks their message once all of them are confirmed. Tries until that works, or until the
+    /// connection is lost and with it the right to settle the message.
+    async fn send(self, letters: Vec<DeadLetter>, receipt: Receipt) {
+        for DeadLetter { payload, reason } in letters {
             let mut headers = FieldTable::default();
             headers.insert("reason".into(), text(&reason.chars().take(REASON).collect::<String>()));
             headers.insert("origin".into(), text(&self.origin));
@@ -216,7 +217,7 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
         loop {
             if !*self.wanted.borrow_and_update() {
                 tokio::select! {
-                    // What is settled now is void.
+                    // Without a session every settlement is void.
                     () = until_none(&mut self.settling) => return,
                     changed = self.wanted.changed() => if changed.is_err() { return },
                 }
@@ -260,8 +261,8 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
         let mut settlements = Vec::with_capacity(SETTLEMENTS);
         loop {
             tokio::select! {
-                // A pause comes first: what is handed back because of it goes back with the session, once. Told one by
-                // one, each would be handed out here again before the session ends.
+                // A pause comes first. What is handed back because of it returns to the queue at once, when the session
+                // ends. Requeued one by one, each message would be delivered here again before the session ends.
                 biased;
                 changed = self.wanted.changed() => match changed {
                     Ok(()) if !*self.wanted.borrow() => {
@@ -282,14 +283,14 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
                 },
             }
         }
-        // The consumer is gone, but perhaps not all that it received: no more comes, what came since goes back, and what is
-        // in hand may still be settled. The queue answers a cancel when it has done what it was told before.
+        // The consumer is gone, but deliveries may still be in hand: they may be settled, no more messages come, and those that
+        // came meanwhile return. The queue answers a cancel after it has done everything that it was told before.
         let options = BasicCancelOptions { nowait: false };
         if let Err(error) = channel.basic_cancel(subscription.tag(), options).await {
             return End::Lost(error.into());
         }
         while let Some(Some(Ok(delivery))) = subscription.next().now_or_never() {
-            // There is nobody to take it.
+            // The consumer is gone, so this returns the message.
             self.take(delivery, &mut ledger);
         }
         while self.settling.recv_many(&mut settlements, SETTLEMENTS).await > 0 {
@@ -298,7 +299,7 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
         End::Finished
     }
 
-    /// What was acked so far is done; the rest goes back with the session.
+    /// Sends the acks so far. All other messages return to the queue when the session ends.
     async fn settle_acks(&mut self, channel: &Channel, ledger: &mut Ledger) {
         let mut acks = Vec::new();
         while let Ok(settlement) = self.settling.try_recv() {
@@ -307,23 +308,23 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
         ledger.settle(channel, &mut acks).await;
     }
 
-    /// Hands on what is a message, and buries what is none.
+    /// Passes on a message that can be decoded, and sends any other to the dead letters.
     fn take(&self, delivery: Delivery, ledger: &mut Ledger) {
-        // Without anybody who could settle it, it goes back with the connection.
+        // Nobody is left who could settle it: it returns to the queue with the connection.
         let Some(settlements) = self.settlements.upgrade() else { return };
         let desk = Desk { settlements, current: Arc::clone(&self.current) };
         let receipt = ledger.receipt(delivery.delivery_tag, desk);
         match decode(&delivery.data) {
-            // A consumer that is gone drops it, and so it goes back.
-            Ok(message) => drop(self.arriving.send(Held {
+            // If the consumer is gone, sending fails and drops the message, which returns it.
+            Ok(message) => drop(self.arriving.send(Received {
                 message,
                 receipt,
-                morgue: self.morgue.clone(),
+                dead_letters: self.dead_letters.clone(),
                 encode: serde_json::to_vec,
             })),
             Err(reason) => {
-                let letter = Letter { payload: delivery.data, reason };
-                tokio::spawn(self.morgue.clone().bury(vec![letter], receipt));
+                let letter = DeadLetter { payload: delivery.data, reason };
+                tokio::spawn(self.dead_letters.clone().send(vec![letter], receipt));
             }
         }
     }
@@ -331,8 +332,8 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
 
 async fn subscribe(broker: &Broker) -> Result<(Session, lapin::Consumer), Lost> {
     let session = broker.open("consume").await?;
-    // Of this channel alone, and before the subscription: without it the broker sends all it has. It is part of each
-    // new session, so a restart of the broker does not lift it.
+    // Set for this channel alone, and before the subscription: without it the broker sends all it has. Each new session sets
+    // it again, so it also holds after a restart of the broker.
     session.channel.basic_qos(broker.prefetch(), BasicQosOptions { global: false }).await?;
     let options = BasicConsumeOptions {
         // The broker keeps a message until we say that it is stored.

@@ -20,9 +20,9 @@ use super::{
     publishing::{Line, To},
 };
 
-/// Dead letters in hand at a time.
+/// Most dead letters in hand at a time.
 const BATCH: u16 = 100;
-/// When no dead letter comes for so long, there is none.
+/// When no dead letter arrives for so long, none is left.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// The broker did not answer; ask again later.
@@ -62,9 +62,9 @@ pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerAway> {
     counted.unwrap_or_else(|_| Err(Lost("it does not answer".to_owned()))).map_err(|lost| BrokerAway(lost.0))
 }
 
-/// Sends the dead letters that wait now through their queue again, without the headers that told why they died, and
-/// returns how many. One that is still no good comes back to the dead letters. Stopped half-way it loses none, and may
-/// send some twice.
+/// Sends the dead letters that wait now through their queue again, without the headers with their reasons, and returns how
+/// many. One that is refused again comes back to the dead letters. If it is stopped half-way, no letter is lost, and some
+/// may be sent twice.
 pub async fn redrive(settings: &Settings) -> Result<u32, RedriveError> {
     let broker = Broker::new(settings);
     let session = broker.open("redrive").await.map_err(|lost| BrokerAway(lost.0))?;
@@ -88,7 +88,7 @@ async fn redrive_all(session: &Session, broker: &Broker, line: &Line, moved: &mu
     let mut subscription = channel.basic_consume(dead, tag, options, FieldTable::default()).await?;
     while *moved < waiting {
         let letters = take(&mut subscription, u32::from(BATCH).min(waiting - *moved)).await?;
-        // Whoever else redrives has taken the rest.
+        // Another redrive has taken the rest.
         let Some(last) = letters.last() else { break };
         let sent =
             letters.iter().map(|letter| line.send(To::Queue, letter.data.clone(), FieldTable::default()));
@@ -108,11 +108,11 @@ async fn redrive_all(session: &Session, broker: &Broker, line: &Line, moved: &mu
             return Err(Lost(why.to_owned()));
         }
     }
-    // The queue answers it when it has done what it was told before.
+    // The queue answers a cancel after it has done everything that it was told before, the acks included.
     Ok(channel.basic_cancel(subscription.tag(), BasicCancelOptions { nowait: false }).await?)
 }
 
-/// So many, or what comes until none does.
+/// Takes `most` letters, or fewer if no more arrive for [`QUIET`].
 async fn take(subscription: &mut Consumer, most: u32) -> Result<Vec<Delivery>, Lost> {
     let mut letters = Vec::new();
     for _ in 0..most {
@@ -126,7 +126,7 @@ async fn take(subscription: &mut Consumer, most: u32) -> Result<Vec<Delivery>, L
 }
 
 async fn count(session: &Session, queue: &str) -> Result<u32, Lost> {
-    // Passive: it asks and makes nothing, so whoever asks needs no right to make queues.
+    // Passive: it asks and makes nothing, so it needs no right to make queues.
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     match session.channel.queue_declare(queue.into(), options, FieldTable::default()).await {
         Ok(queue) => Ok(queue.message_count()),

@@ -1,7 +1,7 @@
-//! Publishing: one task owns the connection and does all of it.
+//! Publishing: one task owns the connection and publishes everything.
 //!
-//! One task alone, because the driver numbers a message and queues its frames in two steps: two tasks on one channel
-//! could swap them, and each would take the other's confirm for its own.
+//! It is one task because the driver numbers a message in one step and queues its frames in another. Two tasks on one channel
+//! could do these steps in different order, and each would then take the other's confirm for its own.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,19 +20,19 @@ use tokio::{
 use super::{
     LARGEST, Settings,
     confirming::{Full, Outcome, Sent, drain, settle},
-    connection::{Backoff, Broker, Lost, News, Session, State},
+    connection::{Backoff, Broker, Lost, News, Session, State, first_reached},
 };
 use crate::{PublishError, Refused};
 
-/// A publisher that waited this long for a confirm answers that the queue is unavailable.
+/// How long a publisher waits for a confirm before it answers that the queue is unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Most messages on the wire without a confirm. The driver looks through all of them for each confirm of several.
+/// Most messages on the wire without a confirm. When one confirm is about several messages, the driver scans all of them.
 const WINDOW: usize = 1_000;
 /// Most bytes that publishers may have waiting here, those on the wire included.
 const ROOM: usize = 32 * 1024 * 1024;
-/// A message takes at least this much room, so that small ones are bounded in number too.
+/// A message counts as at least so many bytes of [`ROOM`], so that small ones are bounded in number too.
 const LEAST: usize = 4 * 1024;
-/// How often an idle connection is looked at.
+/// How often the state of an idle connection is checked.
 const TICK: Duration = Duration::from_millis(250);
 
 const AWAY: &str = "the broker is away";
@@ -111,8 +111,8 @@ impl Line {
         Self { jobs, room: Arc::new(Semaphore::new(ROOM)), reached }
     }
 
-    /// Returns once the broker confirmed it, or why it did not: then it may or may not be in the queue. Given up, it is
-    /// sent all the same.
+    /// Returns once the broker has confirmed the message, or with the reason why it has not; then the message may or may not
+    /// be in the queue. If the caller stops waiting, the message is sent all the same.
     pub fn send(
         &self,
         to: To,
@@ -138,8 +138,7 @@ impl Line {
 
     /// Returns once the broker was reached for the first time.
     pub async fn reached(&self) {
-        // Its sender goes only when nobody is left to ask.
-        drop(self.reached.clone().wait_for(|reached| *reached).await);
+        first_reached(&self.reached).await;
     }
 }
 
@@ -188,28 +187,28 @@ async fn keep(broker: Broker, mut jobs: mpsc::UnboundedReceiver<Job>, reach: wat
 
 async fn open(broker: &Broker) -> Result<Session, Lost> {
     let session = broker.open("publish").await?;
-    // Without it the broker says nothing of what it took.
+    // Without it the broker does not confirm what it took.
     session.channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(session)
 }
 
-/// Answers at once while there is no connection, so that nothing piles up; returns when every publisher is gone.
+/// Refuses every message at once while there is no connection, so that none pile up. Returns when every publisher is gone.
 async fn turn_away(jobs: &mut mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.recv().await {
         job.fail(AWAY);
     }
 }
 
-/// Why a session that still stood was ended.
+/// Why a session was ended although its connection was not lost.
 enum End {
-    /// Every publisher is gone, and all is confirmed.
+    /// Every publisher is gone, and everything is confirmed.
     Finished,
-    /// Perhaps the queue is full no more.
+    /// The queue was full for a while; a new session shows whether it still is.
     Full,
 }
 
-/// Publishes what comes, until the connection is lost or is not worth keeping. What is dropped on the way out tells its
-/// publisher that the connection was lost.
+/// Publishes what comes, until the session ends. What is unconfirmed then is dropped, which tells its publisher that the
+/// connection was lost.
 async fn serve(
     broker: &Broker,
     session: &Session,
@@ -223,7 +222,7 @@ async fn serve(
     let mut open = true;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Until then nothing could be confirmed, so lateness counts from then.
+    // When the broker last blocked this connection: it confirms nothing meanwhile, so a message is late only after that.
     let mut unblocked = Instant::now();
     while open || !sent.is_empty() {
         tokio::select! {
@@ -239,8 +238,8 @@ async fn serve(
             },
             Some(first) = wire.next(), if !wire.is_empty() => {
                 let mut outcomes = vec![first];
-                // The driver resolves the confirms of one answer under a lock. To take it once is to wait until the whole
-                // answer is resolved, and so until a return that came with it is seen.
+                // The driver resolves all confirms of one answer under a lock. This call takes that lock once, and so waits
+                // until the whole answer is resolved. After it a return that belongs to the answer is seen too.
                 drop(session.channel.wait_for_confirms().now_or_never());
                 drain(&mut wire, &mut outcomes);
                 settle(outcomes, &mut sent, full)?;
@@ -260,7 +259,7 @@ async fn serve(
                 }
                 let oldest = sent.first_key_value().map(|(_, sent)| sent.since.max(unblocked));
                 if oldest.is_some_and(|since| since.elapsed() > PATIENCE) {
-                    // A reply was lost, or what lies between us and the broker is dead.
+                    // A reply was lost, or the network between here and the broker is.
                     return Err(Lost("a message was not confirmed within 10 s".to_owned()));
                 }
             }
@@ -278,15 +277,15 @@ async fn publish(
     headers: FieldTable,
 ) -> Result<Outcome, lapin::Error> {
     let options = BasicPublishOptions {
-        // A message for a queue that is not there comes back; by default it is confirmed and gone.
+        // A message for a queue that does not exist is returned; by default it is confirmed and dropped.
         mandatory: true,
         ..BasicPublishOptions::default()
     };
     let properties = BasicProperties::default()
-        // On disk. Quorum queues do so in any case; this says it, and other queues listen to it.
+        // Persistent. A quorum queue writes every message to disk; other kinds of queues do so only with this.
         .with_delivery_mode(2)
         .with_content_type("application/json".into())
-        // By it a returned message is known: the driver may hand it over with the confirm of another one.
+        // It identifies a returned message, which the driver may deliver with the confirm of another one.
         .with_message_id(number.to_string().into())
         .with_headers(headers);
     let queue = if to == To::Queue { &broker.queue } else { &broker.dead };

@@ -47,7 +47,7 @@ async fn queues_are_what_the_contract_says() {
         ("x-delivery-limit", AMQPValue::LongInt(50)),
     ]);
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    // The broker refuses to declare a queue again that was declared otherwise.
+    // The broker refuses to declare a queue again with other arguments.
     place.channel.queue_declare(place.queue().as_str().into(), options, arguments).await.unwrap();
     place.remove().await;
 }
@@ -95,11 +95,11 @@ async fn prefetch_is_as_configured_after_a_reconnect() {
     eventually("seven wait", async || place.ready(&place.queue()).await == 7).await;
     proxy.cut();
     eventually("all went back", async || place.ready(&place.queue()).await == 10).await;
-    // Their connection is lost, and so is their claim.
+    // Their connection is lost, so settling them has no effect.
     ack(held).await;
     proxy.mend();
     let held = collect(&mut consumer, 3).await;
-    // A broker that knew no bound would have sent these too, before it confirmed them.
+    // Without a prefetch the broker would deliver these too, before it confirms them.
     eventually("connected", async || publisher.publish(10).await.is_ok()).await;
     publisher.publish(11).await.unwrap();
     assert!(consumer.receive(100).now_or_never().is_none(), "more than the prefetch");
@@ -124,7 +124,7 @@ async fn confirmed_is_never_lost_when_connections_break() {
     for round in 0..8 {
         let sent = (0..300).map(|number| publisher.publish(round * 1_000 + number));
         let cutting = async {
-            // Somewhere within the round.
+            // Cuts at another moment in each round.
             for _ in 0..round * 20 {
                 tokio::task::yield_now().await;
             }
@@ -384,7 +384,7 @@ async fn what_was_acked_at_last_is_acked() {
         let mut consumer = place.consumer().await;
         let batch = collect(&mut consumer, 100).await;
         seen.extend(messages(&batch));
-        // The consumer goes while they are on their way.
+        // The consumer is dropped while its acks are on their way.
         ack(batch).await;
     }
     assert_eq!(seen, (0..600).collect(), "nothing came twice");

@@ -1,10 +1,6 @@
 //! Opening, migrating, closing.
 
-use std::{
-    collections::BTreeMap,
-    os::unix::fs::PermissionsExt,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use fleet::id::{SessionId, UserId};
 use registry::{Actor, Pause, Registry, RegistryError, Roll, Sighting};
@@ -85,19 +81,14 @@ pub async fn an_empty_store_is_unavailable_until_it_is_migrated(store: Store) {
     registry.ping().await.unwrap();
 }
 
-pub async fn whoever_needs_the_schema_waits_for_it(store: Store) {
+pub async fn whoever_needs_the_schema_is_told_that_it_is_missing(store: Store) {
     let registry = store.empty().await;
     assert!(!registry.has_schema().await.unwrap());
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (waiting, tells) = (registry.clone(), told.clone());
-    let waiting = tokio::spawn(async move {
-        waiting.wait_for_schema(|reason| tells.lock().unwrap().push(reason.to_owned())).await;
-    });
-    testkit::eventually("it says why it waits", async || !told.lock().unwrap().is_empty()).await;
+    let missing = registry.expect_schema().await;
+    assert!(matches!(&missing, Err(RegistryError::Schema(why)) if why.contains("migrates")), "{missing:?}");
     registry.migrate().await.unwrap();
-    waiting.await.unwrap();
+    registry.expect_schema().await.unwrap();
     assert!(registry.has_schema().await.unwrap());
-    assert_eq!(told.lock().unwrap().len(), 1, "{told:?}");
 }
 
 pub async fn an_older_schema_is_not_enough(store: Store) {

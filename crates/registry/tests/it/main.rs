@@ -164,6 +164,6 @@ contract! {
         a_migration_that_was_edited_is_refused
         a_closed_registry_is_unavailable
         an_empty_store_is_unavailable_until_it_is_migrated
-        whoever_needs_the_schema_waits_for_it
+        whoever_needs_the_schema_is_told_that_it_is_missing
         an_older_schema_is_not_enough;
 }

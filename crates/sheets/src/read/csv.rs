@@ -2,10 +2,10 @@
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
-use super::{Limits, row::Raw};
+use super::{limits::Limits, row::Raw};
 use crate::{Cell, SheetError, text::restore};
 
-/// What stands between cells; Excel writes a semicolon where the comma is for decimals. The first is the default.
+/// What may separate cells. Excel writes a semicolon where a comma separates decimals. The first is the default.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
 /// The text of a file, less its byte order mark.
@@ -22,7 +22,7 @@ pub struct Lines<'a> {
     parser: Reader,
     /// What comes next.
     rest: &'a [u8],
-    /// The cell in hand, as long as a cell may be and a byte more, so that a longer one shows.
+    /// The cell that is being read. One byte longer than a cell may be, so that a cell that is too long is noticed.
     cell: Vec<u8>,
     number: u32,
     /// Whether the last row ended at a CR, to which a LF right after it belongs.
@@ -36,7 +36,7 @@ impl<'a> Lines<'a> {
         Self { parser, rest: text.as_bytes(), cell, number: 0, after_cr: false }
     }
 
-    /// False if there is no more.
+    /// Reads the next row. False if there is none.
     pub fn next(&mut self, raw: &mut Raw) -> Result<bool, SheetError> {
         self.skip_empty_lines();
         raw.begin(self.number + 1);
@@ -62,7 +62,7 @@ impl<'a> Lines<'a> {
             self.rest = &self.rest[read..];
             length += written;
             match result {
-                // Told by asking again, with nothing.
+                // The parser is asked again with empty input, and then answers `Field` or `End`.
                 ReadFieldResult::InputEmpty => {}
                 ReadFieldResult::Field { record_end } if length < self.cell.len() => {
                     return Ok(Some((length, record_end)));
@@ -75,7 +75,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The parser passes over empty lines and says nothing, but in a spreadsheet they are rows.
+    /// Counts and skips empty lines: the parser skips them in silence, but in a spreadsheet they are rows.
     fn skip_empty_lines(&mut self) {
         if self.after_cr {
             self.rest = self.rest.strip_prefix(b"\n").unwrap_or(self.rest);
@@ -90,7 +90,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whichever comes most often in the first line that says something, outside of quotes.
+/// The delimiter that is most frequent, outside of quotes, in the first line that is not empty.
 fn delimiter(text: &str) -> u8 {
     let mut counts = [0_usize; DELIMITERS.len()];
     let mut quoted = false;

@@ -1,6 +1,7 @@
-//! Rows out of a sheet that a stranger sent.
+//! Reading the rows of a sheet that a stranger sent.
 
 mod csv;
+mod limits;
 mod package;
 mod row;
 mod strings;
@@ -10,27 +11,12 @@ mod xml;
 
 use std::sync::Arc;
 
-use crate::{Cell, Format, SheetError};
+use crate::{Format, SheetError};
 use package::Package;
 use row::Raw;
 
+pub use limits::Limits;
 pub use row::{Columns, Row};
-
-/// What is taken of one upload. Memory stays below some three times `inflated`, whatever is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes as sent.
-    pub sent: usize,
-    /// Bytes of a workbook's XML as it is read, and of the texts in its cells: a text that a thousand cells share counts a
-    /// thousand times.
-    pub inflated: usize,
-    /// Rows that are not empty, without the header.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
-    /// Bytes of the text in one cell.
-    pub cell_bytes: usize,
-}
 
 /// A sheet as sent, within its bounds as far as can be known before it is read.
 pub struct Upload<'a> {
@@ -58,15 +44,8 @@ enum Source<'a> {
     Csv(Box<csv::Lines<'a>>),
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        // A cell may have as many bytes as the longest text that a spreadsheet takes.
-        Self { sent: 5 << 20, inflated: 50 << 20, rows: 10_000, columns: 256, cell_bytes: 4 * 32_767 }
-    }
-}
-
 impl<'a> Upload<'a> {
-    /// Looks at what the file is, not at what is in it. The format is what the sender says.
+    /// Checks the size and the outer form of the file and reads no row yet. The format is what the sender says.
     pub fn open(bytes: &'a [u8], format: Format, limits: Limits) -> Result<Self, SheetError> {
         if bytes.len() > limits.sent {
             return Err(SheetError::TooLarge { what: "the file", limit: limits.sent as u64 });
@@ -78,8 +57,8 @@ impl<'a> Upload<'a> {
         Ok(Self { content, limits })
     }
 
-    /// Reads the header, the first row that is not empty, and stands before the next. Once only: a workbook's bounds are
-    /// used up by reading it.
+    /// Reads the header, which is the first row that is not empty. To be called once: reading a workbook uses up the bytes that
+    /// may be read of it.
     pub fn rows(&mut self) -> Result<Rows<'_>, SheetError> {
         let mut raw = Raw::new(self.limits.columns);
         let mut source = match &mut self.content {
@@ -100,8 +79,8 @@ impl Rows<'_> {
         &self.columns
     }
 
-    /// The next row that is not empty. After an error that [`spares the next row`](SheetError::spares_the_next_row) it may
-    /// be asked for; after any other there is none.
+    /// The next row that is not empty. After an error that [`spares the next row`](SheetError::spares_the_next_row) reading may
+    /// go on; after any other there is no further row.
     pub fn next_row(&mut self) -> Result<Option<Row>, SheetError> {
         if self.ended {
             return Ok(None);
@@ -149,6 +128,3 @@ impl Iterator for Rows<'_> {
         self.next_row().transpose()
     }
 }
-
-/// For rows that are asked for a column they do not have.
-static EMPTY: Cell = Cell::Empty;

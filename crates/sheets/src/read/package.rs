@@ -1,32 +1,29 @@
 //! A workbook is a zip archive of XML parts that name each other.
 //!
-//! The parts are read here and not by a crate for workbooks. Those that exist believe what a file says of itself (how
-//! many strings it has, where a cell is, how often a style is used), and reserve memory or count by it: a kilobyte
-//! aborts the process. What is needed of a workbook is little.
+//! The parts are read here and not by a crate for workbooks. The crates that exist believe what a file says of itself (how
+//! many strings it has, where a cell is, how often a style is used) and reserve memory by it: a file of a kilobyte can end
+//! the process. Only little of a workbook has to be read.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 
 use quick_xml::events::Event;
 use zip::{ZipArchive, result::ZipError};
 
 use super::{
-    Limits,
+    limits::Limits,
     strings::Strings,
     styles::Styles,
     worksheet::Worksheet,
-    xml::{Xml, attribute},
+    xml::{Part, Xml, attribute},
 };
 use crate::SheetError;
 
-/// Files in the archive. A workbook has some ten, and one for each picture.
+/// Most files in the archive. A workbook has some ten, and one for each picture.
 const MAX_FILES: u64 = 4_096;
-/// Ends of the archive's directory. There is one; more are tried one after the other.
+/// Most records that may be the end of the archive's directory. A sound archive has one; the zip crate tries each.
 const MAX_ENDS: usize = 16;
-/// Bytes of a part's path.
+/// Most bytes in the path of a part.
 const MAX_PATH: usize = 1_024;
-
-/// A part of the archive as it inflates.
-pub type Part<'a> = Xml<Box<dyn Read + Send + 'a>>;
 
 /// The archive, and how much of it may still be read.
 pub struct Package<'a> {
@@ -155,7 +152,7 @@ impl<'a> Package<'a> {
     }
 }
 
-/// Calls `found` with the last word of each type, the id and the target.
+/// Calls `found` for each relationship, with the last segment of its type, its id and its target.
 fn relationships(xml: &mut Part<'_>, mut found: impl FnMut(&str, &str, &str)) -> Result<(), SheetError> {
     loop {
         match xml.next()? {
@@ -188,8 +185,8 @@ fn resolve(folder: &str, target: &str) -> String {
     path.join("/")
 }
 
-/// The directory of an archive is held in memory, and room for as many files as it claims is reserved before one is
-/// looked at; so first count what is there.
+/// Refuses an archive of too many files. The zip crate keeps the archive's directory in memory, and reserves room for as many
+/// files as the archive claims before it reads one; so the entries are counted first.
 fn refuse_crowds(bytes: &[u8]) -> Result<(), SheetError> {
     let (mut files, mut ends, mut claimed) = (0_u64, 0_usize, 0_u64);
     let mut rest = bytes;
@@ -198,7 +195,7 @@ fn refuse_crowds(bytes: &[u8]) -> Result<(), SheetError> {
         match rest.get(..4) {
             Some(b"PK\x01\x02") => files += 1,
             Some(b"PK\x05\x06") => ends += 1,
-            // The end of a directory that may be large: entries here, entries in all.
+            // The end of a Zip64 directory: how many entries are on this disk, and how many in all.
             Some(b"PK\x06\x06") => {
                 let counts = rest.get(24..40).unwrap_or_default().chunks_exact(8);
                 let counts =

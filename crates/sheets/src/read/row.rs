@@ -2,16 +2,18 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::EMPTY;
 use crate::{Cell, SheetError, text::excerpt};
 
-/// The row in hand: cells from the first column to the last that is not empty.
+/// The row that is being read: its cells from the first column to the last one that is not empty.
 pub struct Raw {
     number: u32,
     cells: Vec<Cell>,
     fault: Option<SheetError>,
     max_columns: usize,
 }
+
+/// For a column that a sheet does not have.
+static EMPTY: Cell = Cell::Empty;
 
 /// The names of the columns, compared regardless of ASCII case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +59,7 @@ impl Raw {
         Ok(())
     }
 
-    /// The row has a cell that cannot be read. The first such cell is told.
+    /// The row has a cell that cannot be read. Only the first such cell is reported.
     pub fn refuse(&mut self, column: usize, why: &'static str) {
         self.fault.get_or_insert_with(|| SheetError::bad_cell(self.number, column, why));
     }
@@ -66,7 +68,7 @@ impl Raw {
         self.cells.is_empty() && self.fault.is_none()
     }
 
-    /// Takes the cells out.
+    /// Takes the cells out, as a row under this header.
     pub fn under(&mut self, columns: &Arc<Columns>) -> Result<Row, SheetError> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);

@@ -2,16 +2,14 @@
 
 use quick_xml::events::Event;
 
-use super::{
-    package::Part,
-    xml::{Xml, attribute},
-};
+use super::xml::{Part, Xml, attribute};
 use crate::{SheetError, text::unescape};
 
-/// A text and the cell that shows it take 26 bytes at least, so that no workbook within the usual bounds has use for more.
+/// Most shared texts. A text and the cell that shows it take at least 26 bytes of XML, so a workbook within the usual bounds
+/// cannot use more.
 const MAX_STRINGS: usize = 1 << 21;
 
-/// All of them end to end: a text apiece would cost several times what the file does.
+/// All texts in one string, one after the other: a `String` for each would take several times the memory of the file.
 #[derive(Default)]
 pub struct Strings {
     all: String,
@@ -19,7 +17,7 @@ pub struct Strings {
 }
 
 impl Strings {
-    /// Takes no count from the file.
+    /// Reads all texts. The count that the file claims is not used.
     pub fn read(xml: &mut Part<'_>, cell_bytes: usize) -> Result<Self, SheetError> {
         let mut strings = Self::default();
         let mut text = String::new();
@@ -57,8 +55,8 @@ impl Strings {
     }
 }
 
-/// Adds the text of the element that has just begun: one `t`, or one in each run of its own format. What tells how to
-/// pronounce it is left out.
+/// Adds the text of the element that has just begun: that of its `t`, or of the `t` in each of its runs. Phonetic hints
+/// (`rPh`) are left out.
 pub fn read_item<R: std::io::Read>(
     xml: &mut Xml<R>,
     text: &mut String,

@@ -1,16 +1,13 @@
-//! Which cells of a workbook are times: their number is no different, only its format is.
+//! Which cells of a workbook are times. A time is stored as a number; only the cell's format tells it from other numbers.
 
 use std::collections::HashSet;
 
 use quick_xml::events::Event;
 
-use super::{
-    package::Part,
-    xml::{attribute, number},
-};
+use super::xml::{Part, attribute, number};
 use crate::SheetError;
 
-/// Cell formats, and formats of numbers. Excel has at most 65,490.
+/// Most cell formats, and most number formats. Excel has at most 65,490.
 const MAX_FORMATS: usize = 65_536;
 
 /// For each cell format whether it shows a time.
@@ -55,7 +52,7 @@ impl Styles {
     }
 }
 
-/// Dates and times of day, those of East Asia included.
+/// Whether a built-in format shows a date or a time of day, those of East Asia included.
 fn is_built_in_time(id: u32) -> bool {
     matches!(id, 14..=22 | 27..=36 | 50..=58)
 }

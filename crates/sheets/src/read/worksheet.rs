@@ -1,15 +1,14 @@
-//! The rows of a workbook's sheet, read as they inflate. No room is made for a cell before it is there, so two cells far
-//! apart cost what two cells do.
+//! The rows of a workbook's sheet, read as they inflate. Memory is reserved only for cells that have been read, so two cells
+//! far apart cost no more than two neighbours.
 
 use quick_xml::events::{BytesStart, Event};
 
 use super::{
-    Limits,
-    package::Part,
+    limits::Limits,
     row::Raw,
     strings::{Strings, read_item},
     styles::Styles,
-    xml::{attribute, number},
+    xml::{Part, attribute, number},
 };
 use crate::{Cell, SheetError, cell, text::unescape};
 
@@ -23,12 +22,12 @@ pub struct Worksheet<'a> {
     from_1904: bool,
     /// The row that was read last, from 1.
     row: u32,
-    /// Bytes that may still be taken in texts.
+    /// Bytes that the texts of further cells may still have.
     left: usize,
     limits: Limits,
 }
 
-/// What a cell says of itself.
+/// What the XML says of a cell.
 #[derive(Default)]
 struct Source {
     kind: Option<String>,
@@ -55,7 +54,7 @@ impl<'a> Worksheet<'a> {
         Ok(Self { xml, strings, styles, from_1904, row: 0, left: limits.inflated, limits: *limits })
     }
 
-    /// False if there is no more.
+    /// Reads the next row. False if there is none.
     pub fn next(&mut self, raw: &mut Raw) -> Result<bool, SheetError> {
         let row = loop {
             match self.xml.next()? {
@@ -122,7 +121,7 @@ impl<'a> Worksheet<'a> {
             }
         }
         if source.is_formula {
-            // What it came to when it was last calculated is somebody else's claim.
+            // The stored result of a formula is not taken: nobody can tell whether it is the true one.
             raw.refuse(column, "formulas are not read");
             return Ok(());
         }
@@ -135,7 +134,7 @@ impl<'a> Worksheet<'a> {
         }
     }
 
-    /// The inner error is of this cell alone.
+    /// The inner error is about this cell alone, the outer one about the whole sheet.
     fn value(&mut self, source: Source) -> Result<Result<Cell, &'static str>, SheetError> {
         let text = match source.kind.as_deref() {
             Some("s") if source.value.is_empty() => String::new(),

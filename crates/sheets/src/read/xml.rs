@@ -1,4 +1,4 @@
-//! XML from strangers: what of it is read, and how much at a time.
+//! Reading XML that a stranger sent, within bounds.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -10,10 +10,13 @@ use quick_xml::{
 
 use crate::SheetError;
 
-/// Elements within elements. Workbooks need some ten.
+/// How deep elements may be nested. Workbooks need some ten levels.
 const MAX_DEPTH: usize = 64;
-/// Markup that comes at once, in bytes: a tag with its attributes, a comment.
+/// Most bytes of one piece of markup: a tag with its attributes, or a comment.
 const MAX_MARKUP: usize = 64 * 1024;
+
+/// A part of a workbook's archive as it inflates.
+pub type Part<'a> = Xml<Box<dyn Read + Send + 'a>>;
 
 /// One part of a workbook, event by event.
 pub struct Xml<R: Read> {
@@ -24,12 +27,12 @@ pub struct Xml<R: Read> {
     budget: u64,
 }
 
-/// Counts what is read, and ends it where a bound is reached, so that no bound depends on what a file says of itself.
+/// Counts what is read, and fails where a bound is reached. So no bound depends on what a file says of itself.
 struct Metered<R> {
     inner: R,
     /// Bytes that may still be read.
     left: u64,
-    /// Bytes that may still be read for the event in hand.
+    /// Bytes that may still be read for the current event.
     event: usize,
 }
 
@@ -42,7 +45,7 @@ impl<R: Read> Xml<R> {
         Self { reader, buffer: Vec::new(), depth: 0, max_event, budget }
     }
 
-    /// The next event. Whatever declares entities is refused; an end that comes too early is an error.
+    /// The next event. A document type, which may declare entities, is refused; so is an end that comes too early.
     pub fn next(&mut self) -> Result<Event<'_>, SheetError> {
         self.buffer.clear();
         self.reader.get_mut().event = self.max_event;
@@ -94,7 +97,7 @@ impl<R: Read> Xml<R> {
         Ok(())
     }
 
-    /// Reads on to the end; bytes that may still be read of other parts. The end is where damage shows.
+    /// Reads on to the end, where a damaged archive shows. Returns the bytes that may still be read of other parts.
     pub fn finish(mut self) -> Result<u64, SheetError> {
         self.drain()?;
         Ok(self.reader.get_ref().left)

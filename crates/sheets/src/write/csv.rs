@@ -8,7 +8,7 @@ use crate::{
     text::{clean, defuse},
 };
 
-/// The line in hand, kept so that its memory is.
+/// The current line; it is kept so that its memory is used again.
 #[derive(Default)]
 pub struct Sheet {
     line: String,
@@ -46,7 +46,8 @@ fn field(cell: &Cell) -> Cow<'_, str> {
     }
 }
 
-/// In quotes if need be; also around what other dialects take for the end of a cell, or trim.
+/// Adds a field, in quotes if need be. Quotes are also put around what other dialects of csv take for the end of a cell, and
+/// around blanks that they would trim.
 fn push_quoted(line: &mut String, field: &str) {
     if !field.contains([',', ';', '\t', '"', '\r', '\n']) && field.trim() == field {
         line.push_str(field);

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 
 use crate::{Cell, Format, WriteError, text};
 
-/// Rows of a sheet with its header, of which Excel takes no more.
+/// Most rows that Excel takes in a sheet, the header included.
 const MAX_ROWS: u32 = 1_048_576;
-/// UTF-16 units in a cell, of which Excel takes no more.
+/// Most UTF-16 units that Excel takes in a cell.
 const MAX_TEXT_UNITS: usize = 32_767;
-/// What [`Chunks`] gathers before it passes it on, in bytes.
+/// How many bytes [`Chunks`] gathers before it passes them on.
 const CHUNK: usize = 64 * 1024;
 
 /// A column to be written.
@@ -21,9 +21,9 @@ pub struct Column {
     width: u16,
 }
 
-/// Takes rows one by one and writes them to `sink`, its memory the same however many they are. A csv is on its way with the
-/// first row. A workbook waits as XML in a file without a name in the folder for temporary files (`TMPDIR`, `/tmp`)
-/// and is passed on at the end, for its parts have an order. Whatever is not finished is incomplete.
+/// Takes rows one by one and writes them to `sink`. It needs the same memory however many rows there are. A csv is written to
+/// the sink row by row. A workbook is written only at the end, since its parts have an order; until then it is kept as XML in
+/// an unnamed file in the folder for temporary files (`TMPDIR`, `/tmp`). A sheet that is not finished is incomplete.
 pub struct Writer<W: Write + Send> {
     sheet: Sheet,
     sink: W,

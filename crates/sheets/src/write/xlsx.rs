@@ -12,7 +12,7 @@ use crate::{Cell, WriteError, cell::serial, text::clean};
 
 /// Room beside a column's name for the button that filters it, in characters.
 const BUTTON: u16 = 3;
-/// Wider than this nobody wants a column, in characters.
+/// Greatest width of a column, in characters.
 const MAX_WIDTH: u16 = 80;
 
 pub struct Sheet {
@@ -72,12 +72,12 @@ fn write_cell(
 ) -> Result<(), XlsxError> {
     match cell {
         Cell::Empty => Ok(()),
-        // Never the function that guesses: a text stays one whatever it looks like.
+        // Not by the function that guesses a type: a text stays a text, whatever it looks like.
         Cell::Text(text) if row == 0 => {
             worksheet.write_string_with_format(row, column, clean(text), format).map(drop)
         }
         Cell::Text(text) => worksheet.write_string(row, column, clean(text)).map(drop),
-        // The crate would write a word instead.
+        // A number that is not finite would be written as a word by the crate.
         Cell::Number(number) if !number.is_finite() => Ok(()),
         Cell::Number(number) => worksheet.write_number(row, column, *number).map(drop),
         Cell::Bool(value) => worksheet.write_boolean(row, column, *value).map(drop),
@@ -88,7 +88,7 @@ fn write_cell(
     }
 }
 
-/// The crate panics when its temporary file takes no more, as on a full disk; here that is an error like others.
+/// Turns a panic of the crate into an error. The crate panics when its temporary file cannot be written, as on a full disk.
 fn contained(work: impl FnOnce() -> Result<(), XlsxError>) -> Result<(), WriteError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(failed),

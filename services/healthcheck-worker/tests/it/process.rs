@@ -201,7 +201,7 @@ async fn a_second_signal_lets_go_of_what_is_not_stored() {
         process.ended().await;
         eventually("it is back", async || fleet.ready(&fleet.queue()).await == 1).await;
         assert_eq!(fleet.ready(&fleet.dead()).await, 0);
-        // What was on its way when it was let go arrives twice, and is one record.
+        // The snapshot that was being written when the worker stopped is written twice, and stored once.
         fleet.elasticsearch.proxy.mend();
         let _next = Process::start(fleet);
         fleet.until_stored(1).await;

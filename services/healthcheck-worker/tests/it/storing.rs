@@ -70,12 +70,12 @@ async fn late_snapshots_fill_history_and_change_nothing_else() {
     app.enrol(1).await;
     app.publish(vec![record(1, NOW, NOW, Some(host("new")))]).await.unwrap();
     let (marks, latest) = (app.marks(1).await, app.latest(1).await);
-    // Six hours in the pipeline: sampled and received long before what is known.
+    // A snapshot that was six hours in the pipeline: sampled and received long before those that are known.
     let late = NOW - 6 * 3_600_000;
     app.publish(vec![record(1, late, late, Some(host("old")))]).await.unwrap();
     assert_eq!((app.marks(1).await, app.latest(1).await), (marks, latest.clone()));
     assert_eq!(app.stored(1).await, 2);
-    // Back-fill: sampled long ago, received now. It proves life, and nothing else.
+    // Back-fill: sampled long ago and received now. It is a sign of life, but neither latest nor facts come from it.
     app.publish(vec![record(1, NOW + BEAT, late + BEAT, Some(host("old")))]).await.unwrap();
     assert_eq!(app.marks(1).await, marks);
     let heard = app.latest(1).await.unwrap();

@@ -140,7 +140,7 @@ async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stdout, b"2 dead letters went through the queue again\n");
     eventually("they are back in the queue", async || dead().await == 0).await;
-    // Who cannot read them puts them aside again.
+    // The process cannot read them, and sends them to the dead letters again.
     let process = fleet.start(&server);
     eventually("both are dead again", async || dead().await == 2).await;
     let output = redrive("amqp://guest:guest@127.0.0.1:1/%2f");
@@ -179,14 +179,14 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
     eventually("the server has the mail", async || server.taken("stall-after").len() == 1).await;
     drop(first);
 
-    // The broker brings the job back to whoever comes next, who leaves it: it was claimed.
+    // The broker delivers the job to the next process, which does not send it: it is claimed.
     let second = fleet.start(&server);
     publisher.publish(reports[1].1.clone()).await.unwrap();
     eventually("the next one is sent", async || fleet.state(reports[1].0).await == DeliveryState::Sent).await;
     assert_eq!(fleet.state(reports[0].0).await, DeliveryState::Sending);
     drop(second);
 
-    // Twenty minutes later it belongs to nobody.
+    // Twenty minutes later the claim is stale.
     let mut database = PgConnection::connect(&Fleet::database_url(&fleet.name)).await.unwrap();
     let older = "UPDATE deliveries SET updated_at = updated_at - 1200000 WHERE state = 'sending'";
     sqlx::query(older).execute(&mut database).await.unwrap();

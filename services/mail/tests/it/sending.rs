@@ -123,7 +123,7 @@ async fn a_mail_whose_process_was_killed_is_unknown_after_a_while_and_has_one_co
     eventually("the server has the mail", async || server.taken("stall-after").len() == 1).await;
     post.until(0, Sending, 1).await;
     post.kill(over(&server)).await;
-    // The broker delivers the job again: it is somebody's still.
+    // The broker delivers the job again, while the claim is not stale yet.
     post.publish(0);
     post.until(0, Sending, 1).await;
     post.clock.advance(16 * MINUTE);
@@ -149,7 +149,7 @@ async fn a_server_that_is_away_is_tried_again() {
 async fn a_domain_that_is_not_allowed_gets_no_mail() {
     let server = Server::start().await;
     let post = Post::new(over(&server), &["ops"]).await;
-    // As a row would be that was written while it was allowed.
+    // As if the row had been written while this domain was allowed.
     let file = format!("sqlite://{}", post.folder.path().join("registry.db").display());
     let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
     sqlx::query("UPDATE deliveries SET recipient = 'ops@elsewhere.example'")

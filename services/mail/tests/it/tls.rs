@@ -79,14 +79,14 @@ async fn a_server_that_nobody_we_trust_vouches_for_gets_nothing() {
     let (authority, other) = (Authority::new(), Authority::new());
     for (scheme, mode) in MODES {
         let server = start(&authority, mode, &[]).await;
-        // The other one has the same name.
+        // The other authority has the same name.
         for (trusted, reason) in [(None, "UnknownIssuer"), (Some(&other), "BadSignature")] {
             let told = not_sent(over(scheme, "", &server, trusted), &server, "ops").await.error.unwrap();
             assert!(told.starts_with("connecting to 127.0.0.1:") && told.contains(reason), "{told}");
             assert!(told.contains("SMTP_CA_FILE"), "{told}");
         }
     }
-    // Trusted, and for another name.
+    // The authority is trusted, but the certificate is for another name.
     let server = start(&authority, &[], &[]).await;
     let url = format!("smtp://localhost:{}", server.port).parse().unwrap();
     let sender = Sender::Smtp(url, Authorities::read(&authority.file()).unwrap());

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 
-use crate::{Millis, schedule::Zone};
+use super::Zone;
+use crate::Millis;
 
 const DAY: Millis = 86_400_000;
 

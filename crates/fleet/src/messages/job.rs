@@ -2,13 +2,9 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{
-    id::{BadId, DeliveryId},
-    wire::v1,
-};
+use wire::v1::{self, VERSION};
 
-/// The one version there is.
-const VERSION: u32 = 1;
+use crate::id::{BadId, DeliveryId};
 
 /// A mail to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

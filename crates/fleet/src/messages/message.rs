@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Interval, Millis, ServerId, Snapshot, liveness, snapshot::MAX_TIME, wire::v1};
+use wire::v1::{self, VERSION};
 
-/// The one version there is.
-const VERSION: u32 = 1;
+use crate::{
+    Millis, ServerId, availability,
+    snapshot::{Interval, MAX_TIME, Snapshot},
+};
 
 /// A unit of work for a worker.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -67,7 +69,7 @@ pub enum BadMessage {
 impl Record {
     /// The moment from which, as far as this record tells, its server counts as silent.
     pub fn silent_at(&self) -> Millis {
-        liveness::silent_at(self.received_at, self.interval)
+        availability::silent_at(self.received_at, self.interval)
     }
 }
 

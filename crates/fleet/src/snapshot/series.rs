@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{Millis, Snapshot};
+use super::Snapshot;
+use crate::Millis;
 
 /// Most points of one answer.
 pub const MAX_POINTS: u32 = 1_000;

@@ -204,7 +204,7 @@ impl IntoParams for Paging {
 
 /// The filters of a list of servers.
 fn filters() -> Vec<Parameter> {
-    let states = text().enum_values(Some(["up", "down", "unknown", "paused"]));
+    let states = text().enum_values(Some(fleet::Status::ALL.map(fleet::Status::as_str)));
     let labels = ArrayBuilder::new().items(text().pattern(Some("^[^:]+:.*$")));
     vec![
         parameter("status", "In this state", states),

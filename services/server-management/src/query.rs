@@ -271,23 +271,7 @@ pub(crate) fn time(text: &str) -> Result<Millis, &'static str> {
 }
 
 pub(crate) fn status(text: &str) -> Result<Status, &'static str> {
-    match text {
-        "up" => Ok(Status::Up),
-        "down" => Ok(Status::Down),
-        "unknown" => Ok(Status::Unknown),
-        "paused" => Ok(Status::Paused),
-        _ => Err("must be up, down, unknown or paused"),
-    }
-}
-
-/// As [`status`] reads it.
-pub(crate) fn spell(status: Status) -> &'static str {
-    match status {
-        Status::Up => "up",
-        Status::Down => "down",
-        Status::Unknown => "unknown",
-        Status::Paused => "paused",
-    }
+    text.parse().map_err(|_| "must be up, down, unknown or paused")
 }
 
 /// `key:value`; the value may hold colons.

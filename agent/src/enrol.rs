@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AgentError,
+    answer::{Answer, problem, said},
     backoff::{Backoff, LONGEST},
     gate::ask,
     settings::{Secret, Settings, Token},
     state::Store,
-    verdict::{Answer, problem, said},
 };
 
 const ENROLMENTS: &str = "/server-management/v1/enrolments";

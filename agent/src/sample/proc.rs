@@ -1,6 +1,6 @@
 //! What Linux tells in /proc, taken apart.
 
-use fleet::wire::v1;
+use wire::v1;
 
 use super::bounds::percent;
 

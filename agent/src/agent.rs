@@ -62,10 +62,12 @@ pub(crate) enum End {
     Restamped,
 }
 
-/// Runs an agent until `shutdown`, then finishes the attempt in hand, for at most 2 s. Nothing is lost when it is killed.
+/// Runs an agent until `shutdown`, then finishes the attempt in hand, for at most 2 s. Nothing is lost when it is
+/// killed.
 ///
 /// # Errors
-/// Only before the first sample, and only what a person has to mend. What fails later is told in the log and tried again.
+/// Only before the first sample, and only what a person has to mend. What fails later is told in the log and tried
+/// again.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
     let mut store = Store::open(&settings.state_dir)?;
     let urls = settings.urls.iter().chain([&settings.enrol_url]);
@@ -145,8 +147,8 @@ impl Agent {
         }
     }
 
-    /// Back-fills until the next sample is due. It waits until a gate told the time in this boot, as samples that were sent
-    /// with wrong stamps cannot be taken back. `false`: shut down.
+    /// Back-fills until the next sample is due. It waits until a gate told the time in this boot, as samples that were
+    /// sent with wrong stamps cannot be taken back. `false`: shut down.
     async fn until(&mut self, due: Instant, shutdown: &CancellationToken) -> bool {
         loop {
             let some = !self.spool.is_empty() && self.clocks.anchor().is_some();
@@ -269,8 +271,8 @@ impl Agent {
         (sample, self.clocks.anchor().map(|_| reading.at))
     }
 
-    /// Time since the previous sample. After a restart in the same boot the time since the boot stands in for the monotonic
-    /// clock, which is new with each process.
+    /// Time since the previous sample. After a restart in the same boot the time since the boot stands in for the
+    /// monotonic clock, which is new with each process.
     fn since(&self, reading: Reading) -> Option<Millis> {
         if let Some(previous) = self.previous {
             // Rounded up, as the stamps are to the millisecond: no gaps of one between neighbours.
@@ -302,13 +304,14 @@ impl Agent {
         }
     }
 
-    /// Well below the interval, so that a gate that does not answer does not delay the next sample, if the interval allows.
+    /// Well below the interval, so that a gate that does not answer does not delay the next sample, if the interval
+    /// allows.
     fn timeout(&self) -> Duration {
         (self.settings.interval_duration() / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
     }
 
-    /// How long after the first sample, which is taken at once, the second is due: at this server's place in the interval, but
-    /// at least a quarter of an interval later.
+    /// How long after the first sample, which is taken at once, the second is due: at this server's place in the
+    /// interval, but at least a quarter of an interval later.
     fn until_phase(&mut self) -> Duration {
         let interval = self.settings.interval.millis();
         let id = self.store.state.server_id.as_deref().unwrap_or_default();

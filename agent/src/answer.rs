@@ -34,13 +34,13 @@ pub(crate) enum Class {
     Unspecific,
     /// The only one of this request is refused for good.
     Permanent(FinalRefusal),
-    /// The gate names those at fault by their index: `permanent` are refused for good, `ahead` need another stamp. Nothing
-    /// is wrong with the rest, but nothing of the request was taken.
+    /// The gate names those at fault by their index: `permanent` are refused for good, `ahead` need another stamp.
+    /// Nothing is wrong with the rest, but nothing of the request was taken.
     Named { permanent: Vec<(usize, FinalRefusal)>, ahead: Vec<usize> },
 }
 
-/// Classifies the answer to a request of `sent` samples. Only a gate refuses for good, and it shows that it is one by its
-/// `now`. Anything else is transient: a proxy in front of it may be set up wrongly, and somebody will mend that.
+/// Classifies the answer to a request of `sent` samples. Only a gate refuses for good, and it shows that it is one by
+/// its `now`. Anything else is transient: a proxy in front of it may be set up wrongly, and somebody will mend that.
 pub(crate) fn classify(answer: &Answer, sent: usize) -> Class {
     let status = answer.status;
     if (200..300).contains(&status) {
@@ -66,8 +66,8 @@ pub(crate) fn classify(answer: &Answer, sent: usize) -> Class {
     }
 }
 
-/// Understands the body of an answer that is no 2xx. Its texts go to the log, the state and a person's terminal, and whoever
-/// answers may be anyone: they come out short and without control characters.
+/// Understands the body of an answer that is no 2xx. Its texts go to the log, the state and a person's terminal, and
+/// whoever answers may be anyone: they come out short and without control characters.
 pub(crate) fn problem(body: &[u8]) -> GateProblem {
     let mut problem: GateProblem = serde_json::from_slice(body).unwrap_or_default();
     clean(&mut problem.code, MAX_CODE_BYTES);

@@ -1,7 +1,7 @@
 //! What time it is, by this host and by the gate.
 //!
-//! A wall clock may be off, and may step. The time since the boot does neither. So what a gate said of the time once holds for
-//! the rest of the boot: the gate's `now`, and the time since the boot at that moment, are the *anchor*.
+//! A wall clock may be off, and may step. The time since the boot does neither. So what a gate said of the time once
+//! holds for the rest of the boot: the gate's `now`, and the time since the boot at that moment, are the *anchor*.
 
 use std::{
     fs,
@@ -122,8 +122,8 @@ impl Clocks {
         Reading { at, up, skew: off.then_some(skew) }
     }
 
-    /// Takes in a gate's `now`, answered within `round_trip`. Answers whether the samples that were taken in this boot need new
-    /// stamps, as the ones they have are too far off.
+    /// Takes in a gate's `now`, answered within `round_trip`. Answers whether the samples that were taken in this boot
+    /// need new stamps, as the ones they have are too far off.
     pub fn learn(&mut self, now: Millis, round_trip: Duration) -> bool {
         let half = millis(round_trip / 2);
         let (gate, before) = (now + half, self.read());
@@ -134,8 +134,8 @@ impl Clocks {
         (before.at - self.read().at).abs() > OFF
     }
 
-    /// Time since the boot to the millisecond, by the monotonic clock. /proc/uptime tells it to 10 ms only, but goes on while
-    /// the host is suspended, when the monotonic clock stands still: if the two part, it is right.
+    /// Time since the boot to the millisecond, by the monotonic clock. /proc/uptime tells it to 10 ms only, but goes on
+    /// while the host is suspended, when the monotonic clock stands still: if the two part, it is right.
     fn up(&mut self) -> Millis {
         let mut up = self.base + millis(self.started.elapsed());
         if let Some(told) = uptime()

@@ -8,8 +8,9 @@ use crate::{
     spool::Sample,
 };
 
-/// `min(since, sampled_at − highest, 2 × interval)`, never below 0. `since` is the time since the previous sample, `None` when
-/// there is nothing to go on from. `highest` is the greatest `sampled_at` that a gate took, or that is held for one.
+/// `min(since, sampled_at − highest, 2 × interval)`, never below 0. `since` is the time since the previous sample,
+/// `None` when there is nothing to go on from. `highest` is the greatest `sampled_at` that a gate took, or that is held
+/// for one.
 pub(crate) fn covers(
     since: Option<Millis>,
     sampled_at: Millis,
@@ -29,8 +30,8 @@ const MAX_TAKEN: usize = 64;
 #[serde(transparent)]
 pub(crate) struct Taken(Vec<(Millis, Millis)>);
 
-/// Gives new stamps to samples of this boot, by the gate's clock, once a gate told that the wall clock was wrong. The samples
-/// have to be passed oldest first.
+/// Gives new stamps to samples of this boot, by the gate's clock, once a gate told that the wall clock was wrong. The
+/// samples have to be passed oldest first.
 #[derive(Debug)]
 pub(crate) struct Restamp<'a> {
     /// The gate's clock, and which boot this is.
@@ -46,8 +47,8 @@ pub(crate) struct Restamp<'a> {
 }
 
 impl Restamp<'_> {
-    /// Answers whether `sample` changed. With `force` it gets a new stamp even if the one it has is nearly right, as a gate
-    /// refused that one.
+    /// Answers whether `sample` changed. With `force` it gets a new stamp even if the one it has is nearly right, as a
+    /// gate refused that one.
     pub fn apply(&mut self, sample: &mut Sample, force: bool) -> bool {
         let right = self.anchor.at(sample.up);
         let ours = sample.boot == self.anchor.boot;

@@ -1,5 +1,5 @@
-//! Which credential to send. One that a gate offers replaces the old one only once a gate took a report with it: an answer
-//! that lies must not lock this server out.
+//! Which credential to send. One that a gate offers replaces the old one only once a gate took a report with it: an
+//! answer that lies must not lock this server out.
 
 use crate::{answer::Answer, settings::Secret, state::State};
 

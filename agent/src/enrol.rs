@@ -41,8 +41,8 @@ enum Next {
     Mend(String),
 }
 
-/// Returns with a credential in the state, or when `shutdown` is asked for. The key is stored before it is sent, so after a
-/// crash or a lost reply the same token and key get the same server.
+/// Returns with a credential in the state, or when `shutdown` is asked for. The key is stored before it is sent, so
+/// after a crash or a lost reply the same token and key get the same server.
 pub(crate) async fn enrol(
     settings: &Settings,
     store: &mut Store,

@@ -52,13 +52,14 @@ pub(crate) struct Gates {
     pause: Duration,
 }
 
-/// An HTTP client for these addresses, which trusts `authorities` too. It follows no redirect: a credential goes nowhere but
-/// where a person said.
+/// An HTTP client for these addresses, which trusts `authorities` too. It follows no redirect: a credential goes
+/// nowhere but where a person said.
 pub(crate) fn client<'a>(
     mut urls: impl Iterator<Item = &'a str>,
     authorities: &[Certificate],
 ) -> Result<Client, AgentError> {
-    // reqwest without a provider of its own takes the process's; whoever was first has set it, and the error says no more.
+    // reqwest without a provider of its own takes the process's; whoever was first has set it, and the error says no
+    // more.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())

@@ -4,9 +4,10 @@
 //! sample ─▶ spool (on disk) ─▶ gate ─▶ class of the answer ─▶ state (highest) ─▶ out of the spool
 //! ```
 //!
-//! Each sample is sent at once. What could not be sent is sent again while the next sample is not due, the newest first: this
-//! is back-fill. All of it happens on one thread, one thing after the other, so nothing changes the spool while an answer
-//! is awaited. [`run`] blocks that thread for a few milliseconds a sample (files, fsync): give it a runtime of its own.
+//! Each sample is sent at once. What could not be sent is sent again while the next sample is not due, the newest
+//! first: this is back-fill. All of it happens on one thread, one thing after the other, so nothing changes the spool
+//! while an answer is awaited. [`run`] blocks that thread for a few milliseconds a sample (files, fsync): give it a
+//! runtime of its own.
 #![warn(missing_docs)]
 
 mod agent;

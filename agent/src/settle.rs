@@ -115,8 +115,8 @@ impl Agent {
         }
     }
 
-    /// Takes in what an answer of any class teaches: the time, and the credential. `true`: send the same samples again, with
-    /// the other credential.
+    /// Takes in what an answer of any class teaches: the time, and the credential. `true`: send the same samples again,
+    /// with the other credential.
     fn learn(&mut self, answer: &Answer, learnt: &mut Learnt) -> bool {
         // Before the bulletin, which is not about the credential that was sent.
         let again = self.store.state.answered(answer);
@@ -183,8 +183,8 @@ impl Agent {
         self.fail(told);
     }
 
-    /// Mends stamps, then writes the state, then the spool. After a crash in between, the samples that a gate took are sent
-    /// again, which changes nothing. `false`: the spool could not be written.
+    /// Mends stamps, then writes the state, then the spool. After a crash in between, the samples that a gate took are
+    /// sent again, which changes nothing. `false`: the spool could not be written.
     fn finish(&mut self, start: Position, items: Vec<Item>, learnt: Learnt) -> bool {
         let newest = items.last().map(|item| (item.sample.boot.clone(), item.sample.up, item.sample.at));
         let ahead = items.iter().any(|item| item.progress == Progress::Misdated);

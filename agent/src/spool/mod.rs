@@ -1,8 +1,8 @@
 //! The samples that the suite does not have yet, on disk, in the order in which they were taken.
 //!
-//! The spool is a stack: a new sample goes to its end, and packs for the gates are taken from its end, so that the newest
-//! are sent first. It consists of segments, which are files of JSON lines, numbered upwards. What a gate took is cut off the
-//! end of the last segment. A line without its end is ignored: the sample in it was never counted as held.
+//! The spool is a stack: a new sample goes to its end, and packs for the gates are taken from its end, so that the
+//! newest are sent first. It consists of segments, which are files of JSON lines, numbered upwards. What a gate took is
+//! cut off the end of the last segment. A line without its end is ignored: the sample in it was never counted as held.
 
 mod sample;
 mod segment;
@@ -195,8 +195,8 @@ impl Spool {
         }
     }
 
-    /// Hands each sample before `end` to `change`, oldest first, which answers whether it changed it. Returns where the same
-    /// end is afterwards, as lines may have become longer or shorter.
+    /// Hands each sample before `end` to `change`, oldest first, which answers whether it changed it. Returns where the
+    /// same end is afterwards, as lines may have become longer or shorter.
     pub fn revise(
         &mut self,
         end: Position,

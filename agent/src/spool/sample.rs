@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 /// More than `sampled_at` and `covers_ms` take in JSON.
 const STAMPS_BYTES: usize = 64;
 
-/// One sample of this host. The clock readings beside its stamps are what the stamps are reckoned from once a gate tells
-/// that the wall clock was wrong. The names of the fields are those of the spool's lines.
+/// One sample of this host. The clock readings beside its stamps are what the stamps are reckoned from once a gate
+/// tells that the wall clock was wrong. The names of the fields are those of the spool's lines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// The boot in which it was taken.

@@ -38,8 +38,8 @@ impl Segment {
     }
 }
 
-/// The samples of a file, oldest first, each with the offset of its line. Lines that cannot be read are left out; a file that
-/// somebody removed has none.
+/// The samples of a file, oldest first, each with the offset of its line. Lines that cannot be read are left out; a
+/// file that somebody removed has none.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<(u64, Sample)>> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -3,8 +3,8 @@
 //! Pure: no I/O, no clock, no randomness. Whoever calls passes the time and the random bytes. Times are Unix
 //! milliseconds, durations milliseconds, sizes bytes, rates bytes per second, shares percent.
 //!
-//! `id` and `text` are the ground, and know no domain. Each folder is a domain; of another domain it uses only what that
-//! one's `mod.rs` offers. Everything here is read from the types of [`wire`] and written as them.
+//! `id` and `text` are the ground, and know no domain. Each folder is a domain; of another domain it uses only what
+//! that one's `mod.rs` offers. Everything here is read from the types of [`wire`] and written as them.
 #![warn(missing_docs)]
 
 pub mod access;

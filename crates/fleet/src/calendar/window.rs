@@ -41,8 +41,8 @@ impl Window {
         }
     }
 
-    /// `[from, to)` of a run at `at`. A day is as long as it is in that zone; one that does not exist is left out, and
-    /// the window is the one before. `None` for a time that no calendar has.
+    /// `[from, to)` of a run at `at`. A day is as long as it is in that zone. If the day before the run does not exist
+    /// there, the window is the day before that one. `None` for a time that no calendar has.
     pub fn range(self, zone: Zone, at: Millis) -> Option<(Millis, Millis)> {
         if self == Self::LastDay {
             return Some((at - DAY, at));

@@ -1,4 +1,4 @@
-//! What management hands to mail: which delivery is to be made. All else is in the registry.
+//! What management hands to mail: the id of a delivery. The rest is in the registry.
 
 use serde::{Deserialize, Serialize, Serializer};
 

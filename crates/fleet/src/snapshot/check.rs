@@ -83,7 +83,7 @@ impl Snapshot {
         self.0.sampled_at - self.0.covers_ms
     }
 
-    /// About how many bytes of memory it takes beside itself: its lists and texts.
+    /// About how many bytes of memory its lists and texts take, which `size_of` does not count.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let v1::Snapshot { host, cpu, disks, networks, temperatures, .. } = &self.0;
@@ -102,7 +102,7 @@ impl Snapshot {
         host + cores + lists + disk_texts + names.map(text).sum::<usize>()
     }
 
-    /// Everything else, in the shape in which it came.
+    /// All of it, in the shape in which it is sent.
     pub fn as_wire(&self) -> &v1::Snapshot {
         &self.0
     }

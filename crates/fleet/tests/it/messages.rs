@@ -1,5 +1,5 @@
-//! Each golden file of the queue is read into the value that is spelt out here, and that value is written as the file. What
-//! no gate and no management writes is refused: a queue may hold anything.
+//! Each golden file of the queue is read into the value that is spelt out here, and that value is written as the file.
+//! What no gate and no management writes is refused: a queue may hold anything.
 
 use fleet::{Interval, MailJob, Message, Record, ServerId, Snapshot, Tick};
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,5 +1,5 @@
-//! The storeys of a crate: its ground knows no domain, a domain uses of another only what that one's `mod.rs` offers, and no
-//! two domains need each other. Whatever is in neither list is the roof, which may use everything.
+//! The storeys of a crate: its ground knows no domain, a domain uses of another only what that one's `mod.rs` offers,
+//! and no two domains need each other. Whatever is in neither list is the roof, which may use everything.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +61,8 @@ impl House {
     }
 }
 
-/// The paths that begin with `crate::`, without that, and with their trees spelt out: `crate::{a, b::{c, d}}` gives `a`,
-/// `b::c` and `b::d`.
+/// The paths that begin with `crate::`, without that, and with their trees spelt out: `crate::{a, b::{c, d}}` gives
+/// `a`, `b::c` and `b::d`.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = lines.join("\n");

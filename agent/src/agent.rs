@@ -1,11 +1,12 @@
-//! The loop: sample when it is due, attempt at once, back-fill in between.
+//! The loop: takes a sample when it is due and sends it at once; sends what is held in between.
 
 use std::time::{Duration, Instant};
 
-use fleet::{Millis, wire::v1};
+use fleet::{Interval, Millis};
 use serde_json::value::RawValue;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
+use wire::{bounds::MAX_SNAPSHOTS, v1};
 
 use crate::{
     AgentError, GRACE,
@@ -14,20 +15,19 @@ use crate::{
     covers::covers,
     enrol::enrol,
     gate::{Gates, client},
-    held::Held,
     sample::Sampler,
     settings::Settings,
-    spool::{Bounds, Dropped, Pack, Spool},
+    spool::{Bounds, Dropped, Pack, Sample, Spool},
     state::{Moment, State, Store},
 };
 
-/// Between two packs of back-fill; a gate takes 20 requests a second of one agent.
+/// Pause between two packs of back-fill. A gate takes 20 requests a second of one agent.
 const BETWEEN_PACKS: Duration = Duration::from_millis(100);
-/// With less time than this before the next sample, back-fill waits.
+/// Back-fill waits when the next sample is due sooner than this.
 const SHORTEST: Duration = Duration::from_millis(250);
-/// Most snapshots and bytes of a pack, before gzip: far below what a gate takes, as it is held in memory.
-const PACK: (usize, usize) = (fleet::snapshot::MAX_SNAPSHOTS, 128 * 1024);
-/// What every sample's JSON begins with.
+/// Most samples and bytes of a pack, before gzip. Far below what a gate takes, as a pack is in memory.
+const PACK: (usize, usize) = (MAX_SNAPSHOTS, 128 * 1024);
+/// With this the JSON of a snapshot begins that has no stamps yet.
 const NO_STAMPS: &str = "{\"sampled_at\":0,\"covers_ms\":0";
 
 /// One agent at work.
@@ -38,34 +38,36 @@ pub(crate) struct Agent {
     pub clocks: Clocks,
     pub sampler: Sampler,
     pub gates: Gates,
-    /// Greatest `sampled_at` that counts: taken, or held.
+    /// Greatest `sampled_at` that a gate took or that is held.
     pub highest: Option<Millis>,
-    /// When the sample before this one was taken, if this run took it.
+    /// When the previous sample was taken, if this run took it.
     previous: Option<Instant>,
     backoff: Backoff,
     backfill_at: Instant,
-    /// Whether the last live attempt succeeded; `None` before the first.
+    /// Whether the newest sample was accepted when it was sent at once; `None` before the first.
     reached: Option<bool>,
     disk_full: bool,
-    /// What was said last of a snapshot that was set aside.
+    /// What the log said last of a sample that was set aside, so that it does not repeat itself.
     pub told_aside: String,
 }
 
-/// What became of an attempt.
+/// How an attempt to send a pack ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nothing of the pack is held any longer.
+    /// No sample of the pack is held any longer.
     Done,
-    /// Something is held, and may be tried again later.
+    /// Some are still held: try again later, after `wait` if a gate asked for it.
     Kept { why: String, wait: Option<Duration> },
-    /// The stamps of what is held were mended: try again at once.
+    /// The stamps of those that are held were mended: try again at once.
     Restamped,
 }
 
-/// Runs an agent until `shutdown`, then finishes the attempt in hand, for at most 2 s. Nothing is lost when it is killed.
+/// Runs an agent until `shutdown`, then finishes the attempt in hand, for at most 2 s. Nothing is lost when it is
+/// killed.
 ///
 /// # Errors
-/// Only such as a person has to mend, before the first sample. Later on whatever fails is told in the log and tried again.
+/// Only before the first sample, and only what a person has to mend. What fails later is told in the log and tried
+/// again.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
     let mut store = Store::open(&settings.state_dir)?;
     let urls = settings.urls.iter().chain([&settings.enrol_url]);
@@ -138,15 +140,15 @@ impl Agent {
             }
             due += if first { self.until_phase() } else { interval };
             first = false;
-            // What was missed stays missed: one late sample vouches for up to two intervals.
+            // Samples that were missed are not made up for: the next one vouches for up to two intervals.
             while due <= Instant::now() {
                 due += interval;
             }
         }
     }
 
-    /// Back-fills until the next sample is due; not before a gate told the time in this boot, as a pack that is stamped by a
-    /// wrong clock cannot be taken back. `false`: shut down.
+    /// Back-fills until the next sample is due. It waits until a gate told the time in this boot, as samples that were
+    /// sent with wrong stamps cannot be taken back. `false`: shut down.
     async fn until(&mut self, due: Instant, shutdown: &CancellationToken) -> bool {
         loop {
             let some = !self.spool.is_empty() && self.clocks.anchor().is_some();
@@ -163,13 +165,13 @@ impl Agent {
         }
     }
 
-    /// One sample and its attempt, whatever the back-off.
+    /// Takes one sample and sends it, whatever the back-off.
     async fn beat(&mut self) {
-        let (held, certain) = self.sample();
-        self.highest = self.highest.max(Some(held.at));
-        let (start, dropped) = self.spool.append(held.clone(), certain);
+        let (sample, certain) = self.sample();
+        self.highest = self.highest.max(Some(sample.at));
+        let (start, dropped) = self.spool.append(sample.clone(), certain);
         self.count(dropped);
-        let pack = Pack { start, held: vec![held] };
+        let pack = Pack { start, samples: vec![sample] };
         let timeout = self.timeout();
         let mut end = self.settle(pack, timeout).await;
         if end == End::Restamped {
@@ -196,14 +198,14 @@ impl Agent {
                 self.backoff.reset();
                 BETWEEN_PACKS
             }
-            // Stamps that are mended and refused again are no reason for haste.
+            // Were it at once, a gate that refuses every stamp would be asked without a pause.
             End::Restamped => self.backoff.failed(None, crate::random()),
             End::Kept { wait, .. } => self.backoff.failed(wait, crate::random()),
         };
         self.backfill_at = Instant::now() + wait;
     }
 
-    /// Takes note of a live attempt's end, and tells when it differs from the one before.
+    /// Takes note of how sending the newest sample ended. The log tells when that differs from the time before.
     fn conclude(&mut self, end: End) {
         let interval = self.settings.interval_duration();
         let now = Instant::now();
@@ -212,7 +214,7 @@ impl Agent {
                 if self.reached != Some(true) {
                     tracing::info!(held = self.spool.len(), "the suite takes what this agent sends");
                     self.backoff.reset();
-                    // Not at once: all the others were away as well.
+                    // Not at once: the whole fleet found the suite away, and comes back in the same interval.
                     self.backfill_at = self.backfill_at.min(now + jitter(interval, crate::random()));
                 }
                 self.reached = Some(true);
@@ -243,8 +245,8 @@ impl Agent {
         }
     }
 
-    /// Measures, stamps, and says whether the time is certain: told by a gate in this boot.
-    fn sample(&mut self) -> (Held, Option<Millis>) {
+    /// Takes a sample. Also answers what time it is, if that is certain: a gate told the time in this boot.
+    fn sample(&mut self) -> (Sample, Option<Millis>) {
         let reading = self.clocks.read();
         let taken = Instant::now();
         let since = self.since(reading);
@@ -258,7 +260,7 @@ impl Agent {
         let (mut measured, cut) = self.sampler.sample(reading);
         self.store.state.cut += cut;
         measured.agent = about(&self.store.state, &self.spool, reading);
-        let held = Held {
+        let sample = Sample {
             boot: self.clocks.boot().to_owned(),
             up: reading.up,
             since: since.unwrap_or(0),
@@ -266,11 +268,11 @@ impl Agent {
             covers,
             measured: without_stamps(&measured, self.settings.interval),
         };
-        (held, self.clocks.anchor().map(|_| reading.at))
+        (sample, self.clocks.anchor().map(|_| reading.at))
     }
 
-    /// Time since the sample before. After a restart in the same boot the time since the boot stands in for the monotonic
-    /// clock; how far the wall clock went bounds it in any case, as `highest` does.
+    /// Time since the previous sample. After a restart in the same boot the time since the boot stands in for the
+    /// monotonic clock, which is new with each process.
     fn since(&self, reading: Reading) -> Option<Millis> {
         if let Some(previous) = self.previous {
             // Rounded up, as the stamps are to the millisecond: no gaps of one between neighbours.
@@ -302,12 +304,14 @@ impl Agent {
         }
     }
 
-    /// Well below the interval, so that the next sample is never late for a stalled gate, if the interval allows.
+    /// Well below the interval, so that a gate that does not answer does not delay the next sample, if the interval
+    /// allows.
     fn timeout(&self) -> Duration {
         (self.settings.interval_duration() / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
     }
 
-    /// From the first sample, taken at once, to this server's place within the interval, which is at least a quarter away.
+    /// How long after the first sample, which is taken at once, the second is due: at this server's place in the
+    /// interval, but at least a quarter of an interval later.
     fn until_phase(&mut self) -> Duration {
         let interval = self.settings.interval.millis();
         let id = self.store.state.server_id.as_deref().unwrap_or_default();
@@ -345,8 +349,8 @@ fn about(state: &State, spool: &Spool, reading: Reading) -> Option<v1::Agent> {
     (about != v1::Agent::default()).then_some(about)
 }
 
-/// The measurements as the spool keeps them. What a gate would refuse must not get there: then the stamps go alone.
-fn without_stamps(measured: &v1::Snapshot, interval: fleet::snapshot::Interval) -> Box<RawValue> {
+/// The measurements as the spool keeps them. Those that a gate would refuse are left out, and the stamps go alone.
+fn without_stamps(measured: &v1::Snapshot, interval: Interval) -> Box<RawValue> {
     let checked = fleet::Snapshot::check(measured.clone(), interval);
     if let Err(fault) = &checked {
         tracing::error!(%fault, "this host's measurements are out of bounds, and left out");
@@ -376,13 +380,13 @@ mod tests {
 
     #[test]
     fn stamps_come_off_and_go_on_again() {
-        let interval = fleet::snapshot::Interval::DEFAULT;
+        let interval = Interval::DEFAULT;
         let full = v1::Snapshot { load: Some([1.0, 0.5, 0.25]), ..v1::Snapshot::default() };
         for snapshot in [full, v1::Snapshot::default()] {
             let measured = without_stamps(&snapshot, interval);
-            let held = Held { boot: String::new(), up: 0, since: 0, at: 77, covers: 30, measured };
+            let sample = Sample { boot: String::new(), up: 0, since: 0, at: 77, covers: 30, measured };
             let mut wire = Vec::new();
-            held.put(&mut wire).unwrap();
+            sample.put(&mut wire).unwrap();
             let back: v1::Snapshot = serde_json::from_slice(&wire).unwrap();
             assert_eq!(back, v1::Snapshot { sampled_at: 77, covers_ms: 30, ..snapshot });
         }

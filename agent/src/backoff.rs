@@ -23,8 +23,8 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// How long to wait after one more failure: between half of the full wait and all of it, as `random` decides, and at
-    /// least what the other side asked for (of which an hour is believed).
+    /// How long to wait after one more failure: between half of the full wait and all of it, as `random` decides, and
+    /// at least what the other side asked for (of which an hour is believed).
     pub fn failed(&mut self, asked: Option<Duration>, random: u32) -> Duration {
         let full = self.first.saturating_mul(1 << self.failures.min(20)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);

@@ -1,7 +1,7 @@
 //! What time it is, by this host and by the gate.
 //!
-//! A wall clock may be off or step. The time since the boot does neither, so whatever a gate said of the time once holds
-//! for the rest of the boot: its `now` and the time since the boot at that moment are the *anchor*.
+//! A wall clock may be off, and may step. The time since the boot does neither. So what a gate said of the time once
+//! holds for the rest of the boot: the gate's `now`, and the time since the boot at that moment, are the *anchor*.
 
 use std::{
     fs,
@@ -15,14 +15,14 @@ use std::{
 use fleet::Millis;
 use serde::{Deserialize, Serialize};
 
-/// A wall clock that differs from the gate's by more is not stamped by; gates refuse what is further ahead.
+/// Samples are not stamped by a wall clock that differs from the gate's by more. Gates refuse what is further ahead.
 pub(crate) const OFF: Millis = 30_000;
-/// A wall clock that was off is trusted again below this.
+/// A wall clock that was off is trusted again when it differs by less.
 const AGREES: Millis = 15_000;
-/// The anchor follows the gate's clock when they differ by more than this and half a round trip.
+/// A new anchor is set when the gate's clock differs from the anchor by more than this and half a round trip.
 const DRIFT: Millis = 1_000;
 
-/// Where the time comes from: the system, shifted by nothing unless a test shifts it.
+/// The wall clock: the system's, unless a test shifts it.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     shift: Arc<AtomicI64>,
@@ -42,11 +42,11 @@ pub(crate) struct Anchor {
 /// One look at all clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// What to stamp by.
+    /// The time by which to stamp.
     pub at: Millis,
     /// Time since the boot.
     pub up: Millis,
-    /// Gate's clock less the wall clock, while the wall clock is not stamped by.
+    /// Gate's clock less the wall clock, while stamps are not by the wall clock.
     pub skew: Option<Millis>,
 }
 
@@ -122,8 +122,8 @@ impl Clocks {
         Reading { at, up, skew: off.then_some(skew) }
     }
 
-    /// Takes in a gate's `now`, answered within `round_trip`. Answers whether stamps were off by so much until here that
-    /// what is held of this boot needs new ones.
+    /// Takes in a gate's `now`, answered within `round_trip`. Answers whether the samples that were taken in this boot
+    /// need new stamps, as the ones they have are too far off.
     pub fn learn(&mut self, now: Millis, round_trip: Duration) -> bool {
         let half = millis(round_trip / 2);
         let (gate, before) = (now + half, self.read());
@@ -134,8 +134,8 @@ impl Clocks {
         (before.at - self.read().at).abs() > OFF
     }
 
-    /// To the millisecond, which /proc/uptime is not; a suspended host's monotonic clock stands still, so it is followed
-    /// when they part.
+    /// Time since the boot to the millisecond, by the monotonic clock. /proc/uptime tells it to 10 ms only, but goes on
+    /// while the host is suspended, when the monotonic clock stands still: if the two part, it is right.
     fn up(&mut self) -> Millis {
         let mut up = self.base + millis(self.started.elapsed());
         if let Some(told) = uptime()
@@ -148,7 +148,7 @@ impl Clocks {
     }
 }
 
-/// What to stamp by, and whether the wall clock is off.
+/// The time by which to stamp, and whether the wall clock is off.
 fn stamp(anchor: Option<&Anchor>, wall: Millis, up: Millis, off: bool) -> (Millis, bool) {
     let Some(anchor) = anchor else { return (wall, false) };
     let gate = anchor.at(up);
@@ -161,7 +161,7 @@ pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 4)
 }
 
-/// The first 12 digits name a boot well enough.
+/// The last 12 digits of its id name a boot well enough.
 fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match id.trim().get(24..36) {

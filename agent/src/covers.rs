@@ -1,15 +1,16 @@
-//! How much time a sample vouches for, such that intervals of one server never overlap.
+//! How much time a sample vouches for, such that the stretches of one server never overlap.
 
 use fleet::{Millis, snapshot::Interval};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{Anchor, OFF},
-    held::Held,
+    spool::Sample,
 };
 
-/// `min(since, sampled_at − highest, 2 × interval)`, never below 0. `since`: time since the previous sample, `None` when
-/// there is nothing to go on from. `highest`: the greatest `sampled_at` that counts.
+/// `min(since, sampled_at − highest, 2 × interval)`, never below 0. `since` is the time since the previous sample,
+/// `None` when there is nothing to go on from. `highest` is the greatest `sampled_at` that a gate took, or that is held
+/// for one.
 pub(crate) fn covers(
     since: Option<Millis>,
     sampled_at: Millis,
@@ -21,45 +22,47 @@ pub(crate) fn covers(
     since.min(free).min(2 * interval.millis()).max(0)
 }
 
-/// More stretches than this are taken for fewer, longer ones.
+/// When there are more stretches than this, the two oldest become one that spans both.
 const MAX_TAKEN: usize = 64;
 
-/// Stretches of time `(from, to]` for which a gate has, or may have, a sample.
+/// Stretches of time `(from, to]` for which a gate has, or may have, a sample. In order, and none touches another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Taken(Vec<(Millis, Millis)>);
 
-/// Gives what is held of this boot its place by the gate's clock, oldest first.
+/// Gives new stamps to samples of this boot, by the gate's clock, once a gate told that the wall clock was wrong. The
+/// samples have to be passed oldest first.
 #[derive(Debug)]
 pub(crate) struct Restamp<'a> {
     /// The gate's clock, and which boot this is.
     pub anchor: &'a Anchor,
     /// The gate's clock at present.
     pub now: Millis,
-    /// Greatest `sampled_at` taken by gates before the answer that taught us better.
+    /// Greatest `sampled_at` that gates took before the answer that told the right time.
     pub highest: Option<Millis>,
-    /// What that answer took, and what gates may have taken without saying so, stamped by the wrong clock.
+    /// The stretches, by the wrong clock, that this answer took and those that gates may have taken unheard.
     pub taken: &'a Taken,
     /// How often this server reports.
     pub interval: Interval,
 }
 
 impl Restamp<'_> {
-    /// Answers whether `held` changed. `force`: a gate refused its stamp, so it changes however near it is.
-    pub fn apply(&mut self, held: &mut Held, force: bool) -> bool {
-        let right = self.anchor.at(held.up);
-        let ours = held.boot == self.anchor.boot;
-        let at = if ours && (force || (right - held.at).abs() > OFF) { right } else { held.at };
-        let since = if at == held.at { held.covers } else { held.since };
+    /// Answers whether `sample` changed. With `force` it gets a new stamp even if the one it has is nearly right, as a
+    /// gate refused that one.
+    pub fn apply(&mut self, sample: &mut Sample, force: bool) -> bool {
+        let right = self.anchor.at(sample.up);
+        let ours = sample.boot == self.anchor.boot;
+        let at = if ours && (force || (right - sample.at).abs() > OFF) { right } else { sample.at };
+        let since = if at == sample.at { sample.covers } else { sample.since };
         let length = self.beside_taken(at, covers(Some(since), at, self.highest, self.interval));
         self.highest = self.highest.max(Some(at));
-        let changed = (at, length) != (held.at, held.covers);
-        (held.at, held.covers) = (at, length);
+        let changed = (at, length) != (sample.at, sample.covers);
+        (sample.at, sample.covers) = (at, length);
         changed
     }
 
     fn beside_taken(&self, at: Millis, covers: Millis) -> Millis {
-        // Nothing from the future was ever taken.
+        // A gate refuses what is from the future, so such a stretch was not taken.
         let possible = self.taken.0.iter().filter(|(_, to)| *to <= self.now + OFF);
         possible.fold(covers, |covers, (from, to)| match () {
             () if *to < at => covers.min(at - to),
@@ -75,12 +78,12 @@ impl Taken {
         more.0.iter().for_each(|stretch| self.put(*stretch));
     }
 
-    /// Adds what this sample vouches for.
-    pub fn add(&mut self, held: &Held) {
-        self.put((held.at - held.covers, held.at));
+    /// Adds the stretch that this sample vouches for.
+    pub fn add(&mut self, sample: &Sample) {
+        self.put((sample.at - sample.covers, sample.at));
     }
 
-    /// Those that touch become one.
+    /// Adds a stretch; those that touch become one.
     fn put(&mut self, (from, to): (Millis, Millis)) {
         if from >= to {
             return;
@@ -112,8 +115,8 @@ mod tests {
 
     const NOW: Millis = 1_000_000;
 
-    fn held(boot: &str, up: Millis, since: Millis, at: Millis, covers: Millis) -> Held {
-        Held {
+    fn taken_at(boot: &str, up: Millis, since: Millis, at: Millis, covers: Millis) -> Sample {
+        Sample {
             boot: boot.to_owned(),
             up,
             since,
@@ -148,13 +151,13 @@ mod tests {
         let anchor = Anchor { boot: "b".to_owned(), gate: 1_000_000, up: 300_000 };
         // The newest was taken at a minute behind; three older ones are held.
         let mut taken = Taken::default();
-        taken.add(&held("b", 300_000, 30_000, 940_000, 30_000));
+        taken.add(&taken_at("b", 300_000, 30_000, 940_000, 30_000));
         let highest = Some(500_000);
         let mut restamp =
             Restamp { anchor: &anchor, now: NOW, highest, taken: &taken, interval: Interval::DEFAULT };
         let mut total = 0;
         for up in [210_000, 240_000, 270_000] {
-            let mut sample = held("b", up, 30_000, up + 640_000, 30_000);
+            let mut sample = taken_at("b", up, 30_000, up + 640_000, 30_000);
             assert!(restamp.apply(&mut sample, false));
             assert_eq!(sample.at, up + 700_000);
             total += sample.covers;
@@ -168,7 +171,7 @@ mod tests {
         let taken = Taken::default();
         let mut restamp =
             Restamp { anchor: &anchor, now: NOW, highest: None, taken: &taken, interval: Interval::DEFAULT };
-        let mut sample = held("a", 270_000, 30_000, 9_000_000, 30_000);
+        let mut sample = taken_at("a", 270_000, 30_000, 9_000_000, 30_000);
         assert!(!restamp.apply(&mut sample, true));
     }
 
@@ -211,9 +214,9 @@ mod tests {
         gate: Millis,
         boot: u32,
         previous: Option<Millis>,
-        accepted: Vec<Held>,
-        held: Vec<Held>,
-        swallowed: Vec<Held>,
+        accepted: Vec<Sample>,
+        held: Vec<Sample>,
+        swallowed: Vec<Sample>,
         doubtful: Taken,
     }
 
@@ -236,7 +239,7 @@ mod tests {
                     let refused = self.held.pop();
                     // What is refused now was refused before.
                     self.swallowed
-                        .retain(|swallowed| refused.as_ref().is_none_or(|held| held.at != swallowed.at));
+                        .retain(|swallowed| refused.as_ref().is_none_or(|sample| sample.at != swallowed.at));
                 }
                 Event::Swallow => {
                     if let Some(newest) = self.held.last().filter(|newest| newest.at <= self.gate + OFF) {
@@ -247,7 +250,7 @@ mod tests {
                 Event::Learn => self.learn(),
                 Event::Accept => {
                     // What is ahead is set aside.
-                    self.held.retain(|held| held.at <= self.gate + OFF);
+                    self.held.retain(|sample| sample.at <= self.gate + OFF);
                     self.accepted.append(&mut self.held);
                 }
             }
@@ -257,12 +260,12 @@ mod tests {
             self.wall += passed;
             self.up += passed;
             self.gate += passed;
-            let highest = self.taken_highest().max(self.held.iter().map(|held| held.at).max());
+            let highest = self.taken_highest().max(self.held.iter().map(|sample| sample.at).max());
             let since = self.previous.map(|previous| self.up - previous);
             let covers = covers(since, self.wall, highest, Interval::DEFAULT);
             self.previous = Some(self.up);
             let boot = self.boot.to_string();
-            self.held.push(held(&boot, self.up, since.unwrap_or(0), self.wall, covers));
+            self.held.push(taken_at(&boot, self.up, since.unwrap_or(0), self.wall, covers));
         }
 
         fn learn(&mut self) {
@@ -276,8 +279,8 @@ mod tests {
             }
             let (now, interval) = (self.gate, Interval::DEFAULT);
             let mut restamp = Restamp { anchor: &anchor, now, highest, taken: &taken, interval };
-            for held in &mut self.held {
-                restamp.apply(held, false);
+            for sample in &mut self.held {
+                restamp.apply(sample, false);
             }
             if accepted {
                 self.accepted.push(newest);
@@ -297,8 +300,8 @@ mod tests {
             }
             // The first of one identity stays.
             let mut known = HashMap::new();
-            for held in model.swallowed.iter().chain(&model.accepted).chain(&model.held) {
-                known.entry(held.at).or_insert(held.covers);
+            for sample in model.swallowed.iter().chain(&model.accepted).chain(&model.held) {
+                known.entry(sample.at).or_insert(sample.covers);
             }
             let mut intervals: Vec<_> = known.into_iter().map(|(at, covers)| (at - covers, at)).collect();
             intervals.retain(|(from, to)| from < to);

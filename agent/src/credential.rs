@@ -1,7 +1,7 @@
-//! Which credential to send. One that a gate offers counts only once something was taken with it: a gate that lies must
-//! not lock this server out.
+//! Which credential to send. One that a gate offers replaces the old one only once a gate took a report with it: an
+//! answer that lies must not lock this server out.
 
-use crate::{settings::Secret, state::State, verdict::Answer};
+use crate::{answer::Answer, settings::Secret, state::State};
 
 impl State {
     /// The credential for the next request; `None` before the enrolment.
@@ -10,7 +10,7 @@ impl State {
     }
 
     /// Takes note of what came of a request that was sent with [`Self::bearer`]. `true`: send it again, with the other
-    /// credential. The one that is refused is forgotten no sooner than the other is taken, as whoever refuses may be wrong.
+    /// credential. The refused one is forgotten only when the other is taken, as whoever refuses may be wrong.
     pub fn answered(&mut self, answer: &Answer) -> bool {
         if self.offered.is_none() {
             return false;
@@ -55,10 +55,8 @@ fn shaped(text: &str, server_id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use fleet::{
-        AgentKey, Keyring, ServerId,
-        wire::v1::{Accepted, Bulletin},
-    };
+    use fleet::{AgentKey, Keyring, ServerId};
+    use wire::v1::{Accepted, Bulletin};
 
     use super::*;
 

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AgentError,
+    answer::{Answer, problem, said},
     backoff::{Backoff, LONGEST},
     gate::ask,
     settings::{Secret, Settings, Token},
     state::Store,
-    verdict::{Answer, problem, said},
 };
 
 const ENROLMENTS: &str = "/server-management/v1/enrolments";
@@ -41,8 +41,8 @@ enum Next {
     Mend(String),
 }
 
-/// Returns with a credential in the state, or when `shutdown` is asked for. The key is stored before it is sent, so after a
-/// crash or a lost reply the same token and key get the same server.
+/// Returns with a credential in the state, or when `shutdown` is asked for. The key is stored before it is sent, so
+/// after a crash or a lost reply the same token and key get the same server.
 pub(crate) async fn enrol(
     settings: &Settings,
     store: &mut Store,

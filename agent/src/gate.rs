@@ -6,15 +6,16 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use fleet::{snapshot::Interval, wire::v1::Accepted};
+use fleet::Interval;
 use reqwest::{Certificate, Client, RequestBuilder, header, redirect};
+use wire::v1::Accepted;
 
 use crate::{
     AgentError,
+    answer::{Answer, elsewhere, problem},
     backoff::LONGEST,
-    held::Held,
     settings::Secret,
-    verdict::{Answer, elsewhere, problem},
+    spool::Sample,
 };
 
 const SNAPSHOTS: &str = "/healthcheck/v1/snapshots";
@@ -51,13 +52,14 @@ pub(crate) struct Gates {
     pause: Duration,
 }
 
-/// An HTTP client for these addresses, which trusts `authorities` too. It follows no redirect: a credential goes nowhere but
-/// where a person said.
+/// An HTTP client for these addresses, which trusts `authorities` too. It follows no redirect: a credential goes
+/// nowhere but where a person said.
 pub(crate) fn client<'a>(
     mut urls: impl Iterator<Item = &'a str>,
     authorities: &[Certificate],
 ) -> Result<Client, AgentError> {
-    // reqwest without a provider of its own takes the process's; whoever was first has set it, and the error says no more.
+    // reqwest without a provider of its own takes the process's; whoever was first has set it, and the error says no
+    // more.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
@@ -73,25 +75,25 @@ pub(crate) fn client<'a>(
 
 impl Body {
     /// A report of these, gzipped when that pays. A large one is never in memory as a whole.
-    pub fn of(held: &[&Held], interval: Interval) -> Self {
-        if held.iter().map(|one| one.bytes()).sum::<usize>() >= GZIP_FROM_BYTES {
+    pub fn of(samples: &[&Sample], interval: Interval) -> Self {
+        if samples.iter().map(|one| one.bytes()).sum::<usize>() >= GZIP_FROM_BYTES {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             // Writing to memory does not fail.
-            if write(&mut encoder, held, interval).is_ok()
+            if write(&mut encoder, samples, interval).is_ok()
                 && let Ok(bytes) = encoder.finish()
             {
                 return Self { bytes, gzip: true };
             }
         }
         let mut bytes = Vec::new();
-        drop(write(&mut bytes, held, interval));
+        drop(write(&mut bytes, samples, interval));
         Self { bytes, gzip: false }
     }
 }
 
-fn write(into: &mut impl Write, held: &[&Held], interval: Interval) -> io::Result<()> {
+fn write(into: &mut impl Write, samples: &[&Sample], interval: Interval) -> io::Result<()> {
     write!(into, "{{\"interval_ms\":{},\"snapshots\":[", interval.millis())?;
-    for (index, one) in held.iter().enumerate() {
+    for (index, one) in samples.iter().enumerate() {
         into.write_all(if index > 0 { b"," } else { b"" })?;
         one.put(into)?;
     }

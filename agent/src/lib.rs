@@ -1,15 +1,17 @@
-//! The agent: samples this host, keeps what it measured on disk until the suite has it, and sends it.
+//! The agent: samples this host, keeps each sample on disk until the suite has it, and sends it.
 //!
 //! ```text
-//! sample ─▶ spool (on disk) ─▶ gate ─▶ what the answer means ─▶ state (highest) ─▶ out of the spool
+//! sample ─▶ spool (on disk) ─▶ gate ─▶ class of the answer ─▶ state (highest) ─▶ out of the spool
 //! ```
 //!
-//! Every sample is one attempt at once; what is left over goes newest first while the next sample is not due. Everything
-//! happens one after the other on one thread, so a pack that is being settled never moves. [`run`] blocks that thread for a
-//! few milliseconds a sample (files, fsync): give it a runtime of its own.
+//! Each sample is sent at once. What could not be sent is sent again while the next sample is not due, the newest
+//! first: this is back-fill. All of it happens on one thread, one thing after the other, so nothing changes the spool
+//! while an answer is awaited. [`run`] blocks that thread for a few milliseconds a sample (files, fsync): give it a
+//! runtime of its own.
 #![warn(missing_docs)]
 
 mod agent;
+mod answer;
 mod aside;
 mod backoff;
 mod clock;
@@ -19,13 +21,11 @@ mod enrol;
 mod files;
 mod gate;
 mod health;
-mod held;
 mod sample;
 mod settings;
 mod settle;
 mod spool;
 mod state;
-mod verdict;
 
 use std::{io, path::PathBuf, time::Duration};
 

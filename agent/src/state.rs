@@ -22,29 +22,29 @@ pub(crate) struct State {
     /// Stored before it is sent, so that a lost reply burns no token. Gone once there is a credential.
     pub enrolment_key: Option<Secret>,
     pub server_id: Option<String>,
-    /// The one that gates are known to take.
+    /// The credential that gates are known to take.
     pub credential: Option<Secret>,
-    /// The one of a bulletin, until something was taken with it.
+    /// The credential of a bulletin, until a gate took a report with it.
     pub offered: Option<Secret>,
-    /// The offered one was refused last: the other is sent.
+    /// The offered credential was refused last, so the other one is sent.
     #[serde(skip)]
     pub back: bool,
-    /// Greatest `sampled_at` that a gate took, or may have taken before the spool's bounds cost it.
+    /// Greatest `sampled_at` that a gate took, or may have taken before the sample was dropped from a full spool.
     pub highest: Option<Millis>,
-    /// What gates may have taken without our hearing of it, while anything is held.
+    /// Stretches that gates may have taken without our hearing of it; empty when nothing is held.
     pub doubtful: Taken,
-    /// The newest sample of which a gate said something.
+    /// When the newest sample was taken of which a gate said something.
     pub last: Option<Moment>,
     pub anchor: Option<Anchor>,
     /// Counters since the agent was installed.
     pub dropped: u64,
     pub set_aside: u64,
     pub cut: u64,
-    /// For `healthcheck`: how often attempts are made,
+    /// How often samples are sent; it and the next two are for `healthcheck`.
     pub interval_ms: Millis,
-    /// when the last one succeeded,
+    /// When a report was accepted last.
     pub succeeded: Option<Moment>,
-    /// and what was wrong with those after it.
+    /// What was wrong with the attempts after that.
     pub failure: Option<String>,
 }
 

@@ -1,9 +1,8 @@
 //! What a snapshot may hold at most; the rest is cut, and counted.
 
-use fleet::{
-    snapshot::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_TEMPERATURES},
-    text::MAX_TEXT_BYTES,
-    wire::v1,
+use wire::{
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_TEMPERATURES, MAX_TEXT_BYTES},
+    v1,
 };
 
 /// Cuts to the bounds of the interface. Answers how many entries and texts were cut.

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleet::{Millis, wire::v1};
+use fleet::Millis;
 use sysinfo::System;
+use wire::v1;
 
 use super::boot_at;
 use crate::clock::Reading;

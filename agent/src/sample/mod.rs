@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleet::{Millis, wire::v1};
+use fleet::Millis;
 use sysinfo::{
     Components, CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System,
 };
+use wire::v1;
 
 use crate::clock::Reading;
 use bounds::{percent, rounded};

@@ -1,6 +1,6 @@
 //! What Linux tells in /proc, taken apart.
 
-use fleet::wire::v1;
+use wire::v1;
 
 use super::bounds::percent;
 
@@ -70,8 +70,8 @@ impl Cpu {
         Some(Self { all, cores })
     }
 
-    /// The use since `before`; `None` when no time has passed. Cores are left out while one comes or goes, as their order
-    /// is all that names them.
+    /// The use since `before`; `None` when no time has passed. Cores are left out while one comes or goes, as their
+    /// order is all that names them.
     pub fn since(&self, before: &Self) -> Option<v1::Cpu> {
         let passed = self.all.since(&before.all);
         if passed.sum() == 0 {

@@ -8,12 +8,12 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
-use fleet::wire::v1::{Report, Snapshot};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use wire::v1::{Report, Snapshot};
 
 pub const SERVER: &str = "01a0c450-6c00-7303-8303-030303030303";
 

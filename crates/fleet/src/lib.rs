@@ -2,34 +2,23 @@
 //!
 //! Pure: no I/O, no clock, no randomness. Whoever calls passes the time and the random bytes. Times are Unix
 //! milliseconds, durations milliseconds, sizes bytes, rates bytes per second, shares percent.
+//!
+//! `id` and `text` are the ground, and know no domain. Each folder is a domain; of another domain it uses only what
+//! that one's `mod.rs` offers. Everything here is read from the types of [`wire`] and written as them.
 #![warn(missing_docs)]
 
-pub mod credential;
+pub mod access;
+pub mod availability;
+pub mod calendar;
 pub mod id;
-pub mod job;
-pub mod liveness;
-pub mod message;
-pub mod recipient;
-pub mod retention;
-pub mod schedule;
-pub mod scope;
-pub mod series;
+pub mod messages;
 pub mod snapshot;
 pub mod text;
-pub mod uptime;
-pub mod window;
-pub mod wire;
 
-pub use credential::{AgentKey, Credential, Keyring};
+pub use access::{AgentKey, Credential, Keyring, Scope};
+pub use availability::{Pipeline, Status, liveness, retention, uptime};
+pub use calendar::{Cron, Window, Zone, schedule};
 pub use id::ServerId;
-pub use job::MailJob;
-pub use liveness::{Pipeline, Status};
-pub use message::{Message, Record, Tick};
-pub use recipient::{AllowedDomains, Recipient};
-pub use schedule::{Cron, Zone};
-pub use scope::Scope;
-pub use snapshot::{Fault, Interval, Snapshot};
-pub use window::Window;
-
-/// A point in time, or a length of it, in milliseconds. Points count from the Unix epoch.
-pub type Millis = i64;
+pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Tick};
+pub use snapshot::{Fault, Interval, Snapshot, series};
+pub use wire::{self, Millis};

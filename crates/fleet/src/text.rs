@@ -1,7 +1,6 @@
 //! Text from hosts is hostile: bounded and made printable before anyone stores or shows it.
 
-/// Longest string of a snapshot, in bytes.
-pub const MAX_TEXT_BYTES: usize = 256;
+pub use wire::bounds::MAX_TEXT_BYTES;
 
 /// Why a string is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use fleet::Status;
 use crate::{
     Page, RegistryError, Roll, ServerFilter, Sort, SortKey,
     condition::{self, Way, is_seen},
-    roll::{Judge, spell},
+    roll::Judge,
     statement::{Dialect, Statement},
 };
 
@@ -141,7 +141,9 @@ impl<'a> Listing<'a> {
 
     /// The total, and the runs of which the page is made up, in their order.
     pub(crate) fn runs(&self, counts: &[(String, i64)]) -> (i64, Vec<Run>) {
-        let of = |status| counts.iter().find(|(word, _)| word == spell(status)).map_or(0, |(_, hits)| *hits);
+        let of = |status: Status| {
+            counts.iter().find(|(word, _)| word == status.as_str()).map_or(0, |(_, hits)| *hits)
+        };
         let mut all: Vec<(Option<Status>, i64)> = match self.filter.status {
             None if self.is_by_state() => STATES.map(|status| (Some(status), of(status))).to_vec(),
             Some(status) if self.filter.is_at_most_a_state() => vec![(Some(status), of(status))],

@@ -11,7 +11,7 @@ use crate::{
     Actor, Delivery, Page, Registry, RegistryError,
     audit::{self, Change},
     count, id, on, outbox,
-    roll::{read, spell},
+    roll::read,
     statement::Text,
 };
 
@@ -369,7 +369,7 @@ impl<'a> Written<'a> {
             place,
             server_id: row.server,
             name: &row.name,
-            status: spell(row.status),
+            status: row.status.as_str(),
             covered_ms: row.covered_ms,
             expected_ms: row.expected_ms,
             longest_ms: row.longest_outage.map_or(0, |(_, length)| length),

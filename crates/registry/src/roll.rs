@@ -188,19 +188,8 @@ impl Registry {
     }
 }
 
-/// As [`Judge::push_status`] spells it.
-pub(crate) const fn spell(status: Status) -> &'static str {
-    match status {
-        Status::Up => "up",
-        Status::Down => "down",
-        Status::Unknown => "unknown",
-        Status::Paused => "paused",
-    }
-}
-
 pub(crate) fn read(text: &str) -> Result<Status, RegistryError> {
-    let all = [Status::Up, Status::Down, Status::Unknown, Status::Paused];
-    all.into_iter().find(|status| spell(*status) == text).ok_or_else(|| RegistryError::Corrupt {
+    text.parse().map_err(|_| RegistryError::Corrupt {
         table: "servers",
         column: "status",
         row: text.to_owned(),

@@ -6,7 +6,7 @@ use fleet::{Millis, Zone};
 use registry::{Report, ReportRow};
 use sheets::{Cell, Column, Format, WriteError, Writer};
 
-use crate::summary::{Summary, length, percent, uptime, word};
+use crate::summary::{Summary, length, percent, uptime};
 
 /// Most servers in the table of the mail itself. The sheet has all of them.
 const MOST_LINES: usize = 200;
@@ -99,7 +99,7 @@ impl<'a> Told<'a> {
     fn line(&self, row: &ReportRow) -> String {
         let outage = self.outage(row);
         let name = one_line(&row.name);
-        format!("  {name}: {}, {}, longest outage {outage}\n", word(row.status), percent(uptime(row)))
+        format!("  {name}: {}, {}, longest outage {outage}\n", row.status.as_str(), percent(uptime(row)))
     }
 
     fn more(&self) -> Option<String> {
@@ -153,7 +153,7 @@ impl<'a> Told<'a> {
         for row in rows {
             html.push_str("<tr>");
             put(html, TD_NAME, &one_line(&row.name), "</td>");
-            for cell in [word(row.status), &percent(uptime(row)), &self.outage(row)] {
+            for cell in [row.status.as_str(), &percent(uptime(row)), &self.outage(row)] {
                 put(html, TD, cell, "</td>");
             }
             html.push_str("</tr>");
@@ -178,7 +178,7 @@ impl<'a> Told<'a> {
             let seconds = |millis: Millis| Cell::Number(millis as f64 / 1_000.0);
             writer.write(&[
                 Cell::Text(row.name.clone()),
-                Cell::Text(word(row.status).to_owned()),
+                Cell::Text(row.status.as_str().to_owned()),
                 uptime(row).map_or(Cell::Empty, |uptime| Cell::Number(uptime * 100.0)),
                 seconds(row.covered_ms),
                 seconds(row.expected_ms),

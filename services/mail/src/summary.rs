@@ -78,15 +78,6 @@ pub fn length(millis: Millis) -> String {
     parts.join(" ")
 }
 
-pub const fn word(status: Status) -> &'static str {
-    match status {
-        Status::Up => "up",
-        Status::Down => "down",
-        Status::Unknown => "unknown",
-        Status::Paused => "paused",
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use fleet::ServerId;

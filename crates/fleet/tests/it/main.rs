@@ -1,4 +1,4 @@
-//! The wire types as they were shipped: files that no release may read or write differently.
+//! The domain against the wire types as they were shipped.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod wire_v1;
+mod messages;

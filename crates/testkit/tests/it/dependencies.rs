@@ -3,25 +3,27 @@
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each of our crates and which of ours it may use. A crate that is not listed may not exist.
-const OURS: [(&str, &[&str]); 15] = [
-    ("fleet", &[]),
+const OURS: [(&str, &[&str]); 16] = [
+    ("wire", &[]),
     ("queue", &[]),
     ("chassis", &[]),
     ("testkit", &[]),
-    ("registry", &["fleet"]),
-    ("history", &["fleet"]),
-    ("cache", &["fleet"]),
-    ("sheets", &["fleet"]),
-    ("rollcall-agent", &["fleet"]),
-    ("healthcheck-server", &["fleet", "chassis", "queue", "cache"]),
-    ("healthcheck-worker", &["fleet", "chassis", "queue", "registry", "history", "cache"]),
-    ("server-management", &["fleet", "chassis", "queue", "registry", "history", "cache", "sheets"]),
+    ("sheets", &[]),
+    ("fleet", &["wire"]),
+    ("registry", &["fleet", "wire"]),
+    ("history", &["fleet", "wire"]),
+    ("cache", &["fleet", "wire"]),
+    ("rollcall-agent", &["fleet", "wire"]),
+    ("healthcheck-server", &["fleet", "wire", "chassis", "queue", "cache"]),
+    ("healthcheck-worker", &["fleet", "wire", "chassis", "queue", "registry", "history", "cache"]),
+    ("server-management", &["fleet", "wire", "chassis", "queue", "registry", "history", "cache", "sheets"]),
     ("mail", &["fleet", "chassis", "queue", "registry", "sheets"]),
     ("standalone", &ALL),
     ("bench", &ALL),
 ];
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
+    "wire",
     "fleet",
     "queue",
     "chassis",
@@ -89,6 +91,14 @@ fn each_crate_uses_only_what_the_table_allows() {
         let allowed = OURS.iter().any(|(name, may)| *name == user && may.contains(&used.as_str()));
         assert!(!ours || allowed, "{user} may not use {used}");
     }
+}
+
+/// Whoever wants only a type must not have to take more with it.
+#[test]
+fn the_wire_types_need_serde_alone() {
+    let used: Vec<String> =
+        dependencies().into_iter().filter(|(user, _)| user == "wire").map(|(_, used)| used).collect();
+    assert_eq!(used, ["serde"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
     },
     servers::{
         labels,
-        listing::{filters, spell},
+        listing::filters,
     },
 };
 
@@ -87,7 +87,7 @@ fn cells(server: &Server) -> [Cell; COLUMNS.len()] {
         text(Some(&server.name)),
         text(server.address.as_deref()),
         Cell::Text(labels::to_cell(&server.labels)),
-        text(Some(spell(server.status))),
+        text(Some(server.status.as_str())),
         server.interval_ms.map_or(Cell::Empty, |interval| Cell::Number(interval as f64)),
         time(server.last_seen_at),
         text(host.hostname.as_deref()),

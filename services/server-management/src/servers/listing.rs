@@ -60,23 +60,7 @@ impl FromParameters for Listing {
 }
 
 pub(crate) fn read_status(text: &str) -> Result<Status, &'static str> {
-    match text {
-        "up" => Ok(Status::Up),
-        "down" => Ok(Status::Down),
-        "unknown" => Ok(Status::Unknown),
-        "paused" => Ok(Status::Paused),
-        _ => Err("must be up, down, unknown or paused"),
-    }
-}
-
-/// As [`read_status`] reads it.
-pub(crate) fn spell(status: Status) -> &'static str {
-    match status {
-        Status::Up => "up",
-        Status::Down => "down",
-        Status::Unknown => "unknown",
-        Status::Paused => "paused",
-    }
+    text.parse().map_err(|_| "must be up, down, unknown or paused")
 }
 
 /// `key:value`; the value may hold colons.

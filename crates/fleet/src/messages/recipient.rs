@@ -7,8 +7,8 @@ const MAX_LOCAL_BYTES: usize = 64;
 const MAX_BYTES: usize = 254;
 const MAX_LABEL_BYTES: usize = 63;
 
-/// An address such as `ops@example.org`. What else RFC 5322 knows (quotes, comments, brackets, other scripts) is
-/// refused: nothing in it can end a header or a command. Its domain is in lower case.
+/// An address such as `ops@example.org`, its domain in lower case. The other forms of RFC 5322 (quotes, comments,
+/// brackets, other scripts) are refused, so that nothing in an address can end a header or a command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipient {
     text: String,
@@ -24,9 +24,9 @@ pub struct BadRecipient;
 /// The domains that mail may go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedDomains {
-    /// Whichever.
+    /// Any domain.
     Any,
-    /// These and none below them; an empty list allows none.
+    /// These, but not the domains below them. An empty list allows none.
     Only(Vec<String>),
 }
 
@@ -100,7 +100,7 @@ impl FromStr for AllowedDomains {
     }
 }
 
-/// Labels of letters, digits and hyphens; the last one is no number, so that no address of the network is one.
+/// Labels of letters, digits and hyphens. The last one is no number, so that an IP address is not a domain.
 fn is_domain(text: &str) -> bool {
     let label = |label: &str| {
         let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

@@ -1,14 +1,10 @@
-//! What management hands to mail: which delivery is to be made. All else is in the registry.
+//! What management hands to mail: the id of a delivery. The rest is in the registry.
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{
-    id::{BadId, DeliveryId},
-    wire::v1,
-};
+use wire::v1::{self, VERSION};
 
-/// The one version there is.
-const VERSION: u32 = 1;
+use crate::id::{BadId, DeliveryId};
 
 /// A mail to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

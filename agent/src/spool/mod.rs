@@ -1,7 +1,11 @@
-//! What was measured and is not taken yet, on disk, newest on top.
+//! The samples that the suite does not have yet, on disk, in the order in which they were taken.
 //!
-//! Segments are files of JSON lines, numbered upwards. New lines go to the end of the last one; gates take from there too,
-//! newest first, so what was taken is cut off the end. Lines are whole or ignored: a torn one was never acknowledged.
+//! The spool is a stack: a new sample goes to its end, and packs for the gates are taken from its end, so that the
+//! newest are sent first. It consists of segments, which are files of JSON lines, numbered upwards. What a gate took is
+//! cut off the end of the last segment. A line without its end is ignored: the sample in it was never counted as held.
+
+mod sample;
+mod segment;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,46 +15,49 @@ use std::{
 
 use fleet::{Millis, retention::DAY};
 
-use crate::{
-    files,
-    held::{Held, Segment, ends_whole, read},
-};
+pub(crate) use sample::Sample;
+use segment::{Segment, ends_whole, read};
 
-/// A segment that is larger gets no further line; also what is lost at once when the bounds are reached.
+use crate::files;
+
+/// A segment that is larger gets no further line. So much is lost at once when the spool is full, as segments go whole.
 const SEGMENT_BYTES: u64 = 128 * 1024;
 
-/// How much may be held.
+/// How much a spool may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
+    /// Most bytes on disk.
     pub bytes: u64,
+    /// Greatest age of a sample.
     pub age: Millis,
-    /// While the disk takes nothing.
+    /// Most bytes in memory, where samples are while the disk takes nothing.
     pub memory: usize,
 }
 
-/// Where something held begins: from here to the top.
+/// Where in the spool a sample begins. A pack is everything from such a place to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     Disk { segment: u64, offset: u64 },
     Memory(usize),
 }
 
-/// The newest that are held, oldest first, and where they begin.
+/// The newest samples of the spool, oldest first, and where they begin.
 #[derive(Debug)]
 pub(crate) struct Pack {
     pub start: Position,
-    pub held: Vec<Held>,
+    pub samples: Vec<Sample>,
 }
 
-/// What the bounds cost.
+/// What was lost because the spool was full or its samples too old.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dropped {
+    /// How many samples.
     pub count: u64,
-    /// Greatest `sampled_at` among it.
+    /// Greatest `sampled_at` among them.
     pub newest: Option<Millis>,
 }
 
-/// Held samples of one agent.
+/// The spool of one agent.
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
@@ -58,9 +65,10 @@ pub(crate) struct Spool {
     segments: Vec<Segment>,
     /// The last segment, if lines may be added to it.
     tail: Option<File>,
-    /// What the disk did not take.
-    memory: Vec<Held>,
-    last: Option<Held>,
+    /// The samples after those on disk, which the disk did not take.
+    memory: Vec<Sample>,
+    /// The newest sample of an earlier run of the agent.
+    last: Option<Sample>,
 }
 
 impl Default for Bounds {
@@ -70,7 +78,7 @@ impl Default for Bounds {
 }
 
 impl Spool {
-    /// Opens the folder, making it if need be. What is there is counted, never held in memory.
+    /// Opens the folder, making it if need be. The samples in it are counted, and stay on disk.
     pub fn open(dir: &Path, bounds: Bounds) -> io::Result<Self> {
         files::make_dir(dir)?;
         let mut spool = Self {
@@ -93,40 +101,40 @@ impl Spool {
             spool.segments.push(segment);
         }
         if let Some(last) = spool.segments.last() {
-            spool.last = read(&spool.path(last.id))?.pop().map(|(_, held)| held);
+            spool.last = read(&spool.path(last.id))?.pop().map(|(_, sample)| sample);
         }
         Ok(spool)
     }
 
-    /// How many are held.
+    /// How many samples it holds.
     pub fn len(&self) -> u64 {
         self.segments.iter().map(|segment| segment.count).sum::<u64>() + self.memory.len() as u64
     }
 
-    /// Whether nothing is held.
+    /// Whether it holds no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the disk takes nothing at present.
+    /// Whether some samples are in memory, as the disk takes nothing at present.
     pub fn in_memory(&self) -> bool {
         !self.memory.is_empty()
     }
 
-    /// Greatest `sampled_at` that is held.
+    /// Greatest `sampled_at` that it holds.
     pub fn newest(&self) -> Option<Millis> {
         let on_disk = self.segments.iter().filter_map(|segment| segment.newest).max();
-        on_disk.max(self.memory.iter().map(|held| held.at).max())
+        on_disk.max(self.memory.iter().map(|sample| sample.at).max())
     }
 
-    /// The sample that an earlier run of the agent held last.
-    pub fn take_last(&mut self) -> Option<Held> {
+    /// The newest sample of an earlier run of the agent, at the first call.
+    pub fn take_last(&mut self) -> Option<Sample> {
         self.last.take()
     }
 
-    /// Holds one more. It is on disk afterwards, or, if the disk takes nothing, in memory (see [`Spool::in_memory`]).
-    /// `now` is given when the time is certain; only then does age cost anything.
-    pub fn append(&mut self, held: Held, now: Option<Millis>) -> (Position, Dropped) {
+    /// Adds a sample. It is on disk afterwards or, if the disk takes nothing, in memory (see [`Spool::in_memory`]).
+    /// `now` is given when the time is certain; only then are samples dropped for their age.
+    pub fn append(&mut self, sample: Sample, now: Option<Millis>) -> (Position, Dropped) {
         while !self.memory.is_empty() {
             let earlier = self.memory.remove(0);
             if self.write(&earlier).is_err() {
@@ -134,10 +142,10 @@ impl Spool {
                 break;
             }
         }
-        let written = if self.memory.is_empty() { self.write(&held).ok() } else { None };
+        let written = if self.memory.is_empty() { self.write(&sample).ok() } else { None };
         let mut dropped = Dropped::default();
         let position = written.unwrap_or_else(|| {
-            self.memory.push(held);
+            self.memory.push(sample);
             self.bound_memory(&mut dropped);
             Position::Memory(self.memory.len() - 1)
         });
@@ -145,38 +153,38 @@ impl Spool {
         (position, dropped)
     }
 
-    /// The newest ones: at least one if anything is held, then at most `most` and `bytes`.
+    /// The newest samples, at most `most` and at most `bytes`, but never none if the spool holds one.
     pub fn pack(&self, most: usize, bytes: usize) -> io::Result<Option<Pack>> {
-        let mut pack = Pack { start: Position::Memory(0), held: Vec::new() };
+        let mut pack = Pack { start: Position::Memory(0), samples: Vec::new() };
         let mut room = bytes;
-        let mut put = |held: Held, start: Position| {
-            let fits = pack.held.is_empty() || (pack.held.len() < most && held.bytes() <= room);
+        let mut put = |sample: Sample, start: Position| {
+            let fits = pack.samples.is_empty() || (pack.samples.len() < most && sample.bytes() <= room);
             if fits {
-                room = room.saturating_sub(held.bytes());
-                pack.held.push(held);
+                room = room.saturating_sub(sample.bytes());
+                pack.samples.push(sample);
                 pack.start = start;
             }
             fits
         };
-        // What is in memory goes by itself, so that a pack has one start.
+        // Samples in memory are a pack of their own, so that a pack has one start.
         if !self.memory.is_empty() {
             let mut newest = self.memory.iter().enumerate().rev();
-            while newest.next().is_some_and(|(index, held)| put(held.clone(), Position::Memory(index))) {}
+            while newest.next().is_some_and(|(index, sample)| put(sample.clone(), Position::Memory(index))) {}
         } else {
             'all: for segment in self.segments.iter().rev() {
-                for (offset, held) in read(&self.path(segment.id))?.into_iter().rev() {
-                    if !put(held, Position::Disk { segment: segment.id, offset }) {
+                for (offset, sample) in read(&self.path(segment.id))?.into_iter().rev() {
+                    if !put(sample, Position::Disk { segment: segment.id, offset }) {
                         break 'all;
                     }
                 }
             }
         }
-        pack.held.reverse();
-        Ok(if pack.held.is_empty() { None } else { Some(pack) })
+        pack.samples.reverse();
+        Ok(if pack.samples.is_empty() { None } else { Some(pack) })
     }
 
-    /// Puts `left` in the place of everything from `start` on.
-    pub fn settle(&mut self, start: Position, left: Vec<Held>) -> io::Result<()> {
+    /// Removes the pack that begins at `start`, and adds those of its samples that are left.
+    pub fn settle(&mut self, start: Position, left: Vec<Sample>) -> io::Result<()> {
         match start {
             Position::Memory(index) => {
                 self.memory.truncate(index);
@@ -187,12 +195,12 @@ impl Spool {
         }
     }
 
-    /// Changes what is held before `end`, oldest first: `change` answers whether it changed something. Answers where the
-    /// end is afterwards.
+    /// Hands each sample before `end` to `change`, oldest first, which answers whether it changed it. Returns where the
+    /// same end is afterwards, as lines may have become longer or shorter.
     pub fn revise(
         &mut self,
         end: Position,
-        mut change: impl FnMut(&mut Held) -> bool,
+        mut change: impl FnMut(&mut Sample) -> bool,
     ) -> io::Result<Position> {
         let mut end = end;
         for index in 0..self.segments.len() {
@@ -204,25 +212,25 @@ impl Spool {
             };
             let mut changed = false;
             let mut all = read(&self.path(id))?;
-            for (offset, held) in &mut all {
-                changed |= stop.is_none_or(|stop| *offset < stop) && change(held);
+            for (offset, sample) in &mut all {
+                changed |= stop.is_none_or(|stop| *offset < stop) && change(sample);
             }
             if changed {
-                let lines: Vec<Held> = all.iter().map(|(_, held)| held.clone()).collect();
+                let lines: Vec<Sample> = all.iter().map(|(_, sample)| sample.clone()).collect();
                 self.replace(index, 0, &lines)?;
                 if let Some(stop) = stop {
                     let before = all.iter().take_while(|(offset, _)| *offset < stop).count();
                     let offset = lines[..before]
                         .iter()
-                        .map(|held| held.line().map_or(0, |line| line.len() as u64))
+                        .map(|sample| sample.line().map_or(0, |line| line.len() as u64))
                         .sum();
                     end = Position::Disk { segment: id, offset };
                 }
             }
         }
         if let Position::Memory(first) = end {
-            for held in self.memory.iter_mut().take(first) {
-                change(held);
+            for sample in self.memory.iter_mut().take(first) {
+                change(sample);
             }
         }
         Ok(end)
@@ -232,8 +240,8 @@ impl Spool {
         self.dir.join(format!("{id:010}.jsonl"))
     }
 
-    fn write(&mut self, held: &Held) -> io::Result<Position> {
-        let line = held.line()?;
+    fn write(&mut self, sample: &Sample) -> io::Result<Position> {
+        let line = sample.line()?;
         if self.segments.last().is_none_or(|last| last.bytes >= SEGMENT_BYTES) || self.tail.is_none() {
             self.begin_segment()?;
         }
@@ -242,14 +250,14 @@ impl Spool {
         };
         let offset = segment.bytes;
         if let Err(error) = tail.write_all(&line).and_then(|()| tail.sync_data()) {
-            // Half a line: cut it off, or leave it and go on in another file.
+            // Part of the line may be written. Cut it off; if that fails too, go on in another file.
             if tail.set_len(offset).is_err() {
                 self.tail = None;
             }
             return Err(error);
         }
         segment.bytes += line.len() as u64;
-        segment.add(held);
+        segment.add(sample);
         Ok(Position::Disk { segment: segment.id, offset })
     }
 
@@ -272,7 +280,7 @@ impl Spool {
         Ok(())
     }
 
-    fn settle_disk(&mut self, id: u64, offset: u64, left: &[Held]) -> io::Result<()> {
+    fn settle_disk(&mut self, id: u64, offset: u64, left: &[Sample]) -> io::Result<()> {
         let Some(index) = self.segments.iter().position(|segment| segment.id == id) else { return Ok(()) };
         if !left.is_empty() {
             self.replace(index, offset, left)?;
@@ -285,7 +293,7 @@ impl Spool {
         if left.is_empty() { self.cut(index, offset) } else { Ok(()) }
     }
 
-    /// Ends the segment, now the last, at `offset`.
+    /// Ends this segment, which is the last by now, at `offset`.
     fn cut(&mut self, index: usize, offset: u64) -> io::Result<()> {
         let id = self.segments[index].id;
         if offset == 0 {
@@ -300,13 +308,13 @@ impl Spool {
         self.recount(index)
     }
 
-    /// Writes the segment anew: what was before `offset`, then `held`.
-    fn replace(&mut self, index: usize, offset: u64, held: &[Held]) -> io::Result<()> {
+    /// Writes the segment anew: what was before `offset`, then `samples`.
+    fn replace(&mut self, index: usize, offset: u64, samples: &[Sample]) -> io::Result<()> {
         let path = self.path(self.segments[index].id);
         let mut text = fs::read(&path)?;
         text.truncate(usize::try_from(offset).unwrap_or(0));
-        for held in held {
-            text.extend(held.line()?);
+        for sample in samples {
+            text.extend(sample.line()?);
         }
         files::replace(&path, &text)?;
         if index + 1 == self.segments.len() {
@@ -322,7 +330,7 @@ impl Spool {
     }
 
     fn bound_memory(&mut self, dropped: &mut Dropped) {
-        let mut bytes: usize = self.memory.iter().map(Held::bytes).sum();
+        let mut bytes: usize = self.memory.iter().map(Sample::bytes).sum();
         while bytes > self.bounds.memory && self.memory.len() > 1 {
             let oldest = self.memory.remove(0);
             bytes -= oldest.bytes();
@@ -362,9 +370,9 @@ mod tests {
 
     use super::*;
 
-    fn held(at: Millis, bytes: usize) -> Held {
+    fn sample(at: Millis, bytes: usize) -> Sample {
         let measured = RawValue::from_string(format!("{{\"x\":\"{}\"}}", "x".repeat(bytes))).unwrap();
-        Held { boot: "b".to_owned(), up: at, since: 1, at, covers: 1, measured }
+        Sample { boot: "b".to_owned(), up: at, since: 1, at, covers: 1, measured }
     }
 
     fn spool(dir: &Path) -> Spool {
@@ -373,13 +381,13 @@ mod tests {
 
     fn put(spool: &mut Spool, ats: impl IntoIterator<Item = Millis>) {
         for at in ats {
-            spool.append(held(at, 10), None);
+            spool.append(sample(at, 10), None);
         }
     }
 
     fn ats(spool: &Spool) -> Vec<Millis> {
         let pack = spool.pack(usize::MAX, usize::MAX).unwrap();
-        pack.map_or(Vec::new(), |pack| pack.held.iter().map(|held| held.at).collect())
+        pack.map_or(Vec::new(), |pack| pack.samples.iter().map(|sample| sample.at).collect())
     }
 
     #[test]
@@ -400,12 +408,12 @@ mod tests {
         let dir = testkit::tempdir().unwrap();
         let mut spool = spool(dir.path());
         for at in 1..=600 {
-            spool.append(held(at, 1_000), None);
+            spool.append(sample(at, 1_000), None);
         }
         assert!(spool.segments.len() > 3);
         let pack = spool.pack(240, usize::MAX).unwrap().unwrap();
-        assert_eq!((pack.held[0].at, pack.held[239].at), (361, 600));
-        let keep = pack.held.into_iter().filter(|held| held.at % 100 == 0).collect();
+        assert_eq!((pack.samples[0].at, pack.samples[239].at), (361, 600));
+        let keep = pack.samples.into_iter().filter(|sample| sample.at % 100 == 0).collect();
         spool.settle(pack.start, keep).unwrap();
         put(&mut spool, [601]);
         let expected: Vec<Millis> = (1..=360).chain([400, 500, 600, 601]).collect();
@@ -422,10 +430,10 @@ mod tests {
         let dir = testkit::tempdir().unwrap();
         let mut spool = spool(dir.path());
         for at in 1..=10 {
-            spool.append(held(at, 10_000), None);
+            spool.append(sample(at, 10_000), None);
         }
-        assert_eq!(spool.pack(240, 35_000).unwrap().unwrap().held.len(), 3);
-        assert_eq!(spool.pack(240, 1).unwrap().unwrap().held.len(), 1);
+        assert_eq!(spool.pack(240, 35_000).unwrap().unwrap().samples.len(), 3);
+        assert_eq!(spool.pack(240, 1).unwrap().unwrap().samples.len(), 1);
     }
 
     #[test]
@@ -434,8 +442,8 @@ mod tests {
         let mut spool = spool(dir.path());
         put(&mut spool, 1..=5);
         let pack = spool.pack(2, usize::MAX).unwrap().unwrap();
-        let shift = |held: &mut Held| {
-            held.at += 1_000_000;
+        let shift = |sample: &mut Sample| {
+            sample.at += 1_000_000;
             true
         };
         let end = spool.revise(pack.start, shift).unwrap();
@@ -452,12 +460,12 @@ mod tests {
         let mut spool = Spool::open(dir.path(), bounds).unwrap();
         let mut dropped = 0;
         for at in 1..=500 {
-            dropped += spool.append(held(at, 1_000), None).1.count;
+            dropped += spool.append(sample(at, 1_000), None).1.count;
         }
         let (left, bytes) = (ats(&spool), spool.segments.iter().map(|segment| segment.bytes).sum::<u64>());
         assert!(dropped > 0 && bytes <= bounds.bytes, "{bytes} bytes");
         assert_eq!((left[0], left.len() as u64), (dropped as Millis + 1, 500 - dropped));
-        let (_, old) = spool.append(held(9_999, 1_000), Some(9_999));
+        let (_, old) = spool.append(sample(9_999, 1_000), Some(9_999));
         assert!(old.count > 0 && old.newest.unwrap() < 8_999);
     }
 
@@ -475,7 +483,7 @@ mod tests {
         assert_eq!((ats(&spool), spool.len(), spool.newest()), (vec![3, 4, 5], 5, Some(5)));
         let pack = spool.pack(1, usize::MAX).unwrap().unwrap();
         spool.settle(pack.start, Vec::new()).unwrap();
-        let dropped: u64 = (6..=20).map(|at| spool.append(held(at, 10), None).1.count).sum();
+        let dropped: u64 = (6..=20).map(|at| spool.append(sample(at, 10), None).1.count).sum();
         assert!(dropped > 0);
         fs::remove_dir(dir.path().join("0000000001.jsonl")).unwrap();
         put(&mut spool, [21]);
@@ -487,8 +495,8 @@ mod tests {
     #[test]
     fn the_wire_form_has_the_stamps() {
         let mut wire = Vec::new();
-        held(7, 1).put(&mut wire).unwrap();
-        Held { measured: RawValue::from_string("{}".to_owned()).unwrap(), ..held(8, 1) }
+        sample(7, 1).put(&mut wire).unwrap();
+        Sample { measured: RawValue::from_string("{}".to_owned()).unwrap(), ..sample(8, 1) }
             .put(&mut wire)
             .unwrap();
         let text = String::from_utf8(wire).unwrap();

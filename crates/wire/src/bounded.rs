@@ -1,4 +1,4 @@
-//! Lists that stop being read at their bound: three bytes of JSON can ask for a hundred of memory.
+//! Reading a list stops at its bound. Otherwise three bytes of JSON (`{},`) would ask for a hundred bytes of memory.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,8 +7,10 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
-use super::v1::{Disk, Network, Snapshot, Temperature};
-use crate::snapshot::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES};
+use crate::{
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
+    v1::{Disk, Network, Snapshot, Temperature},
+};
 
 macro_rules! lists {
     ($($name:ident: $item:ty, $most:expr;)*) => {$(

@@ -1,39 +1,23 @@
 //! A snapshot that was checked: within the bounds of the interface, its texts made printable.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use wire::{
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_TEMPERATURES},
+    v1,
+};
 
+use super::Interval;
 use crate::{
     Millis,
     text::{self, BadText},
-    wire::v1,
 };
 
-/// Most snapshots in one request.
-pub const MAX_SNAPSHOTS: usize = 240;
-/// Most disks in one snapshot.
-pub const MAX_DISKS: usize = 64;
-/// Most network interfaces in one snapshot.
-pub const MAX_NETWORKS: usize = 64;
-/// Most cores in one snapshot.
-pub const MAX_CORES: usize = 1_024;
-/// Most temperatures in one snapshot.
-pub const MAX_TEMPERATURES: usize = 128;
-/// Latest time that is taken for one: the end of the year 9999.
+/// The greatest number that is taken for a time: the end of the year 9999.
 pub const MAX_TIME: Millis = 253_402_300_799_999;
 /// Highest load average that is believed.
 const MAX_LOAD: f32 = 1e6;
-/// Coldest and hottest sensor that is believed.
+/// The lowest and the highest temperature that is believed.
 const CELSIUS: std::ops::RangeInclusive<f32> = -273.15..=10_000.0;
-
-/// How often a server reports: 1 s to 1 h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "Millis", into = "Millis")]
-pub struct Interval(Millis);
-
-/// An interval out of bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("interval_ms must be {} to {}", Interval::MIN, Interval::MAX)]
-pub struct BadInterval;
 
 /// What is wrong with a snapshot: the field and the reason, for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,32 +31,6 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Snapshot(v1::Snapshot);
-
-impl Interval {
-    /// 30 s, unless set.
-    pub const DEFAULT: Self = Self(30_000);
-    const MIN: Millis = 1_000;
-    const MAX: Millis = 3_600_000;
-
-    /// In milliseconds.
-    pub const fn millis(self) -> Millis {
-        self.0
-    }
-}
-
-impl TryFrom<Millis> for Interval {
-    type Error = BadInterval;
-
-    fn try_from(millis: Millis) -> Result<Self, BadInterval> {
-        if (Self::MIN..=Self::MAX).contains(&millis) { Ok(Self(millis)) } else { Err(BadInterval) }
-    }
-}
-
-impl From<Interval> for Millis {
-    fn from(interval: Interval) -> Self {
-        interval.0
-    }
-}
 
 impl Snapshot {
     /// Checks the bounds of the interface and makes every text printable. Checking what was checked changes nothing.
@@ -125,7 +83,7 @@ impl Snapshot {
         self.0.sampled_at - self.0.covers_ms
     }
 
-    /// About how many bytes of memory it takes beside itself: its lists and texts.
+    /// About how many bytes of memory its lists and texts take, which `size_of` does not count.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let v1::Snapshot { host, cpu, disks, networks, temperatures, .. } = &self.0;
@@ -144,7 +102,7 @@ impl Snapshot {
         host + cores + lists + disk_texts + names.map(text).sum::<usize>()
     }
 
-    /// Everything else, in the shape in which it came.
+    /// All of it, in the shape in which it is sent.
     pub fn as_wire(&self) -> &v1::Snapshot {
         &self.0
     }

@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, wire::bounded};
+use crate::{Millis, bounded};
+
+/// The version of what the queue carries. A reader refuses every other.
+pub const VERSION: u32 = 1;
 
 /// The body of `POST /healthcheck/v1/snapshots`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -243,14 +246,14 @@ pub struct GateProblem {
 pub enum Message {
     /// What agents sent.
     Snapshots {
-        /// Always 1; a reader refuses what it does not know.
+        /// [`VERSION`].
         version: u32,
         /// In the order of arrival.
         records: Vec<Record>,
     },
     /// That a gate is open.
     Tick {
-        /// Always 1.
+        /// [`VERSION`].
         version: u32,
         /// Which gate.
         gate: String,
@@ -279,7 +282,7 @@ pub struct Record {
 /// What management hands to mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailJob {
-    /// 1.
+    /// [`VERSION`].
     pub version: u32,
     /// Which delivery; the registry has the rest.
     pub delivery_id: String,

@@ -1,17 +1,18 @@
 //! Each golden file is read into the value that is spelt out here, and that value is written as the file. An older
 //! release reads a newer one's files, so every object may hold fields that nobody knows yet.
 
-use fleet::{
-    Interval, MailJob, Message, Record, ServerId, Snapshot, Tick,
-    wire::v1::{
-        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, Memory, Network, Refusal, Report,
-        Snapshot as RawSnapshot, Temperature,
-    },
-};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use wire::{
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
+    v1::{
+        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, MailJob, Memory, Message, Network, Record,
+        Refusal, Report, Snapshot, Temperature, VERSION,
+    },
+};
 
 const AT: i64 = 1_790_000_000_000;
+const ID: &str = "01a0c450-6c00-7303-8303-030303030303";
 
 fn parse<T: DeserializeOwned>(golden: &str) -> T {
     serde_json::from_str(golden).unwrap()
@@ -42,12 +43,8 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn server() -> ServerId {
-    "01a0c450-6c00-7303-8303-030303030303".parse().unwrap()
-}
-
-fn full_snapshot() -> RawSnapshot {
-    RawSnapshot {
+fn full_snapshot() -> Snapshot {
+    Snapshot {
         sampled_at: AT,
         covers_ms: 30_000,
         host: Some(Host {
@@ -96,19 +93,13 @@ fn full_snapshot() -> RawSnapshot {
     }
 }
 
-fn record(snapshot: RawSnapshot) -> Record {
-    Record {
-        server: server(),
-        generation: 7,
-        received_at: AT + 250,
-        interval: Interval::DEFAULT,
-        snapshot: Snapshot::check(snapshot, Interval::DEFAULT).unwrap(),
-    }
+fn record(snapshot: Snapshot) -> Record {
+    Record { server_id: ID.to_owned(), generation: 7, received_at: AT + 250, interval_ms: 30_000, snapshot }
 }
 
 #[test]
 fn report() {
-    let bare = RawSnapshot { sampled_at: AT + 30_000, covers_ms: 30_000, ..RawSnapshot::default() };
+    let bare = Snapshot { sampled_at: AT + 30_000, covers_ms: 30_000, ..Snapshot::default() };
     let report = Report { interval_ms: 30_000, snapshots: vec![full_snapshot(), bare] };
     is_both_ways(include_str!("golden/report.json"), report);
 }
@@ -143,68 +134,53 @@ fn problem() {
 
 #[test]
 fn message_of_snapshots() {
-    let first = RawSnapshot {
+    let first = Snapshot {
         sampled_at: AT,
         covers_ms: 30_000,
         host: Some(Host { hostname: text("web-1"), ..Host::default() }),
         cpu: Some(Cpu { total: Some(12.5), ..Cpu::default() }),
         memory: Some(Memory { total: Some(8_000_000_000), used: Some(3_000_000_000), ..Memory::default() }),
-        ..RawSnapshot::default()
+        ..Snapshot::default()
     };
-    let second = RawSnapshot { sampled_at: AT + 1, covers_ms: 0, ..RawSnapshot::default() };
-    let message = Message::Snapshots(vec![record(first), record(second)]);
+    let second = Snapshot { sampled_at: AT + 1, covers_ms: 0, ..Snapshot::default() };
+    let message = Message::Snapshots { version: VERSION, records: vec![record(first), record(second)] };
     is_both_ways(include_str!("golden/message_snapshots.json"), message);
 }
 
 #[test]
 fn message_of_a_tick() {
-    let tick = Tick { gate: "gate-1".to_owned(), at: AT + 5_000, open_since: AT };
-    is_both_ways(include_str!("golden/message_tick.json"), Message::Tick(tick));
-}
-
-#[test]
-fn a_message_of_another_version_is_refused() {
-    for golden in [include_str!("golden/message_snapshots.json"), include_str!("golden/message_tick.json")] {
-        for version in [0, 2] {
-            let mut message: Value = parse(golden);
-            message["version"] = json!(version);
-            let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
-            assert!(error.contains(&format!("version {version} is not known")), "{error}");
-        }
-    }
-}
-
-#[test]
-fn a_message_that_no_gate_writes_is_refused_with_its_place() {
-    let wrong = [
-        ("server_id", json!("SERVER")),
-        ("interval_ms", json!(0)),
-        ("received_at", json!(i64::MAX)),
-        ("received_at", json!(-1)),
-        ("snapshot", json!({"sampled_at": -1, "covers_ms": 0})),
-        ("snapshot", json!({"sampled_at": 1, "covers_ms": 0, "host": {"os": "a\0"}})),
-    ];
-    for (member, value) in wrong {
-        let mut message: Value = parse(include_str!("golden/message_snapshots.json"));
-        message["records"][1][member] = value;
-        let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
-        assert!(error.contains("record 1"), "{member}: {error}");
-    }
-    for member in ["at", "open_since"] {
-        let mut message: Value = parse(include_str!("golden/message_tick.json"));
-        message[member] = json!(i64::MIN);
-        let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
-        assert!(error.contains(&format!("tick: {member}")), "{error}");
-    }
+    let tick = Message::Tick { version: VERSION, gate: "gate-1".to_owned(), at: AT + 5_000, open_since: AT };
+    is_both_ways(include_str!("golden/message_tick.json"), tick);
 }
 
 #[test]
 fn mail_job() {
-    let delivery = "01a0c450-6c00-7303-8303-030303030303".parse().unwrap();
-    is_both_ways(include_str!("golden/mail_job.json"), MailJob { delivery });
-    for (member, value) in [("version", json!(2)), ("delivery_id", json!("1"))] {
-        let mut job: Value = parse(include_str!("golden/mail_job.json"));
-        job[member] = value;
-        assert!(serde_json::from_value::<MailJob>(job).is_err(), "{member}");
+    is_both_ways(
+        include_str!("golden/mail_job.json"),
+        MailJob { version: VERSION, delivery_id: ID.to_owned() },
+    );
+}
+
+/// More than these are not even read.
+#[test]
+fn a_list_ends_at_its_bound() {
+    let snapshot = json!({"sampled_at": 1, "covers_ms": 0});
+    let report = |count: usize| json!({"interval_ms": 30_000, "snapshots": vec![snapshot.clone(); count]});
+    assert_eq!(
+        serde_json::from_value::<Report>(report(MAX_SNAPSHOTS)).unwrap().snapshots.len(),
+        MAX_SNAPSHOTS
+    );
+    let error = serde_json::from_value::<Report>(report(MAX_SNAPSHOTS + 1)).unwrap_err().to_string();
+    assert!(error.contains("snapshots has more than 240 entries"), "{error}");
+    for (list, most) in [("disks", MAX_DISKS), ("networks", MAX_NETWORKS), ("temperatures", MAX_TEMPERATURES)]
+    {
+        let with = |count: usize| {
+            let mut snapshot = snapshot.clone();
+            snapshot[list] = json!(vec![json!({}); count]);
+            serde_json::from_value::<Snapshot>(snapshot)
+        };
+        assert!(with(most).is_ok() && with(most + 1).is_err(), "{list}");
     }
+    let cores = |count: usize| serde_json::from_value::<Cpu>(json!({"cores": vec![1.0; count]}));
+    assert!(cores(MAX_CORES).is_ok() && cores(MAX_CORES + 1).is_err());
 }

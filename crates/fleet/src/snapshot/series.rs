@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{Millis, Snapshot};
+use super::Snapshot;
+use crate::Millis;
 
 /// Most points of one answer.
 pub const MAX_POINTS: u32 = 1_000;
@@ -120,7 +121,7 @@ impl Reduction {
         Self { from, to, buckets: (0..points).map(|_| Sums::default()).collect() }
     }
 
-    /// Takes one sample; one outside the range is left out.
+    /// Adds one sample. A sample outside the range is ignored.
     pub fn add(&mut self, sampled_at: Millis, figures: &Figures) {
         if sampled_at < self.from || sampled_at >= self.to {
             return;
@@ -140,7 +141,8 @@ impl Reduction {
     }
 }
 
-/// The first millisecond of each of the equal buckets of a [`Reduction`]; two are equal where a bucket holds none.
+/// The first millisecond of each bucket of a [`Reduction`]. If there are more buckets than milliseconds, some are empty
+/// and begin where the next one does.
 pub fn starts(from: Millis, to: Millis, points: u32) -> Vec<Millis> {
     let points = i128::from(points.clamp(1, MAX_POINTS));
     let start = |bucket| {

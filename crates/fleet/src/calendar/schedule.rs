@@ -1,10 +1,10 @@
 //! When something is due: a cron expression in local time, and the instants that it means in a zone.
 //!
-//! The expression is the usual one of five fields, minute hour day month weekday, with Sunday as 0 or 7. If both day and
-//! weekday are restricted, either is enough, as cron has always had it.
+//! The expression is the usual one of five fields, minute hour day month weekday, with Sunday as 0 or 7. If both day
+//! and weekday are restricted, either is enough, as cron has always had it.
 //!
-//! Local time is not a line: an hour that comes twice counts once, by its first coming, and one that does not exist
-//! is due at the first instant after it.
+//! When clocks change, an hour of local time comes twice or not at all. What is due in an hour that comes twice is due
+//! once, at the first of the two; what is due in one that does not exist is due at the first instant after it.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -24,7 +24,7 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 #[derive(Debug, Clone)]
 pub struct Cron {
     text: String,
-    /// Due when one of these is.
+    /// The expression is due when one of these is.
     any: Vec<cron::Schedule>,
 }
 
@@ -51,8 +51,8 @@ pub struct BadZone;
 /// A moment at which something is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// By the wall clock of the zone, as `2026-03-29T02:30`; of several that fall on one instant the last. It says which
-    /// run this is: whoever finds the same run due finds the same text.
+    /// The time by the wall clock of the zone, such as `2026-03-29T02:30`; if several fall on one instant, the last of
+    /// them. It identifies the run: every replica that finds the run due finds the same text.
     pub local: String,
     /// The instant.
     pub at: Millis,
@@ -205,7 +205,7 @@ impl Cron {
     /// What is due in `(after, until]`, in order, `most` at the most.
     pub fn due(&self, zone: Zone, after: Millis, until: Millis, most: usize) -> Vec<Due> {
         let Some(begin) = zone.local(after) else { return Vec::new() };
-        // Whatever folds local time back, does so by less than this.
+        // When clocks are set back, it is by less than this.
         let end = zone.local(until).and_then(|local| local.checked_add_signed(TimeDelta::hours(26)));
         let mut runs: Vec<Due> = Vec::new();
         for local in self.locals(begin) {
@@ -220,7 +220,8 @@ impl Cron {
             if at <= after {
                 continue;
             }
-            // The hour that does not exist falls on the instant after it, and on what is due there anyway.
+            // Times in an hour that does not exist all fall on the instant after it. They are one run, also with what
+            // is due at that instant anyway.
             if runs.last().is_some_and(|last| last.at == at) {
                 runs.pop();
             } else if runs.len() == most {

@@ -24,7 +24,7 @@ pub struct Expected<'a> {
     pub enrolled_at: Millis,
     /// Midnight from which raw snapshots are kept.
     pub oldest_retained: Millis,
-    /// Start of the server's oldest snapshot.
+    /// Start of what the server's oldest snapshot vouches for.
     pub oldest_start: Option<Millis>,
     /// Its newest `sampled_at`.
     pub newest: Option<Millis>,
@@ -45,25 +45,28 @@ pub struct Uptime {
     pub uptime: Option<f64>,
 }
 
-/// The gaps in what was expected, found by walking back from its end.
+/// Finds the gaps in what was expected, by walking over the snapshots from the newest to the oldest.
 ///
-/// Back, because a snapshot says what it vouches for before it: once all that is later was seen, what no snapshot
-/// reached is a gap, even if an agent's snapshots overlap.
+/// A snapshot vouches for time before it. So once all later snapshots were passed, time that none of them reached is a
+/// gap, even if the snapshots of an agent overlap.
 #[derive(Debug, Clone)]
 pub struct Gaps {
-    /// Those that are not done, the latest last; the end of that one moves back.
+    /// The pieces in which gaps may still be found, in order. The end of the last one moves back as snapshots are
+    /// passed.
     pieces: Vec<Piece>,
+    /// The gaps, the latest first.
     found: Vec<Piece>,
     most: usize,
+    /// The end of the latest gap that is left out, as `most` were found.
     more_before: Option<Millis>,
 }
 
 /// When a server was not heard though it was expected to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outages {
-    /// In order of time. Together they are what was expected less what is covered.
+    /// In order of time. Their sum is what was expected less what is covered.
     pub gaps: Vec<Piece>,
-    /// There are more that end here or before; these are the latest.
+    /// Set if there are earlier gaps that are left out: the end of the latest of them.
     pub more_before: Option<Millis>,
 }
 
@@ -107,18 +110,19 @@ impl Expected<'_> {
 }
 
 impl Gaps {
-    /// In these pieces, which are in order, the latest `most` gaps.
+    /// Will find the latest `most` gaps in these pieces, which have to be in order.
     pub fn new(pieces: Vec<Piece>, most: usize) -> Self {
         Self { pieces, found: Vec::new(), most, more_before: None }
     }
 
-    /// The time `(from, to]` of which snapshots are still to be passed; `None` when no more need be.
+    /// The time `(from, to]` whose snapshots have still to be passed; `None` when the rest would change nothing.
     pub fn open(&self) -> Option<Piece> {
         let (first, last) = (self.pieces.first()?, self.pieces.last()?);
         Some(Piece { from: first.from, to: last.to })
     }
 
-    /// The next snapshot back in time, which vouches for `(from, at]`. One that vouches for nothing divides no gap.
+    /// Takes the next older snapshot, which vouches for `(from, at]`. A snapshot that vouches for nothing does not
+    /// divide a gap.
     pub fn pass(&mut self, from: Millis, at: Millis) {
         if from >= at {
             return;
@@ -136,7 +140,7 @@ impl Gaps {
         }
     }
 
-    /// All snapshots were passed.
+    /// The gaps, once all snapshots were passed.
     pub fn finish(mut self) -> Outages {
         while let Some(piece) = self.pieces.last().copied() {
             self.find(piece);

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 
-use crate::{Millis, schedule::Zone};
+use super::Zone;
+use crate::Millis;
 
 const DAY: Millis = 86_400_000;
 
@@ -40,8 +41,8 @@ impl Window {
         }
     }
 
-    /// `[from, to)` of a run at `at`. A day is as long as it is in that zone; one that does not exist is left out, and
-    /// the window is the one before. `None` for a time that no calendar has.
+    /// `[from, to)` of a run at `at`. A day is as long as it is in that zone. If the day before the run does not exist
+    /// there, the window is the day before that one. `None` for a time that no calendar has.
     pub fn range(self, zone: Zone, at: Millis) -> Option<(Millis, Millis)> {
         if self == Self::LastDay {
             return Some((at - DAY, at));

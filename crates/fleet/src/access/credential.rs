@@ -34,7 +34,7 @@ pub struct ShortKey;
 pub struct Credential {
     /// The server that it identifies.
     pub server: ServerId,
-    /// Counts up with each revocation.
+    /// A revocation raises it.
     pub generation: u32,
     /// Made with the key that is being replaced: the bulletin should bring a new one.
     pub outdated: bool,

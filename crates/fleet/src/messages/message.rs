@@ -1,11 +1,13 @@
-//! What the gates hand to the workers, checked again at the far end: a queue may hold what no gate wrote.
+//! What the gates hand to the workers. Workers check it again, as a queue may hold what no gate wrote.
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Interval, Millis, ServerId, Snapshot, liveness, snapshot::MAX_TIME, wire::v1};
+use wire::v1::{self, VERSION};
 
-/// The one version there is.
-const VERSION: u32 = 1;
+use crate::{
+    Millis, ServerId, availability,
+    snapshot::{Interval, MAX_TIME, Snapshot},
+};
 
 /// A unit of work for a worker.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -67,7 +69,7 @@ pub enum BadMessage {
 impl Record {
     /// The moment from which, as far as this record tells, its server counts as silent.
     pub fn silent_at(&self) -> Millis {
-        liveness::silent_at(self.received_at, self.interval)
+        availability::silent_at(self.received_at, self.interval)
     }
 }
 
@@ -121,7 +123,7 @@ impl TryFrom<v1::Message> for Message {
     }
 }
 
-/// Of what is no time nothing can be reckoned: sums with it would overflow.
+/// A number that is no time must not get further: sums with it would overflow.
 fn is_time(at: Millis) -> bool {
     (0..=MAX_TIME).contains(&at)
 }
@@ -140,7 +142,7 @@ fn check(record: v1::Record) -> Result<Record, String> {
     })
 }
 
-/// As [`v1::Message`], without a copy of the records: a gate does it for every message.
+/// Written as a [`v1::Message`], but without a copy of the records, as a gate writes one for each message.
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

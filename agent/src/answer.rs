@@ -1,16 +1,16 @@
-//! What an answer means for what was sent. Pure, so that a table can hold it.
+//! What a gate answered, and what that means for the samples that were sent. Pure, so that a table can test it.
 
 use std::time::Duration;
 
-use fleet::wire::v1::{Accepted, GateProblem};
+use wire::v1::{Accepted, GateProblem};
 
-use crate::aside::Condemned;
+use crate::aside::FinalRefusal;
 
 /// Most of a code and of an explanation that is kept, in bytes.
 const MAX_CODE_BYTES: usize = 64;
 const MAX_DETAIL_BYTES: usize = 400;
 
-/// What came back.
+/// What came back, from a gate or from whatever answers in its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub status: u16,
@@ -23,50 +23,51 @@ pub(crate) struct Answer {
     pub round_trip: Duration,
 }
 
-/// What to do with the snapshots of a request.
+/// The classes of answers: do the samples of the request arrive now, later, or never?
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// They are safe with the suite.
+pub(crate) enum Class {
+    /// The suite has them.
     Accepted,
-    /// They are as good as before: try later.
-    Keep { why: String, wait: Option<Duration> },
-    /// Something among them is refused: halve, and try both.
-    Halve,
-    /// The one of this request will never be taken.
-    Aside(Condemned),
-    /// These (by index) will never be taken, or need another stamp; nothing is wrong with the rest.
-    Refused { aside: Vec<(usize, Condemned)>, ahead: Vec<usize> },
+    /// Not now, and it is not their fault: send them again later, after `wait` if the gate asked for it.
+    Transient { why: String, wait: Option<Duration> },
+    /// Some are refused for good, but the gate does not say which: send each half by itself.
+    Unspecific,
+    /// The only one of this request is refused for good.
+    Permanent(FinalRefusal),
+    /// The gate names those at fault by their index: `permanent` are refused for good, `ahead` need another stamp.
+    /// Nothing is wrong with the rest, but nothing of the request was taken.
+    Named { permanent: Vec<(usize, FinalRefusal)>, ahead: Vec<usize> },
 }
 
-/// Judges the answer to a request of `sent` snapshots. Only a gate condemns, which it shows by its `now`: what stands
-/// before it may be set up wrongly, and that passes.
-pub(crate) fn judge(answer: &Answer, sent: usize) -> Verdict {
+/// Classifies the answer to a request of `sent` samples. Only a gate refuses for good, and it shows that it is one by
+/// its `now`. Anything else is transient: a proxy in front of it may be set up wrongly, and somebody will mend that.
+pub(crate) fn classify(answer: &Answer, sent: usize) -> Class {
     let status = answer.status;
     if (200..300).contains(&status) {
         return match answer.accepted {
-            Some(_) => Verdict::Accepted,
-            None => Verdict::Keep { why: format!("what answers {status} there is no gate"), wait: None },
+            Some(_) => Class::Accepted,
+            None => Class::Transient { why: format!("what answers {status} there is no gate"), wait: None },
         };
     }
-    // 401, 403, 404, 405, 407, 408, 421, 425, 429: who, where or when is wrong, not what was sent.
-    let passing = matches!(status, 401 | 403..=405 | 407 | 408 | 421 | 425 | 429);
-    if passing || !(400..500).contains(&status) || (answer.problem.now.is_none() && status != 413) {
-        return Verdict::Keep { why: why(answer), wait: answer.retry_after };
+    // These say that who sends, where to or when is wrong, not what was sent.
+    let transient = matches!(status, 401 | 403..=405 | 407 | 408 | 421 | 425 | 429);
+    if transient || !(400..500).contains(&status) || (answer.problem.now.is_none() && status != 413) {
+        return Class::Transient { why: why(answer), wait: answer.retry_after };
     }
     if status == 422
-        && let Some(refused) = refused(answer, sent)
+        && let Some(named) = named(answer, sent)
     {
-        return refused;
+        return named;
     }
     match (sent, answer.problem.now) {
-        (2.., _) => Verdict::Halve,
-        (_, Some(_)) => Verdict::Aside(condemned(answer)),
-        (_, None) => Verdict::Keep { why: why(answer), wait: answer.retry_after },
+        (2.., _) => Class::Unspecific,
+        (_, Some(_)) => Class::Permanent(final_refusal(answer)),
+        (_, None) => Class::Transient { why: why(answer), wait: answer.retry_after },
     }
 }
 
-/// Understands the body of an answer that is no 2xx. Its texts go to the log, the state and a person's terminal, and whoever
-/// answers may be anyone: they come out short and without control characters.
+/// Understands the body of an answer that is no 2xx. Its texts go to the log, the state and a person's terminal, and
+/// whoever answers may be anyone: they come out short and without control characters.
 pub(crate) fn problem(body: &[u8]) -> GateProblem {
     let mut problem: GateProblem = serde_json::from_slice(body).unwrap_or_default();
     clean(&mut problem.code, MAX_CODE_BYTES);
@@ -85,32 +86,32 @@ fn clean(text: &mut String, most: usize) {
     }
 }
 
-/// Whether another gate may do better.
+/// Whether it is worth asking another gate.
 pub(crate) fn elsewhere(answer: &Answer) -> bool {
     let no_gate = answer.accepted.is_none() && answer.problem.now.is_none();
     answer.status >= 500 || answer.status == 404 || no_gate
 }
 
-fn refused(answer: &Answer, sent: usize) -> Option<Verdict> {
-    let (mut aside, mut ahead) = (Vec::new(), Vec::new());
+fn named(answer: &Answer, sent: usize) -> Option<Class> {
+    let (mut permanent, mut ahead) = (Vec::new(), Vec::new());
     for refusal in answer.problem.refused.iter().filter(|refusal| refusal.index < sent) {
         if refusal.code == "clock_ahead" {
             ahead.push(refusal.index);
         } else {
             let (code, reason) = (refusal.code.clone(), refusal.reason.clone());
-            aside.push((refusal.index, Condemned { status: answer.status, code, reason }));
+            permanent.push((refusal.index, FinalRefusal { status: answer.status, code, reason }));
         }
     }
-    (aside.len() + ahead.len() > 0).then_some(Verdict::Refused { aside, ahead })
+    (permanent.len() + ahead.len() > 0).then_some(Class::Named { permanent, ahead })
 }
 
-fn condemned(answer: &Answer) -> Condemned {
+fn final_refusal(answer: &Answer) -> FinalRefusal {
     let problem = &answer.problem;
     let reason = problem.detail.clone().unwrap_or_default();
-    Condemned { status: answer.status, code: problem.code.clone(), reason }
+    FinalRefusal { status: answer.status, code: problem.code.clone(), reason }
 }
 
-/// What the suite says is wrong.
+/// The code and the explanation of a problem, for people.
 pub(crate) fn said(problem: &GateProblem) -> String {
     [&problem.code, problem.detail.as_deref().unwrap_or_default()].join(" ").trim().to_owned()
 }
@@ -129,7 +130,7 @@ fn why(answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fleet::wire::v1::{Bulletin, Refusal};
+    use wire::v1::{Bulletin, Refusal};
 
     use super::*;
 
@@ -142,54 +143,59 @@ mod tests {
         Answer { status, problem, ..Answer::default() }
     }
 
-    fn kind(verdict: &Verdict) -> &'static str {
-        match verdict {
-            Verdict::Accepted => "accepted",
-            Verdict::Keep { .. } => "keep",
-            Verdict::Halve => "halve",
-            Verdict::Aside(_) => "aside",
-            Verdict::Refused { .. } => "refused",
+    fn name(class: &Class) -> &'static str {
+        match class {
+            Class::Accepted => "accepted",
+            Class::Transient { .. } => "transient",
+            Class::Unspecific => "unspecific",
+            Class::Permanent(_) => "permanent",
+            Class::Named { .. } => "named",
         }
     }
 
     #[test]
-    fn every_status_has_its_verdict() {
+    fn every_status_has_its_class() {
         let cases = [
             // status, of many, of one
-            (301, "keep", "keep"),
-            (400, "halve", "aside"),
-            (401, "keep", "keep"),
-            (403, "keep", "keep"),
-            (404, "keep", "keep"),
-            (405, "keep", "keep"),
-            (408, "keep", "keep"),
-            (410, "halve", "aside"),
-            (413, "halve", "aside"),
-            (415, "halve", "aside"),
-            (422, "halve", "aside"),
-            (429, "keep", "keep"),
-            (500, "keep", "keep"),
-            (502, "keep", "keep"),
-            (503, "keep", "keep"),
+            (301, "transient", "transient"),
+            (400, "unspecific", "permanent"),
+            (401, "transient", "transient"),
+            (403, "transient", "transient"),
+            (404, "transient", "transient"),
+            (405, "transient", "transient"),
+            (408, "transient", "transient"),
+            (410, "unspecific", "permanent"),
+            (413, "unspecific", "permanent"),
+            (415, "unspecific", "permanent"),
+            (422, "unspecific", "permanent"),
+            (429, "transient", "transient"),
+            (500, "transient", "transient"),
+            (502, "transient", "transient"),
+            (503, "transient", "transient"),
         ];
         for (status, many, one) in cases {
-            assert_eq!(kind(&judge(&gate(status, &[]), 240)), many, "{status} of many");
-            assert_eq!(kind(&judge(&gate(status, &[]), 1)), one, "{status} of one");
+            assert_eq!(name(&classify(&gate(status, &[]), 240)), many, "{status} of many");
+            assert_eq!(name(&classify(&gate(status, &[]), 1)), one, "{status} of one");
         }
     }
 
     #[test]
-    fn only_a_gate_accepts_or_condemns() {
+    fn only_a_gate_accepts_or_refuses_for_good() {
         let bare = |status| Answer { status, ..Answer::default() };
-        let cases =
-            [(200, 1, "keep"), (400, 1, "keep"), (422, 9, "keep"), (413, 9, "halve"), (413, 1, "keep")];
+        let cases = [
+            (200, 1, "transient"),
+            (400, 1, "transient"),
+            (422, 9, "transient"),
+            (413, 9, "unspecific"),
+            (413, 1, "transient"),
+        ];
         for (status, sent, expected) in cases {
-            assert_eq!(kind(&judge(&bare(status), sent)), expected, "{status} of {sent}");
+            assert_eq!(name(&classify(&bare(status), sent)), expected, "{status} of {sent}");
             assert!(elsewhere(&bare(status)));
         }
         let accepted = Some(Accepted { accepted: 1, bulletin: Bulletin { now: 1, credential: None } });
         let answer = Answer { accepted, ..bare(202) };
-        assert_eq!(judge(&answer, 1), Verdict::Accepted);
+        assert_eq!(classify(&answer, 1), Class::Accepted);
         assert!(!elsewhere(&answer) && !elsewhere(&gate(422, &[])) && elsewhere(&gate(503, &[])));
     }
 
@@ -197,13 +203,13 @@ mod tests {
     fn refusals_are_sorted_and_nonsense_is_ignored() {
         let answer =
             gate(422, &[(0, "clock_ahead"), (2, "invalid_snapshot"), (3, "too_old"), (9, "too_old")]);
-        let Verdict::Refused { aside, ahead } = judge(&answer, 4) else { panic!("not refused") };
+        let Class::Named { permanent, ahead } = classify(&answer, 4) else { panic!("not named") };
         assert_eq!(ahead, [0]);
         assert_eq!(
-            aside.iter().map(|(index, why)| (*index, &*why.code)).collect::<Vec<_>>(),
+            permanent.iter().map(|(index, why)| (*index, &*why.code)).collect::<Vec<_>>(),
             [(2, "invalid_snapshot"), (3, "too_old")]
         );
-        assert_eq!(judge(&gate(422, &[(9, "too_old")]), 4), Verdict::Halve);
+        assert_eq!(classify(&gate(422, &[(9, "too_old")]), 4), Class::Unspecific);
     }
 
     #[test]
@@ -227,7 +233,7 @@ mod tests {
     #[test]
     fn a_wait_is_passed_on() {
         let answer = Answer { retry_after: Some(Duration::from_secs(7)), ..gate(503, &[]) };
-        let Verdict::Keep { wait, .. } = judge(&answer, 1) else { panic!("not kept") };
+        let Class::Transient { wait, .. } = classify(&answer, 1) else { panic!("not transient") };
         assert_eq!(wait, Some(Duration::from_secs(7)));
     }
 }

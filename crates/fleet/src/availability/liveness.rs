@@ -1,5 +1,7 @@
 //! Who is up and who is down, judged by the gate's clock alone.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Millis, snapshot::Interval};
@@ -37,6 +39,11 @@ pub enum Status {
     Paused,
 }
 
+/// A text that names no status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be up, down, unknown or paused")]
+pub struct BadStatus;
+
 /// How far one worker has got; one registry row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -57,6 +64,29 @@ pub struct Pipeline {
     pub watermark: Option<Millis>,
     /// Since when gates have been open without a gap. `None` while no gate is heard.
     pub open_since: Option<Millis>,
+}
+
+impl Status {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Down, Self::Unknown, Self::Paused];
+
+    /// As stores and the interface spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl FromStr for Status {
+    type Err = BadStatus;
+
+    fn from_str(text: &str) -> Result<Self, BadStatus> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(BadStatus)
+    }
 }
 
 /// The moment from which a server that was heard at `received_at` counts as silent.
@@ -113,6 +143,15 @@ mod tests {
 
     fn pipeline(watermark: Millis, open_since: Millis) -> Pipeline {
         Pipeline { watermark: Some(watermark), open_since: Some(open_since) }
+    }
+
+    #[test]
+    fn every_status_reads_back_and_is_spelt_as_serde_does() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+        assert_eq!("Up".parse::<Status>(), Err(BadStatus));
     }
 
     #[test]

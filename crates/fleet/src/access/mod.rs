@@ -1,0 +1,7 @@
+//! Who may do what: the credential that names a server, and the scopes of people.
+
+mod credential;
+mod scope;
+
+pub use credential::{AgentKey, Credential, Keyring, MIN_KEY_BYTES, ShortKey};
+pub use scope::{BadScope, Scope};

@@ -1,0 +1,9 @@
+//! What goes through the queues, and whom mail may reach.
+
+mod job;
+mod message;
+mod recipient;
+
+pub use job::{BadJob, MailJob};
+pub use message::{BadMessage, Message, Record, Tick};
+pub use recipient::{AllowedDomains, BadDomains, BadRecipient, Recipient};

@@ -95,7 +95,7 @@ fn sort(text: &str) -> Result<Vec<Sort>, &'static str> {
 
 /// The filters of a list of servers, for the document.
 pub(crate) fn filters() -> Vec<Parameter> {
-    let states = text().enum_values(Some(["up", "down", "unknown", "paused"]));
+    let states = text().enum_values(Some(Status::ALL.map(Status::as_str)));
     let labels = ArrayBuilder::new().items(text().pattern(Some("^[^:]+:.*$")));
     vec![
         parameter("status", "In this state", states),

@@ -12,35 +12,14 @@
 //! is an argument of every method that writes one.
 #![warn(missing_docs)]
 
-mod account;
-mod advice;
-mod api_token;
 mod audit;
-mod condition;
-mod enrolment;
-mod grants;
-mod import;
-mod list;
-mod listing;
-mod migrate;
+mod engine;
 mod outbox;
-mod pause;
 mod people;
 mod pipeline;
-mod postgres;
-mod profile;
 mod refusal;
-mod report;
-mod revocation;
-mod role;
-mod roll;
-mod schedule;
-mod server;
-mod session;
-mod sighting;
-mod sqlite;
-mod statement;
-mod text;
+mod reports;
+mod servers;
 
 use std::{future::Future, path::Path, str::FromStr, time::Duration};
 
@@ -52,29 +31,33 @@ use sqlx::{
     sqlite::{SqliteError, SqliteRow},
 };
 
-use advice::Advice;
-use statement::Dialect;
+use engine::{advice::Advice, fold as text, migrate, postgres, statement, statement::Dialect};
+use reports::report;
+use servers::{
+    list::{condition, listing, roll},
+    profile, revocation,
+};
 
-pub use account::{Account, AccountChange, AccountFilter, NewAccount};
-pub use api_token::ApiToken;
 pub use audit::{Actor, AuditEntry, AuditFilter, Change, Who};
-pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
-pub use grants::{BadDatabaseRole, DatabaseRole, Guest};
-pub use import::{ImportFault, ImportRow, Verdict};
-pub use list::{Page, ServerFilter, Sort, SortKey};
-pub use outbox::{Attempt, Delivery, DeliveryState};
-pub use pause::Pause;
-pub use people::User;
-pub use profile::{Changed, Profile, ProfileChange};
+pub use engine::fold::fold_name;
+pub use engine::grants::{BadDatabaseRole, DatabaseRole, Guest};
+pub use outbox::delivery::{Attempt, Delivery, DeliveryState};
+pub use people::account::{Account, AccountChange, AccountFilter, NewAccount};
+pub use people::api_token::ApiToken;
+pub use people::login::User;
+pub use people::role::{Role, RoleChange, RoleId};
+pub use people::session::Refresh;
 pub use refusal::Refusal;
-pub use report::{NewReport, Report, ReportRow, ReportState};
-pub use role::{Role, RoleChange, RoleId};
-pub use roll::{Counts, Roll};
-pub use schedule::{ReportSchedule, ScheduleChange};
-pub use server::Server;
-pub use session::Refresh;
-pub use sighting::{Marks, Sighting, Standing};
-pub use text::fold_name;
+pub use reports::report::{NewReport, Report, ReportRow, ReportState};
+pub use reports::schedule::{ReportSchedule, ScheduleChange};
+pub use servers::enrolment::{Enrol, Enrolled, EnrolmentToken};
+pub use servers::import::{ImportFault, ImportRow, Verdict};
+pub use servers::list::filter::{Page, ServerFilter, Sort, SortKey};
+pub use servers::list::roll::{Counts, Roll};
+pub use servers::pause::Pause;
+pub use servers::profile::{Changed, Profile, ProfileChange};
+pub use servers::server::Server;
+pub use servers::sighting::{Marks, Sighting, Standing};
 
 /// The registry. Clones share its connections.
 #[derive(Clone)]
@@ -85,8 +68,8 @@ pub enum Registry {
     Postgres(Postgres),
 }
 
-pub use postgres::{BadUrl, Postgres, PostgresUrl};
-pub use sqlite::Sqlite;
+pub use engine::postgres::{BadUrl, Postgres, PostgresUrl};
+pub use engine::sqlite::Sqlite;
 
 /// How often [`Registry::wait_for_schema`] looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

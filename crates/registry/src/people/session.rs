@@ -5,7 +5,7 @@ use fleet::{
     id::{SessionId, UserId},
 };
 
-use crate::{Actor, Change, Registry, RegistryError, User, audit, id, on, people::one_user, text};
+use crate::{Actor, Change, Registry, RegistryError, User, audit, id, on, people::login::one_user, text};
 
 /// What a refresh token is exchanged for.
 #[derive(Debug, Clone, PartialEq, Eq)]

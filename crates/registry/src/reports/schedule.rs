@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     Actor, NewReport, Page, Registry, RegistryError,
     audit::{self, Change},
-    count, id, on, outbox, report,
+    count, id, on,
+    outbox::delivery as outbox,
+    report,
 };
 
 /// What makes a report again and again. What its texts mean, the registry does not know.

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::{
     Actor, Delivery, Page, Registry, RegistryError,
     audit::{self, Change},
-    count, id, on, outbox,
+    count, id, on,
+    outbox::delivery as outbox,
     roll::{read, spell},
     statement::Text,
 };

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Actor, Change, Page, Registry, RegistryError, User, audit, count, id, on,
-    people::{UserRow, one_user},
-    role::spelt,
+    people::login::{UserRow, one_user},
+    people::role::spelt,
     statement::{Text, one_of},
     text,
 };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Actor, Change, Page, Refusal, Registry, RegistryError, audit, count, id, on,
-    people::HOLD_ROLE,
+    people::login::HOLD_ROLE,
     refusal::beyond,
     statement::{Statement, rows_of},
     text,

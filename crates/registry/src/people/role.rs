@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Actor, Change, Page, Refusal, Registry, RegistryError, audit, count, on,
-    people::HOLD_ROLE,
+    people::login::HOLD_ROLE,
     refusal::beyond,
     statement::{Text, one_of},
     text,

@@ -1,0 +1,4 @@
+//! Reports, and the schedules that make them.
+
+pub(crate) mod report;
+pub(crate) mod schedule;

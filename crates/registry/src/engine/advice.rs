@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Shows the error and what to do next. An engine's message may name a user or a table, never a password.
-pub(crate) struct Advice<'a>(pub(crate) &'a sqlx::Error);
+pub(super) struct Advice<'a>(pub(super) &'a sqlx::Error);
 
 impl fmt::Display for Advice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,11 +42,6 @@ pub(crate) fn pattern(needle: &str) -> Option<String> {
     Some(pattern)
 }
 
-/// As columns of hashes hold them: 64 lower-case hex digits.
-pub(crate) fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -73,11 +68,6 @@ mod tests {
     #[test]
     fn what_a_search_looks_in_can_be_stored() {
         assert_eq!(searchable(["A\0b", "C"]), "a\u{fffd}b\nc");
-    }
-
-    #[test]
-    fn a_hash_is_hex() {
-        assert_eq!(hex(&[0x0f; 32]), "0f".repeat(32));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::{Registry, RegistryError};
+use super::{Registry, RegistryError, postgres, tx::Mode};
 
 /// A service that has an account of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +65,12 @@ impl Registry {
         let Self::Postgres(postgres) = self else { return Ok(()) };
         let mut session = postgres.session().await?;
         let work = async {
-            let mut transaction = session.begin_write().await?;
+            let mut transaction = session.begin(Mode::Write).await?;
             transaction.execute(ALONE).await?;
             transaction.execute(AssertSqlSafe(statements(guest, role))).await?;
-            Ok(transaction.commit().await?)
+            Ok::<_, RegistryError>(transaction.commit().await?)
         };
-        let done = crate::postgres::answer(work).await;
+        let done = postgres::answer(work).await;
         session.settle(done)
     }
 }

@@ -12,10 +12,10 @@ use sqlx::{
     migrate::{Migrate, MigrateError, Migration, Migrator},
 };
 
-use crate::{RegistryError, statement::Dialect};
+use super::{Dialect, RegistryError};
 
 /// Applies what is missing. Boxed, because the compiler cannot tell that it may move between threads otherwise.
-pub(crate) fn run<'a, A>(
+pub(super) fn run<'a, A>(
     dialect: Dialect,
     store: A,
 ) -> Pin<Box<dyn Future<Output = Result<(), RegistryError>> + Send + 'a>>
@@ -36,12 +36,12 @@ where
 }
 
 /// The version that this release brings the schema to.
-pub(crate) fn version() -> i64 {
+pub(super) fn version() -> i64 {
     sqlx::migrate!().iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// Whether nobody ever migrated.
-pub(crate) fn is_missing(error: &sqlx::Error) -> bool {
+pub(super) fn is_missing(error: &sqlx::Error) -> bool {
     let undefined = |code: &str| code == "42P01";
     error.as_database_error().is_some_and(|error| {
         error.code().is_some_and(|code| undefined(&code)) || error.message().starts_with("no such table")

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use crate::RegistryError;
+use super::{Dialect, RegistryError, migrate, tx::Mode};
 
 /// A worker uses three (its batch, its progress, its health), a management process as many as it has requests under way.
 /// Ten full processes stay under the 100 that a server allows by default; more than two a core only queue there.
@@ -60,7 +60,7 @@ SET plan_cache_mode = force_custom_plan";
 /// What a connection that migrates is told first: it takes its time, and does not tell of each table that is there.
 const MIGRATION_SETTINGS: &str = "SET statement_timeout = 0; SET client_min_messages = warning";
 
-/// The PostgreSQL variant of [`Registry`](crate::Registry).
+/// The PostgreSQL variant of [`Registry`](super::Registry).
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
@@ -77,8 +77,8 @@ pub struct BadUrl(String);
 #[derive(Clone)]
 pub struct PostgresUrl(PgConnectOptions);
 
-/// One connection, held for one call.
-pub(crate) struct Session {
+/// One connection, held for one transaction or one statement.
+pub(super) struct Session {
     connection: PoolConnection<sqlx::Postgres>,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Debug for PostgresUrl {
 }
 
 impl Postgres {
-    pub(crate) fn open(url: &PostgresUrl) -> Self {
+    pub(super) fn open(url: &PostgresUrl) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
@@ -123,63 +123,52 @@ impl Postgres {
         Self { pool }
     }
 
-    pub(crate) async fn session(&self) -> Result<Session, RegistryError> {
+    pub(super) async fn session(&self) -> Result<Session, RegistryError> {
         Ok(Session { connection: self.pool.acquire().await? })
     }
 
     /// A connection of its own, for a migration: the locks are its session's.
-    pub(crate) async fn migrate(&self) -> Result<(), RegistryError> {
+    pub(super) async fn migrate(&self) -> Result<(), RegistryError> {
         let options = self.pool.connect_options();
         let work = async {
             let mut connection = bounded(ACQUIRE, PgConnection::connect_with(&options)).await?;
             connection.execute(MIGRATION_SETTINGS).await?;
-            let done = crate::migrate::run(crate::statement::Dialect::Postgres, &mut connection).await;
+            let done = migrate::run(Dialect::Postgres, &mut connection).await;
             connection.close().await?;
             done
         };
         timeout(MIGRATION, work).await.map_err(|_| no_answer(MIGRATION))?
     }
 
-    pub(crate) async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.pool.close().await;
     }
 }
 
 impl Session {
-    /// For one statement that only reads.
-    pub(crate) fn reader(&mut self) -> &mut PgConnection {
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// For one statement that writes.
-    pub(crate) fn writer(&mut self) -> &mut PgConnection {
-        &mut self.connection
+    pub(super) async fn begin(&mut self, mode: Mode) -> Result<PgTransaction<'_>, RegistryError> {
+        let begin = match mode {
+            Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Mode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        };
+        Ok(self.connection.begin_with(begin).await?)
     }
 
-    /// All statements in it see the same state.
-    pub(crate) async fn begin_read(&mut self) -> Result<PgTransaction<'_>, RegistryError> {
-        Ok(self.connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
-    }
-
-    /// Each statement in it sees what was committed before it. So it begins with the write that takes the row it is
-    /// about: all that follows sees what those did who held the row before.
-    pub(crate) async fn begin_write(&mut self) -> Result<PgTransaction<'_>, RegistryError> {
-        Ok(self.connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?)
-    }
-
-    /// What `work` on this connection came to, or that it took too long; the connection is then given up.
-    pub(crate) fn settle<T>(mut self, work: Option<Result<T, RegistryError>>) -> Result<T, RegistryError> {
-        work.unwrap_or_else(|| {
+    /// The answer, or an error if it took too long; the connection is then given up.
+    pub(super) fn settle<T, E: From<RegistryError>>(mut self, answer: Option<Result<T, E>>) -> Result<T, E> {
+        answer.unwrap_or_else(|| {
             self.connection.close_on_drop();
-            Err(no_answer(ANSWER).into())
+            Err(RegistryError::from(no_answer(ANSWER)).into())
         })
     }
 }
 
 /// `None` when it takes too long.
-pub(crate) async fn answer<T>(
-    work: impl Future<Output = Result<T, RegistryError>>,
-) -> Option<Result<T, RegistryError>> {
+pub(super) async fn answer<T, E>(work: impl Future<Output = Result<T, E>>) -> Option<Result<T, E>> {
     timeout(ANSWER, work).await.ok()
 }
 

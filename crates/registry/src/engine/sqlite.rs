@@ -4,10 +4,11 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Durat
 
 use sqlx::{
     Connection, SqliteConnection, SqlitePool, SqliteTransaction,
+    pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::RegistryError;
+use super::{Dialect, RegistryError, migrate, tx::Mode};
 
 /// Readers do not wait for each other; the list of a large fleet keeps one busy for tens of ms.
 const READERS: u32 = 4;
@@ -15,7 +16,7 @@ const READERS: u32 = 4;
 /// For how long a caller waits for a connection, and a connection for the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The SQLite variant of [`Registry`](crate::Registry).
+/// The SQLite variant of [`Registry`](super::Registry).
 #[derive(Clone)]
 pub struct Sqlite {
     write: SqlitePool,
@@ -23,7 +24,7 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) async fn open(path: &Path) -> Result<Self, RegistryError> {
+    pub(super) async fn open(path: &Path) -> Result<Self, RegistryError> {
         // Made here because SQLite would make it readable by everyone; its log takes the file's own mode.
         OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
@@ -52,27 +53,28 @@ impl Sqlite {
         Ok(Self { write, read })
     }
 
-    /// For one statement that only reads.
-    pub(crate) fn reader(&self) -> &SqlitePool {
-        &self.read
+    pub(super) async fn migrate(&self) -> Result<(), RegistryError> {
+        migrate::run(Dialect::Sqlite, &self.write).await
     }
 
-    /// For one statement that writes.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.write
+    pub(super) async fn connection(&self, mode: Mode) -> Result<PoolConnection<sqlx::Sqlite>, RegistryError> {
+        let pool = match mode {
+            Mode::Read => &self.read,
+            Mode::Write => &self.write,
+        };
+        Ok(pool.acquire().await?)
     }
 
-    /// All statements in it see the same state.
-    pub(crate) async fn begin_read(&self) -> Result<SqliteTransaction<'static>, RegistryError> {
-        Ok(self.read.begin().await?)
+    pub(super) async fn begin(&self, mode: Mode) -> Result<SqliteTransaction<'static>, RegistryError> {
+        Ok(match mode {
+            Mode::Read => self.read.begin().await?,
+            // Takes the write lock at once: a transaction that reads first and locks later fails when another one wrote
+            // between.
+            Mode::Write => self.write.begin_with("BEGIN IMMEDIATE").await?,
+        })
     }
 
-    /// Takes the write lock at once: a transaction that reads first and locks later fails when another wrote between.
-    pub(crate) async fn begin_write(&self) -> Result<SqliteTransaction<'static>, RegistryError> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
-    }
-
-    pub(crate) async fn close(&self) {
+    pub(super) async fn close(&self) {
         // The writer is last, so that it finds no reader and folds its log into the file.
         self.read.close().await;
         self.write.close().await;
@@ -90,7 +92,7 @@ async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
 mod tests {
     use fleet::id::UserId;
 
-    use crate::Registry;
+    use crate::engine::Registry;
 
     #[tokio::test]
     async fn a_full_disk_stops_nothing_for_longer_than_it_is_full() {
@@ -99,10 +101,10 @@ mod tests {
         registry.migrate().await.unwrap();
         let Registry::Sqlite(store) = &registry else { panic!("another engine") };
         // SQLite answers as on a full disk.
-        sqlx::query("PRAGMA max_page_count = 1").execute(store.writer()).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").execute(&store.write).await.unwrap();
         let (id, hash) = (UserId::new(1, [1; 10]), "h".repeat(100_000));
         registry.make_first_admin(id, "admin", &hash, 1).await.unwrap_err();
-        sqlx::query("PRAGMA max_page_count = 1000000").execute(store.writer()).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.write).await.unwrap();
         assert!(registry.make_first_admin(id, "admin", &hash, 1).await.unwrap());
     }
 }

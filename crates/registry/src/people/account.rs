@@ -3,12 +3,11 @@
 use fleet::{Millis, Scope, id::UserId};
 use serde_json::{Value, json};
 
+use super::role;
 use crate::{
-    Actor, Change, Page, Refusal, Registry, RegistryError, audit, count, id, on,
-    people::login::HOLD_ROLE,
-    refusal::beyond,
-    statement::{Statement, rows_of},
-    text,
+    audit::{self, Action, Actor, Change},
+    engine::{Page, Registry, RegistryError, Statement, Stop, Tx, count, fold, id, query},
+    refusal::Refusal,
 };
 
 /// A user as people manage it.
@@ -103,52 +102,36 @@ WHERE id = $1";
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
 const ADMIN: &str = "SELECT id FROM users WHERE role_id = 'admin' AND disabled_at IS NULL LIMIT 1";
 
-/// A user within a transaction.
-macro_rules! row {
-    ($tx:expr, $id:expr) => {{
-        let row: Option<Row> = sqlx::query_as(ONE).bind($id).fetch_optional(&mut *$tx).await?;
-        row
-    }};
+async fn find(tx: &mut Tx<'_>, user: &str) -> Result<Option<Row>, RegistryError> {
+    tx.maybe(query(ONE).bind(user)).await
 }
 
-/// Ends the expression unless the role of this name, of which it is the id, is within reach.
-macro_rules! role_within {
-    ($tx:expr, $name:expr, $reach:expr) => {{
-        let rows: Vec<(String, Option<String>)> =
-            sqlx::query_as(ROLE).bind(text::fold_name($name)).fetch_all(&mut *$tx).await?;
-        let scopes =
-            rows.iter().filter_map(|(_, scope)| scope.as_ref()?.parse().ok()).collect::<Vec<Scope>>();
-        let Some((role, _)) = rows.into_iter().next() else { return Ok(Err(Refusal::NoSuchRole)) };
-        if let Some(refusal) = beyond(&scopes, $reach) {
-            return Ok(Err(refusal));
-        }
-        role
-    }};
+async fn existing(tx: &mut Tx<'_>, user: &str) -> Result<Row, Stop> {
+    Ok(find(tx, user).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// A user whose role is within reach, within a transaction; ends the expression if there is none. First everybody who
-/// changes users or roles waits for the one before: so the last admin cannot be lost to two who do it at once.
-macro_rules! hold {
-    ($tx:expr, $id:expr, $reach:expr) => {{
-        sqlx::query(HOLD_ROLE).execute(&mut *$tx).await?;
-        let Some(row) = row!($tx, $id) else { return Ok(Err(Refusal::NotFound)) };
-        let scopes: Vec<(String,)> = sqlx::query_as(SCOPES).bind(&row.role_id).fetch_all(&mut *$tx).await?;
-        let scopes = scopes.iter().filter_map(|(scope,)| scope.parse().ok()).collect::<Vec<Scope>>();
-        if let Some(refusal) = beyond(&scopes, $reach) {
-            return Ok(Err(refusal));
-        }
-        row
-    }};
+/// A user whose role is within reach, to be changed. Nobody else changes users or roles until the transaction ends.
+async fn hold(tx: &mut Tx<'_>, user: &str, reach: &[Scope]) -> Result<Row, Stop> {
+    role::hold_admin(tx).await?;
+    let row = existing(tx, user).await?;
+    let scopes: Vec<(String,)> = tx.all(query(SCOPES).bind(&row.role_id)).await?;
+    let scopes: Vec<Scope> = scopes.iter().filter_map(|(scope,)| scope.parse().ok()).collect();
+    Refusal::unless_within(reach, &scopes)?;
+    Ok(row)
 }
 
-/// Ends the expression, and with it the transaction, if no enabled admin is left.
-macro_rules! keep_an_admin {
-    ($tx:expr) => {{
-        let admin: Option<(String,)> = sqlx::query_as(ADMIN).fetch_optional(&mut *$tx).await?;
-        if admin.is_none() {
-            return Ok(Err(Refusal::LastAdmin));
-        }
-    }};
+/// The id of the role of this name, which is to be within reach.
+async fn role_within(tx: &mut Tx<'_>, name: &str, reach: &[Scope]) -> Result<String, Stop> {
+    let rows: Vec<(String, Option<String>)> = tx.all(query(ROLE).bind(fold::fold_name(name))).await?;
+    let scopes: Vec<Scope> = rows.iter().filter_map(|(_, scope)| scope.as_ref()?.parse().ok()).collect();
+    let (role, _) = rows.into_iter().next().ok_or(Refusal::NoSuchRole)?;
+    Refusal::unless_within(reach, &scopes)?;
+    Ok(role)
+}
+
+/// Refuses what the transaction has done if it left no enabled admin.
+async fn keep_an_admin(tx: &mut Tx<'_>) -> Result<(), Stop> {
+    if tx.any(ADMIN).await? { Ok(()) } else { Err(Refusal::LastAdmin.into()) }
 }
 
 impl Registry {
@@ -168,22 +151,15 @@ impl Registry {
         let mut total = Statement::new(self.dialect());
         total.push("SELECT COUNT(*) FROM users u JOIN roles r ON r.id = u.role_id");
         push_filter(&mut total, filter);
-        let (rows, total): (Vec<Row>, i64) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows = rows_of!(Row, rows).fetch_all(&mut *tx).await?;
-            let total = rows_of!((i64,), total).fetch_one(&mut *tx).await?.0;
-            tx.commit().await?;
-            (rows, total)
-        });
+        let (rows, (total,)) =
+            self.read(async |tx| Ok((tx.all::<Row>(rows).await?, tx.one::<(i64,)>(total).await?))).await?;
         let accounts = rows.into_iter().map(Row::account).collect::<Result<_, _>>()?;
         Ok((accounts, count("users", "total", "", total)?))
     }
 
     /// One user.
     pub async fn account(&self, user: UserId) -> Result<Option<Account>, RegistryError> {
-        let user = user.to_string();
-        let row: Option<Row> =
-            on!(self, db => sqlx::query_as(ONE).bind(user).fetch_optional(db.reader()).await?);
+        let row: Option<Row> = self.reader().maybe(query(ONE).bind(user.to_string())).await?;
         row.map(Row::account).transpose()
     }
 
@@ -196,29 +172,26 @@ impl Registry {
         now: Millis,
     ) -> Result<Result<Account, Refusal>, RegistryError> {
         let user = new.id.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
-            let role = role_within!(tx, new.role, reach);
-            let made = sqlx::query(ADD)
+        self.change(async |tx| {
+            role::hold_admin(tx).await?;
+            let role = role_within(tx, new.role, reach).await?;
+            let add = query(ADD)
                 .bind(&user)
                 .bind(new.username.trim())
-                .bind(text::fold_name(new.username))
+                .bind(fold::fold_name(new.username))
                 .bind(new.email)
                 .bind(new.password_hash)
                 .bind(role)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            if made.rows_affected() == 0 {
-                return Ok(Err(Refusal::NameTaken));
+                .bind(now);
+            if tx.run(add).await? == 0 {
+                return Err(Refusal::NameTaken.into());
             }
-            let Some(row) = row!(tx, &user) else { return Ok(Err(Refusal::NotFound)) };
-            let change = of(by, now, "user.create", &user, None, Some(&row));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
+            let row = existing(tx, &user).await?;
+            let change = Change::new(by, now, Action::UserCreate, &user).after(row.told());
+            audit::record(tx, &[change]).await?;
             Ok(row.account()?)
-        }))
+        })
+        .await
     }
 
     /// Changes a user; it counts with the user's next request. `reach` is what the actor may do: nobody touches a user
@@ -232,22 +205,19 @@ impl Registry {
         now: Millis,
     ) -> Result<Result<Account, Refusal>, RegistryError> {
         let user = user.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let before = hold!(tx, &user, reach);
+        self.change(async |tx| {
+            let before = hold(tx, &user, reach).await?;
             let role = match change.role {
-                Some(name) => role_within!(tx, name, reach),
+                Some(name) => role_within(tx, name, reach).await?,
                 None => before.role_id.clone(),
             };
             let username = change.username.map_or(before.username.as_str(), str::trim);
-            let folded = text::fold_name(username);
-            let taken: Option<(String,)> =
-                sqlx::query_as(TAKEN).bind(&folded).bind(&user).fetch_optional(&mut *tx).await?;
-            if taken.is_some() {
-                return Ok(Err(Refusal::NameTaken));
+            let folded = fold::fold_name(username);
+            if tx.any(query(TAKEN).bind(&folded).bind(&user)).await? {
+                return Err(Refusal::NameTaken.into());
             }
             let (disabled_at, epoch) = before.switched(change.disabled, now);
-            sqlx::query(CHANGE)
+            let update = query(CHANGE)
                 .bind(&user)
                 .bind(username)
                 .bind(folded)
@@ -255,16 +225,16 @@ impl Registry {
                 .bind(role)
                 .bind(disabled_at)
                 .bind(epoch)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            keep_an_admin!(tx);
-            let Some(after) = row!(tx, &user) else { return Ok(Err(Refusal::NotFound)) };
-            let change = of(by, now, "user.change", &user, Some(&before), Some(&after));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
+                .bind(now);
+            tx.run(update).await?;
+            keep_an_admin(tx).await?;
+            let after = existing(tx, &user).await?;
+            let change =
+                Change::new(by, now, Action::UserChange, &user).before(before.told()).after(after.told());
+            audit::record(tx, &[change]).await?;
             Ok(after.account()?)
-        }))
+        })
+        .await
     }
 
     /// Sets a password and ends every session of the user. With `epoch`, which the actor read together with the
@@ -280,18 +250,16 @@ impl Registry {
         now: Millis,
     ) -> Result<Result<(), Refusal>, RegistryError> {
         let user = user.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let before = hold!(tx, &user, reach);
+        self.change(async |tx| {
+            let before = hold(tx, &user, reach).await?;
             if epoch.is_some_and(|epoch| epoch != before.epoch) {
-                return Ok(Err(Refusal::Changed));
+                return Err(Refusal::Changed.into());
             }
-            sqlx::query(SET_PASSWORD).bind(&user).bind(password_hash).bind(now).execute(&mut *tx).await?;
-            let change = Change { before: None, ..of(by, now, "user.password", &user, None, Some(&before)) };
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            Ok(())
-        }))
+            tx.run(query(SET_PASSWORD).bind(&user).bind(password_hash).bind(now)).await?;
+            let change = Change::new(by, now, Action::UserPassword, &user).after(before.told());
+            Ok(audit::record(tx, &[change]).await?)
+        })
+        .await
     }
 
     /// Deletes a user with its sessions and API tokens; what it did stays in the audit log.
@@ -303,16 +271,14 @@ impl Registry {
         now: Millis,
     ) -> Result<Result<(), Refusal>, RegistryError> {
         let user = user.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let before = hold!(tx, &user, reach);
-            sqlx::query(DELETE).bind(&user).execute(&mut *tx).await?;
-            keep_an_admin!(tx);
-            let change = of(by, now, "user.delete", &user, Some(&before), None);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            Ok(())
-        }))
+        self.change(async |tx| {
+            let before = hold(tx, &user, reach).await?;
+            tx.run(query(DELETE).bind(&user)).await?;
+            keep_an_admin(tx).await?;
+            let change = Change::new(by, now, Action::UserDelete, &user).before(before.told());
+            Ok(audit::record(tx, &[change]).await?)
+        })
+        .await
     }
 }
 
@@ -320,7 +286,7 @@ fn push_filter(statement: &mut Statement, filter: &AccountFilter) {
     statement.push(" WHERE 1 = 1");
     if let Some(q) = &filter.q {
         // E-mail addresses are ASCII as far as they are compared: either engine folds those alike.
-        match text::pattern(q) {
+        match fold::pattern(q) {
             Some(pattern) => statement
                 .push(" AND (u.username_folded LIKE ")
                 .bind(pattern.clone())
@@ -330,8 +296,8 @@ fn push_filter(statement: &mut Statement, filter: &AccountFilter) {
             None => statement.push(" AND 1 = 0"),
         };
     }
-    if let Some(role) = filter.role.as_deref().map(text::fold_name) {
-        match text::is_storable(&role) {
+    if let Some(role) = filter.role.as_deref().map(fold::fold_name) {
+        match fold::is_storable(&role) {
             true => statement.push(" AND r.name_folded = ").bind(role),
             false => statement.push(" AND 1 = 0"),
         };
@@ -368,24 +334,5 @@ impl Row {
     fn told(&self) -> Value {
         let Self { username, email, role, disabled_at, .. } = self;
         json!({"username": username, "email": email, "role": role, "disabled": disabled_at.is_some()})
-    }
-}
-
-fn of<'a>(
-    by: &'a Actor,
-    now: Millis,
-    action: &'static str,
-    user: &str,
-    before: Option<&Row>,
-    after: Option<&Row>,
-) -> Change<'a> {
-    Change {
-        actor: by,
-        at: now,
-        action,
-        kind: "user",
-        id: Some(user.to_owned()),
-        before: before.map(Row::told),
-        after: after.map(Row::told),
     }
 }

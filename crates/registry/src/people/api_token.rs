@@ -4,14 +4,17 @@ use fleet::{
     Millis, Scope,
     id::{ApiTokenId, UserId},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::{
+    User,
+    login::{UserRow, one_user},
+    role::spelt,
+};
 use crate::{
-    Actor, Change, Page, Registry, RegistryError, User, audit, count, id, on,
-    people::login::{UserRow, one_user},
-    people::role::spelt,
-    statement::{Text, one_of},
-    text,
+    audit::{self, Action, Actor, Change},
+    engine::{Page, PerEngine, Registry, RegistryError, count, hex, id, json, one_of, query},
+    refusal::Refusal,
 };
 
 /// An API token; of its text the registry knows only a hash.
@@ -47,7 +50,7 @@ struct Bearer {
 }
 
 const ADD: &str = "INSERT INTO api_tokens (id, user_id, name, hash, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
-const ADD_SCOPES: Text = Text {
+const ADD_SCOPES: PerEngine = PerEngine {
     sqlite: "INSERT INTO api_token_scopes (token_id, scope) SELECT $1, value FROM json_each($2)",
     postgres: "INSERT INTO api_token_scopes (token_id, scope)
         SELECT $1, jsonb_array_elements_text(CAST($2 AS JSONB))",
@@ -55,7 +58,7 @@ const ADD_SCOPES: Text = Text {
 const LIST: &str = "SELECT id, name, expires_at, created_at FROM api_tokens WHERE user_id = $1
 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3";
 const TOTAL: &str = "SELECT COUNT(*) FROM api_tokens WHERE user_id = $1";
-const SCOPES_OF: Text = one_of!("SELECT token_id, scope FROM api_token_scopes WHERE token_id", "$1", "");
+const SCOPES_OF: PerEngine = one_of!("SELECT token_id, scope FROM api_token_scopes WHERE token_id", "");
 const DELETE: &str =
     "DELETE FROM api_tokens WHERE id = $1 AND user_id = $2 RETURNING id, name, expires_at, created_at";
 /// The scopes that the token and the role have in common.
@@ -77,44 +80,35 @@ impl Registry {
         let id = token.id.to_string();
         let scopes = spelt(&token.scopes);
         let after = json!({"name": token.name, "scopes": scopes, "expires_at": token.expires_at});
-        let change = of(by, token.created_at, "token.create", &id, None, Some(after));
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(ADD)
+        let change = Change::new(by, token.created_at, Action::TokenCreate, &id).after(after);
+        self.write(async |tx| {
+            let add = query(ADD)
                 .bind(&id)
                 .bind(token.user.to_string())
                 .bind(&token.name)
-                .bind(text::hex(&hash))
+                .bind(hex(&hash))
                 .bind(token.expires_at)
-                .bind(token.created_at)
-                .execute(&mut *tx)
-                .await?;
-            let scopes = crate::json(&scopes)?;
-            sqlx::query(ADD_SCOPES.on(self.dialect())).bind(&id).bind(scopes).execute(&mut *tx).await?;
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+                .bind(token.created_at);
+            tx.run(add).await?;
+            tx.run(query(ADD_SCOPES).bind(&id).bind(json(&scopes)?)).await?;
+            audit::record(tx, &[change]).await
+        })
+        .await
     }
 
     /// One page of the tokens of this user, the newest first, and the total.
     pub async fn api_tokens(&self, user: UserId, page: Page) -> Result<(Vec<ApiToken>, u64), RegistryError> {
         let owner = user.to_string();
-        let (rows, scopes, total): (Vec<Row>, Vec<(String, String)>, i64) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows: Vec<Row> = sqlx::query_as(LIST)
-                .bind(&owner)
-                .bind(page.limit())
-                .bind(page.offset())
-                .fetch_all(&mut *tx)
-                .await?;
-            let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-            let ids = crate::json(&ids)?;
-            let scopes = sqlx::query_as(SCOPES_OF.on(self.dialect())).bind(ids).fetch_all(&mut *tx).await?;
-            let total = sqlx::query_scalar(TOTAL).bind(&owner).fetch_one(&mut *tx).await?;
-            tx.commit().await?;
-            (rows, scopes, total)
-        });
+        let (rows, scopes, (total,)) = self
+            .read(async |tx| {
+                let page = query(LIST).bind(&owner).bind(page.limit()).bind(page.offset());
+                let rows: Vec<Row> = tx.all(page).await?;
+                let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+                let scopes: Vec<(String, String)> = tx.all(query(SCOPES_OF).bind(json(&ids)?)).await?;
+                let total: (i64,) = tx.one(query(TOTAL).bind(&owner)).await?;
+                Ok((rows, scopes, total))
+            })
+            .await?;
         let mut tokens = Vec::with_capacity(rows.len());
         for row in rows {
             let own = scopes.iter().filter(|(token, _)| *token == row.id);
@@ -132,26 +126,23 @@ impl Registry {
         Ok((tokens, count("api_tokens", "total", "", total)?))
     }
 
-    /// Takes a token of this user away. False: it has no such token.
+    /// Takes a token of this user away.
     pub async fn delete_api_token(
         &self,
         token: ApiTokenId,
         user: UserId,
         by: &Actor,
         now: Millis,
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Result<(), Refusal>, RegistryError> {
         let token = token.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let gone: Option<Row> =
-                sqlx::query_as(DELETE).bind(&token).bind(user.to_string()).fetch_optional(&mut *tx).await?;
-            let Some(gone) = gone else { return Ok(false) };
+        self.change(async |tx| {
+            let gone: Option<Row> = tx.maybe(query(DELETE).bind(&token).bind(user.to_string())).await?;
+            let gone = gone.ok_or(Refusal::NotFound)?;
             let before = json!({"name": gone.name, "expires_at": gone.expires_at});
-            let change = of(by, now, "token.delete", &token, Some(before), None);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            true
-        }))
+            let change = Change::new(by, now, Action::TokenDelete, &token).before(before);
+            Ok(audit::record(tx, &[change]).await?)
+        })
+        .await
     }
 
     /// The token of this hash and its user, with the scopes that both have. `None`: there is no such token, it has
@@ -161,24 +152,11 @@ impl Registry {
         hash: [u8; 32],
         now: Millis,
     ) -> Result<Option<(ApiTokenId, User)>, RegistryError> {
-        let hash = text::hex(&hash);
-        let rows: Vec<Bearer> =
-            on!(self, db => sqlx::query_as(BEARER).bind(hash).bind(now).fetch_all(db.reader()).await?);
+        let rows: Vec<Bearer> = self.reader().all(query(BEARER).bind(hex(&hash)).bind(now)).await?;
         let Some(token) = rows.first().map(|row| id("api_tokens", "id", &row.token)).transpose()? else {
             return Ok(None);
         };
         let user = one_user(rows.into_iter().map(|row| row.user).collect())?;
         Ok(user.map(|user| (token, user)))
     }
-}
-
-fn of<'a>(
-    by: &'a Actor,
-    now: Millis,
-    action: &'static str,
-    token: &str,
-    before: Option<Value>,
-    after: Option<Value>,
-) -> Change<'a> {
-    Change { actor: by, at: now, action, kind: "token", id: Some(token.to_owned()), before, after }
 }

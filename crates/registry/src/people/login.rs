@@ -1,12 +1,15 @@
-//! People and what they may do.
+//! Who may log in, and what whoever did may do.
 
 use fleet::{Millis, Scope, id::UserId};
-
 use serde_json::json;
 
-use crate::{Actor, Change, Registry, RegistryError, audit, id, on, text};
+use super::role;
+use crate::{
+    audit::{self, Action, Actor, Change},
+    engine::{Registry, RegistryError, fold, id, query},
+};
 
-/// A person, or a program with an account.
+/// A user as it is known by its log-in, one of its sessions or one of its API tokens.
 #[derive(Debug, Clone)]
 pub struct User {
     /// Its id.
@@ -23,9 +26,9 @@ pub struct User {
     pub scopes: Vec<Scope>,
 }
 
-/// One row a scope of the user's role, or one without a scope.
+/// A user and one scope of its role: there is such a row for each scope, and one row without a scope if there is none.
 #[derive(sqlx::FromRow)]
-pub(crate) struct UserRow {
+pub(super) struct UserRow {
     id: String,
     username: String,
     password_hash: String,
@@ -35,8 +38,6 @@ pub(crate) struct UserRow {
 }
 
 const ANY: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT id FROM users LIMIT 1) AS one";
-/// Changes nothing, and holds the row of the role: whoever else changes users or roles waits, and then sees this change.
-pub(crate) const HOLD_ROLE: &str = "UPDATE roles SET built_in = 1 WHERE id = 'admin'";
 const FIRST: &str = "INSERT INTO users
 (id, username, username_folded, password_hash, role_id, epoch, version, created_at, updated_at)
 SELECT $1, $2, $3, $4, 'admin', 1, 1, $5, $5 WHERE NOT EXISTS (SELECT id FROM users)";
@@ -53,55 +54,43 @@ impl Registry {
         now: Millis,
     ) -> Result<bool, RegistryError> {
         let actor = Actor::system();
-        let change = Change {
-            actor: &actor,
-            at: now,
-            action: "user.create",
-            kind: "user",
-            id: Some(id.to_string()),
-            before: None,
-            after: Some(json!({"username": username.trim(), "role": "admin"})),
-        };
-        let made = on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
-            let made = sqlx::query(FIRST)
+        let after = json!({"username": username.trim(), "role": "admin"});
+        let change = Change::new(&actor, now, Action::UserCreate, id).after(after);
+        self.write(async |tx| {
+            role::hold_admin(tx).await?;
+            let first = query(FIRST)
                 .bind(id.to_string())
                 .bind(username.trim())
-                .bind(text::fold_name(username))
+                .bind(fold::fold_name(username))
                 .bind(password_hash)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected();
-            if made > 0 {
-                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+                .bind(now);
+            let made = tx.run(first).await? > 0;
+            if made {
+                audit::record(tx, &[change]).await?;
             }
-            tx.commit().await?;
-            made
-        });
-        Ok(made > 0)
+            Ok(made)
+        })
+        .await
     }
 
     /// Whether there is anyone who could log in.
     pub async fn has_users(&self) -> Result<bool, RegistryError> {
-        let users: i64 = on!(self, db => sqlx::query_scalar(ANY).fetch_one(db.reader()).await?);
+        let (users,): (i64,) = self.reader().one(ANY).await?;
         Ok(users > 0)
     }
 
     /// The user of this name, regardless of case; a disabled one too.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, RegistryError> {
-        let name = text::fold_name(username);
-        if !text::is_storable(&name) {
+        let name = fold::fold_name(username);
+        if !fold::is_storable(&name) {
             return Ok(None);
         }
-        let rows = on!(self, db => sqlx::query_as(BY_NAME).bind(name).fetch_all(db.reader()).await?);
-        one_user(rows)
+        one_user(self.reader().all(query(BY_NAME).bind(name)).await?)
     }
 }
 
-/// The user that these rows tell of, which are all of one.
-pub(crate) fn one_user(rows: Vec<UserRow>) -> Result<Option<User>, RegistryError> {
+/// The user of these rows, which are all of the same one.
+pub(super) fn one_user(rows: Vec<UserRow>) -> Result<Option<User>, RegistryError> {
     let mut user: Option<User> = None;
     for row in rows {
         let scope = row.scope.and_then(|scope| scope.parse().ok());

@@ -9,11 +9,9 @@ use fleet::{
 use serde_json::{Value, json};
 
 use crate::{
-    Actor, Change, Page, Refusal, Registry, RegistryError, audit, count, on,
-    people::login::HOLD_ROLE,
-    refusal::beyond,
-    statement::{Text, one_of},
-    text,
+    audit::{self, Action, Actor, Change},
+    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, json, one_of, query},
+    refusal::Refusal,
 };
 
 /// Id of a role: a UUID, or the name of one that is built in.
@@ -60,60 +58,61 @@ ORDER BY built_in DESC, name_folded LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM roles";
 const ONE: &str = "SELECT id, name, built_in, created_at, updated_at FROM roles WHERE id = $1";
 const SCOPES: &str = "SELECT role_id, scope FROM role_scopes WHERE role_id = $1";
-const SCOPES_OF: Text = one_of!("SELECT role_id, scope FROM role_scopes WHERE role_id", "$1", "");
+const SCOPES_OF: PerEngine = one_of!("SELECT role_id, scope FROM role_scopes WHERE role_id", "");
 const ADD: &str = "INSERT INTO roles (id, name, name_folded, built_in, created_at, updated_at)
 VALUES ($1, $2, $3, 0, $4, $4) ON CONFLICT (name_folded) DO NOTHING";
 const TAKEN: &str = "SELECT id FROM roles WHERE name_folded = $1 AND id <> $2";
 const CHANGE: &str = "UPDATE roles SET name = $2, name_folded = $3, updated_at = $4 WHERE id = $1";
 const CLEAR: &str = "DELETE FROM role_scopes WHERE role_id = $1";
-const ADD_SCOPES: Text = Text {
+const ADD_SCOPES: PerEngine = PerEngine {
     sqlite: "INSERT INTO role_scopes (role_id, scope) SELECT $1, value FROM json_each($2)",
     postgres: "INSERT INTO role_scopes (role_id, scope) SELECT $1, jsonb_array_elements_text(CAST($2 AS JSONB))",
 };
 const IN_USE: &str = "SELECT id FROM users WHERE role_id = $1 LIMIT 1";
 const DELETE: &str = "DELETE FROM roles WHERE id = $1";
 
-/// A role within a transaction.
-macro_rules! role {
-    ($tx:expr, $id:expr) => {{
-        let row: Option<Row> = sqlx::query_as(ONE).bind(&$id.0).fetch_optional(&mut *$tx).await?;
-        match row {
-            Some(row) => {
-                let scopes: Vec<(String, String)> =
-                    sqlx::query_as(SCOPES).bind(&$id.0).fetch_all(&mut *$tx).await?;
-                Some(row.role(&scopes))
-            }
-            None => None,
-        }
-    }};
+/// Changes nothing, and holds the row of the role `admin`.
+const HOLD_ADMIN: &str = "UPDATE roles SET built_in = 1 WHERE id = 'admin'";
+
+/// Holds the row of the role `admin` to the end of the transaction. Everybody who changes users or roles does so first:
+/// so they do it one after the other, and of two who remove the last two admins at once the second finds just one left.
+pub(super) async fn hold_admin(tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+    tx.run(HOLD_ADMIN).await.map(drop)
+}
+
+async fn find(tx: &mut Tx<'_>, id: &RoleId) -> Result<Option<Role>, RegistryError> {
+    let Some(row) = tx.maybe::<Row>(query(ONE).bind(&id.0)).await? else { return Ok(None) };
+    let scopes: Vec<(String, String)> = tx.all(query(SCOPES).bind(&id.0)).await?;
+    Ok(Some(row.role(&scopes)))
+}
+
+async fn existing(tx: &mut Tx<'_>, id: &RoleId) -> Result<Role, Stop> {
+    Ok(find(tx, id).await?.ok_or(Refusal::NotFound)?)
+}
+
+async fn add_scopes(tx: &mut Tx<'_>, id: &RoleId, scopes: &[Scope]) -> Result<(), RegistryError> {
+    tx.run(query(ADD_SCOPES).bind(&id.0).bind(json(&spelt(scopes))?)).await.map(drop)
 }
 
 impl Registry {
     /// One page of the roles, those that are built in first, then by name; and the total.
     pub async fn roles(&self, page: Page) -> Result<(Vec<Role>, u64), RegistryError> {
-        let (rows, scopes, total): (Vec<Row>, Vec<(String, String)>, i64) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows: Vec<Row> =
-                sqlx::query_as(LIST).bind(page.limit()).bind(page.offset()).fetch_all(&mut *tx).await?;
-            let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-            let ids = crate::json(&ids)?;
-            let scopes = sqlx::query_as(SCOPES_OF.on(self.dialect())).bind(ids).fetch_all(&mut *tx).await?;
-            let total = sqlx::query_scalar(TOTAL).fetch_one(&mut *tx).await?;
-            tx.commit().await?;
-            (rows, scopes, total)
-        });
+        let (rows, scopes, (total,)) = self
+            .read(async |tx| {
+                let rows: Vec<Row> = tx.all(query(LIST).bind(page.limit()).bind(page.offset())).await?;
+                let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+                let scopes: Vec<(String, String)> = tx.all(query(SCOPES_OF).bind(json(&ids)?)).await?;
+                let total: (i64,) = tx.one(TOTAL).await?;
+                Ok((rows, scopes, total))
+            })
+            .await?;
         let roles = rows.into_iter().map(|row| row.role(&scopes)).collect();
         Ok((roles, count("roles", "total", "", total)?))
     }
 
     /// One role.
     pub async fn role(&self, id: &RoleId) -> Result<Option<Role>, RegistryError> {
-        Ok(on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let role = role!(tx, id);
-            tx.commit().await?;
-            role
-        }))
+        self.read(async |tx| find(tx, id).await).await
     }
 
     /// Makes a role. `reach` is what the actor may do: nobody gives away more.
@@ -126,30 +125,22 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<Result<Role, Refusal>, RegistryError> {
-        if let Some(beyond) = beyond(scopes, reach) {
-            return Ok(Err(beyond));
-        }
         let name = name.trim();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let made = sqlx::query(ADD)
-                .bind(&new.0)
-                .bind(name)
-                .bind(text::fold_name(name))
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            if made.rows_affected() == 0 {
-                return Ok(Err(Refusal::NameTaken));
+        if let Err(refusal) = Refusal::unless_within(reach, scopes) {
+            return Ok(Err(refusal));
+        }
+        self.change(async |tx| {
+            let add = query(ADD).bind(&new.0).bind(name).bind(fold::fold_name(name)).bind(now);
+            if tx.run(add).await? == 0 {
+                return Err(Refusal::NameTaken.into());
             }
-            let rows = crate::json(&spelt(scopes))?;
-            sqlx::query(ADD_SCOPES.on(self.dialect())).bind(&new.0).bind(rows).execute(&mut *tx).await?;
-            let Some(role) = role!(tx, new) else { return Ok(Err(Refusal::NotFound)) };
-            let change = of(by, now, "role.create", new, None, Some(&role));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
+            add_scopes(tx, new, scopes).await?;
+            let role = existing(tx, new).await?;
+            let change = Change::new(by, now, Action::RoleCreate, new).after(role.told());
+            audit::record(tx, &[change]).await?;
             Ok(role)
-        }))
+        })
+        .await
     }
 
     /// Changes a role; its users have the new scopes with their next request. `reach` is what the actor may do: nobody
@@ -162,33 +153,29 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<Result<Role, Refusal>, RegistryError> {
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
-            let Some(before) = role!(tx, id) else { return Ok(Err(Refusal::NotFound)) };
+        self.change(async |tx| {
+            hold_admin(tx).await?;
+            let before = existing(tx, id).await?;
             let name = change.name.map_or(before.name.as_str(), str::trim);
             let scopes = change.scopes.unwrap_or(&before.scopes);
-            if let Some(refusal) = before.guard().or(beyond(&before.scopes, reach)).or(beyond(scopes, reach)) {
-                return Ok(Err(refusal));
+            before.check_changeable(reach)?;
+            Refusal::unless_within(reach, scopes)?;
+            let folded = fold::fold_name(name);
+            if tx.any(query(TAKEN).bind(&folded).bind(&id.0)).await? {
+                return Err(Refusal::NameTaken.into());
             }
-            let folded = text::fold_name(name);
-            let taken: Option<(String,)> =
-                sqlx::query_as(TAKEN).bind(&folded).bind(&id.0).fetch_optional(&mut *tx).await?;
-            if taken.is_some() {
-                return Ok(Err(Refusal::NameTaken));
-            }
-            sqlx::query(CHANGE).bind(&id.0).bind(name).bind(folded).bind(now).execute(&mut *tx).await?;
+            tx.run(query(CHANGE).bind(&id.0).bind(name).bind(folded).bind(now)).await?;
             if change.scopes.is_some() {
-                let rows = crate::json(&spelt(scopes))?;
-                sqlx::query(CLEAR).bind(&id.0).execute(&mut *tx).await?;
-                sqlx::query(ADD_SCOPES.on(self.dialect())).bind(&id.0).bind(rows).execute(&mut *tx).await?;
+                tx.run(query(CLEAR).bind(&id.0)).await?;
+                add_scopes(tx, id, scopes).await?;
             }
-            let Some(after) = role!(tx, id) else { return Ok(Err(Refusal::NotFound)) };
-            let change = of(by, now, "role.change", id, Some(&before), Some(&after));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
+            let after = existing(tx, id).await?;
+            let change =
+                Change::new(by, now, Action::RoleChange, id).before(before.told()).after(after.told());
+            audit::record(tx, &[change]).await?;
             Ok(after)
-        }))
+        })
+        .await
     }
 
     /// Deletes a role that no user has.
@@ -199,29 +186,28 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<Result<(), Refusal>, RegistryError> {
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(HOLD_ROLE).execute(&mut *tx).await?;
-            let Some(before) = role!(tx, id) else { return Ok(Err(Refusal::NotFound)) };
-            if let Some(refusal) = before.guard().or(beyond(&before.scopes, reach)) {
-                return Ok(Err(refusal));
+        self.change(async |tx| {
+            hold_admin(tx).await?;
+            let before = existing(tx, id).await?;
+            before.check_changeable(reach)?;
+            if tx.any(query(IN_USE).bind(&id.0)).await? {
+                return Err(Refusal::RoleInUse.into());
             }
-            let user: Option<(String,)> = sqlx::query_as(IN_USE).bind(&id.0).fetch_optional(&mut *tx).await?;
-            if user.is_some() {
-                return Ok(Err(Refusal::RoleInUse));
-            }
-            sqlx::query(DELETE).bind(&id.0).execute(&mut *tx).await?;
-            let change = of(by, now, "role.delete", id, Some(&before), None);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            Ok(())
-        }))
+            tx.run(query(DELETE).bind(&id.0)).await?;
+            let change = Change::new(by, now, Action::RoleDelete, id).before(before.told());
+            Ok(audit::record(tx, &[change]).await?)
+        })
+        .await
     }
 }
 
 impl Role {
-    fn guard(&self) -> Option<Refusal> {
-        self.built_in.then_some(Refusal::BuiltIn)
+    /// Whether an actor of this reach may change or delete it.
+    fn check_changeable(&self, reach: &[Scope]) -> Result<(), Refusal> {
+        if self.built_in {
+            return Err(Refusal::BuiltIn);
+        }
+        Refusal::unless_within(reach, &self.scopes)
     }
 
     fn told(&self) -> Value {
@@ -245,27 +231,8 @@ impl Row {
     }
 }
 
-fn of<'a>(
-    by: &'a Actor,
-    now: Millis,
-    action: &'static str,
-    id: &RoleId,
-    before: Option<&Role>,
-    after: Option<&Role>,
-) -> Change<'a> {
-    Change {
-        actor: by,
-        at: now,
-        action,
-        kind: "role",
-        id: Some(id.0.clone()),
-        before: before.map(Role::told),
-        after: after.map(Role::told),
-    }
-}
-
 /// As texts, each once.
-pub(crate) fn spelt(scopes: &[Scope]) -> Vec<&'static str> {
+pub(super) fn spelt(scopes: &[Scope]) -> Vec<&'static str> {
     Scope::ALL.into_iter().filter(|scope| scopes.contains(scope)).map(Scope::as_str).collect()
 }
 

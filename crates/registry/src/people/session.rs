@@ -5,7 +5,11 @@ use fleet::{
     id::{SessionId, UserId},
 };
 
-use crate::{Actor, Change, Registry, RegistryError, User, audit, id, on, people::login::one_user, text};
+use super::{User, login::one_user};
+use crate::{
+    audit::{self, Action, Actor, Change},
+    engine::{Registry, RegistryError, hex, id, query},
+};
 
 /// What a refresh token is exchanged for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +48,8 @@ const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
 const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
-/// First, for its row: whoever forgets expired sessions takes the session and then its tokens, so we do too.
+/// The session's row is held before the token's, because whoever deletes expired sessions holds the session's row first
+/// too. The other way round, the two could wait for each other for ever.
 const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 
@@ -52,9 +57,7 @@ impl Registry {
     /// The user of a session. `None` when there is no such session, it was revoked, or its user was disabled or had
     /// every session ended since it began.
     pub async fn session_user(&self, session: SessionId) -> Result<Option<User>, RegistryError> {
-        let session = session.to_string();
-        let rows = on!(self, db => sqlx::query_as(USER).bind(session).fetch_all(db.reader()).await?);
-        one_user(rows)
+        one_user(self.reader().all(query(USER).bind(session.to_string())).await?)
     }
 
     /// Begins a session of this user with its first refresh token, of which SHA-256 is given. It is void at once if the
@@ -69,28 +72,19 @@ impl Registry {
         expires_at: Millis,
     ) -> Result<(), RegistryError> {
         let session = session.to_string();
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(FORGET).bind(now).execute(&mut *tx).await?;
-            sqlx::query(BEGIN)
+        self.write(async |tx| {
+            tx.run(query(FORGET).bind(now)).await?;
+            let begin = query(BEGIN)
                 .bind(&session)
                 .bind(user.id.to_string())
                 .bind(user.epoch)
                 .bind(now)
-                .bind(expires_at)
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query(ADD_TOKEN)
-                .bind(text::hex(&refresh_hash))
-                .bind(&session)
-                .bind(expires_at)
-                .execute(&mut *tx)
-                .await?;
-            let change = of(by, now, "session.begin", &session);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+                .bind(expires_at);
+            tx.run(begin).await?;
+            tx.run(query(ADD_TOKEN).bind(hex(&refresh_hash)).bind(&session).bind(expires_at)).await?;
+            audit::record(tx, &[Change::new(by, now, Action::SessionBegin, &session)]).await
+        })
+        .await
     }
 
     /// Exchanges a refresh token for the next one, which holds until `expires_at`; both are given as SHA-256. `from` is
@@ -106,37 +100,31 @@ impl Registry {
         now: Millis,
         expires_at: Millis,
     ) -> Result<Refresh, RegistryError> {
-        let (hash, next) = (text::hex(&hash), text::hex(&next));
+        let (hash, next) = (hex(&hash), hex(&next));
         // Nobody can tell whether it was the user or a thief.
         let stranger = Actor::stranger(from);
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let found: Option<TokenRow> = sqlx::query_as(FIND).bind(&hash).fetch_optional(&mut *tx).await?;
+        self.write(async |tx| {
+            let found: Option<TokenRow> = tx.maybe(query(FIND).bind(&hash)).await?;
             let Some(token) = found else { return Ok(Refresh::Unknown) };
             if token.used_at.is_none() && token.expires_at <= now {
                 return Ok(Refresh::Unknown);
             }
-            let prolonged: Option<(String,)> =
-                sqlx::query_as(PROLONG).bind(&token.session_id).bind(expires_at).fetch_optional(&mut *tx).await?;
-            if prolonged.is_none() {
+            let key = &token.session_id;
+            if !tx.any(query(PROLONG).bind(key).bind(expires_at)).await? {
                 return Ok(Refresh::Unknown);
             }
-            let used: Option<(String,)> =
-                sqlx::query_as(USE).bind(&hash).bind(now).fetch_optional(&mut *tx).await?;
-            if used.is_none() {
-                sqlx::query(END).bind(&token.session_id).bind(now).execute(&mut *tx).await?;
-                let change = of(&stranger, now, "session.reuse", &token.session_id);
-                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-                tx.commit().await?;
+            if !tx.any(query(USE).bind(&hash).bind(now)).await? {
+                tx.run(query(END).bind(key).bind(now)).await?;
+                audit::record(tx, &[Change::new(&stranger, now, Action::SessionReuse, key)]).await?;
                 return Ok(Refresh::Reused);
             }
-            sqlx::query(ADD_TOKEN).bind(next).bind(&token.session_id).bind(expires_at).execute(&mut *tx).await?;
-            tx.commit().await?;
-            Refresh::Rotated {
+            tx.run(query(ADD_TOKEN).bind(next).bind(key).bind(expires_at)).await?;
+            Ok(Refresh::Rotated {
                 user: id("sessions", "user_id", &token.user_id)?,
-                session: id("sessions", "id", &token.session_id)?,
-            }
-        }))
+                session: id("sessions", "id", key)?,
+            })
+        })
+        .await
     }
 
     /// Ends a session; one that has ended, or never was, is left as it is.
@@ -147,27 +135,12 @@ impl Registry {
         now: Millis,
     ) -> Result<(), RegistryError> {
         let session = session.to_string();
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let ended = sqlx::query(END).bind(&session).bind(now).execute(&mut *tx).await?;
-            if ended.rows_affected() > 0 {
-                let change = of(by, now, "session.end", &session);
-                audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
+        self.write(async |tx| {
+            if tx.run(query(END).bind(&session).bind(now)).await? > 0 {
+                audit::record(tx, &[Change::new(by, now, Action::SessionEnd, &session)]).await?;
             }
-            tx.commit().await?;
-        });
-        Ok(())
-    }
-}
-
-fn of<'a>(by: &'a Actor, now: Millis, action: &'static str, session: &str) -> Change<'a> {
-    Change {
-        actor: by,
-        at: now,
-        action,
-        kind: "session",
-        id: Some(session.to_owned()),
-        before: None,
-        after: None,
+            Ok(())
+        })
+        .await
     }
 }

@@ -1,3 +1,3 @@
 //! How far the pipeline has got.
 
-pub(crate) mod progress;
+mod progress;

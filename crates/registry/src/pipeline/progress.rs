@@ -2,12 +2,13 @@
 
 use fleet::{Millis, liveness::Progress};
 
-use crate::{Registry, RegistryError, on};
+use crate::engine::{Query, Registry, RegistryError, query};
 
-/// A worker that is silent for this long is gone: one that starts in its place has a name of its own.
+/// A worker that has written nothing for this long is gone: one that starts in its place has a name of its own.
 const GONE: Millis = 86_400_000;
 
-/// A worker that starts anew has settled nothing yet: what its namesake settled stays true, and the watermark with it.
+/// A worker that starts anew has settled nothing yet. What it settled before, under the same name, stays true, and so does
+/// the watermark.
 const PUT: &str = "UPDATE workers SET
 newest_settled = COALESCE($2, newest_settled), oldest_in_hand = $3, open_since = $4, written_at = $5
 WHERE name = $1";
@@ -17,7 +18,7 @@ ON CONFLICT (name) DO UPDATE SET
     newest_settled = COALESCE(excluded.newest_settled, workers.newest_settled),
     oldest_in_hand = excluded.oldest_in_hand, open_since = excluded.open_since, written_at = excluded.written_at";
 
-/// Never the row that settled the newest: without it the watermark would fall back.
+/// Never the row with the greatest `newest_settled`: without it the watermark would move back.
 const FORGET: &str = "DELETE FROM workers
 WHERE written_at < $1 AND (newest_settled IS NULL OR newest_settled < (SELECT MAX(newest_settled) FROM workers))";
 
@@ -28,22 +29,18 @@ impl Registry {
     /// more than a day, so that there are never many.
     pub async fn put_progress(&self, worker: &str, progress: &Progress) -> Result<(), RegistryError> {
         let Progress { newest_settled, oldest_in_hand, open_since, written_at } = *progress;
-        on!(self, db => {
-            for statement in [PUT, ADD] {
-                let done = sqlx::query(statement)
-                    .bind(worker)
-                    .bind(newest_settled)
-                    .bind(oldest_in_hand)
-                    .bind(open_since)
-                    .bind(written_at)
-                    .execute(db.writer())
-                    .await?;
-                if statement == PUT && done.rows_affected() > 0 {
-                    return Ok(());
-                }
-            }
-            sqlx::query(FORGET).bind(written_at - GONE).execute(db.writer()).await?;
-        });
+        let row = |statement: &'static str| -> Query {
+            query(statement)
+                .bind(worker)
+                .bind(newest_settled)
+                .bind(oldest_in_hand)
+                .bind(open_since)
+                .bind(written_at)
+        };
+        if self.writer().run(row(PUT)).await? == 0 {
+            self.writer().run(row(ADD)).await?;
+            self.writer().run(query(FORGET).bind(written_at - GONE)).await?;
+        }
         Ok(())
     }
 
@@ -51,7 +48,7 @@ impl Registry {
     /// [`Pipeline::of`](fleet::Pipeline::of).
     pub async fn progress(&self) -> Result<Vec<Progress>, RegistryError> {
         type Row = (Option<Millis>, Option<Millis>, Option<Millis>, Millis);
-        let rows: Vec<Row> = on!(self, db => sqlx::query_as(ALL).fetch_all(db.reader()).await?);
+        let rows: Vec<Row> = self.reader().all(ALL).await?;
         let read = |(newest_settled, oldest_in_hand, open_since, written_at)| Progress {
             newest_settled,
             oldest_in_hand,

@@ -1,4 +1,7 @@
 //! Reports, and the schedules that make them.
 
-pub(crate) mod report;
-pub(crate) mod schedule;
+mod report;
+mod schedule;
+
+pub use report::{NewReport, Report, ReportRow, ReportState};
+pub use schedule::{ReportSchedule, ScheduleChange};

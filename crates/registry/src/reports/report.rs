@@ -8,12 +8,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    Actor, Delivery, Page, Registry, RegistryError,
-    audit::{self, Change},
-    count, id, on,
-    outbox::delivery as outbox,
-    roll::{read, spell},
-    statement::Text,
+    audit::{self, Action, Actor, Change},
+    engine::{Page, PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query},
+    outbox::{self, Delivery},
+    servers::{status_of, word_of},
 };
 
 /// Rows in one statement.
@@ -132,7 +130,7 @@ struct Written<'a> {
     longest_at: Option<Millis>,
 }
 
-pub(crate) const ADD: &str = "INSERT INTO reports
+const ADD: &str = "INSERT INTO reports
 (id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, claimed_until, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', 0, $8)";
 const ONE: &str =
@@ -142,9 +140,10 @@ const LIST: &str =
     "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
 computed_at FROM reports ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM reports";
-/// Mostly there is none, and to look takes no lock.
+/// Mostly no report waits, and to look for one takes no lock.
 const ANY: &str = "SELECT id FROM reports WHERE state = 'queued' AND claimed_until <= $1 LIMIT 1";
-/// Guarded again outside: two who found the same one wait for each other, and the second finds it claimed.
+/// Guarded a second time outside the inner query: of two that found the same report, the second waits for the first, and
+/// then finds it claimed.
 const CLAIM: &str = "UPDATE reports SET claimed_until = $2 WHERE id = (SELECT id FROM reports
 WHERE state = 'queued' AND claimed_until <= $1 ORDER BY claimed_until, created_at, id LIMIT 1)
 AND state = 'queued' AND claimed_until <= $1
@@ -154,12 +153,7 @@ const READY: &str =
     "UPDATE reports SET state = 'ready', computed_at = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
 const FAIL: &str =
     "UPDATE reports SET state = 'failed', error = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
-const FAIL_DELIVERIES: &str =
-    "UPDATE deliveries SET state = 'failed', error = $2, publish_at = NULL, updated_at = $3
-WHERE report_id = $1 AND state = 'queued'";
-const SEND: &str =
-    "UPDATE deliveries SET publish_at = $2, updated_at = $2 WHERE report_id = $1 AND state = 'queued'";
-const ADD_ROWS: Text = Text {
+const ADD_ROWS: PerEngine = PerEngine {
     sqlite: "INSERT INTO report_rows
         (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at)
         SELECT $1, value ->> 'place', value ->> 'server_id', value ->> 'name', value ->> 'status',
@@ -174,10 +168,31 @@ const ADD_ROWS: Text = Text {
 const ROWS: &str =
     "SELECT server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at FROM report_rows
 WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
-/// Few at a time: with a report go its rows.
+/// Few at a time, because the rows of a report go with it.
 const FORGET: &str = "DELETE FROM reports WHERE id IN
 (SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20)";
 const FORGET_TICKS: &str = "DELETE FROM report_ticks WHERE due_at < $1";
+
+/// Writes a report to be computed, and its deliveries.
+pub(super) async fn add(
+    tx: &mut Tx<'_>,
+    report: &NewReport,
+    schedule: Option<ScheduleId>,
+    now: Millis,
+) -> Result<(), RegistryError> {
+    let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
+    let add = query(ADD)
+        .bind(id.to_string())
+        .bind(schedule.map(|schedule| schedule.to_string()))
+        .bind(*from)
+        .bind(*to)
+        .bind(time_zone)
+        .bind(filter)
+        .bind(format)
+        .bind(now);
+    tx.run(add).await?;
+    outbox::add(tx, *id, recipients, now).await
+}
 
 impl Registry {
     /// Makes a report to be computed, with its deliveries.
@@ -187,40 +202,17 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<(), RegistryError> {
-        let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
+        let NewReport { id, from, to, time_zone: _, filter, format, recipients } = report;
         let addresses: Vec<&str> = recipients.iter().map(|(_, address)| address.as_str()).collect();
-        let filter_told = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
+        let filter = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
         let after =
-            json!({"from": from, "to": to, "recipients": addresses, "filter": filter_told, "format": format});
-        let change = Change {
-            actor: by,
-            at: now,
-            action: "report.create",
-            kind: "report",
-            id: Some(id.to_string()),
-            before: None,
-            after: Some(after),
-        };
-        let deliveries = outbox::Written::of(recipients)?;
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(ADD)
-                .bind(id.to_string())
-                .bind(None::<String>)
-                .bind(from)
-                .bind(to)
-                .bind(time_zone)
-                .bind(filter)
-                .bind(format)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            let add = outbox::ADD.on(self.dialect());
-            sqlx::query(add).bind(id.to_string()).bind(now).bind(&deliveries).execute(&mut *tx).await?;
-            audit::record(self.dialect(), std::slice::from_ref(&change))?.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+            json!({"from": from, "to": to, "recipients": addresses, "filter": filter, "format": format});
+        let change = Change::new(by, now, Action::ReportCreate, id).after(after);
+        self.write(async |tx| {
+            add(tx, report, None, now).await?;
+            audit::record(tx, &[change]).await
+        })
+        .await
     }
 
     /// One page of all reports, newest first, and the total.
@@ -232,28 +224,20 @@ impl Registry {
 
     /// A report and its deliveries, both of one moment; `None`: there is none of this id.
     pub async fn report(&self, id: ReportId) -> Result<Option<(Report, Vec<Delivery>)>, RegistryError> {
-        let id = id.to_string();
-        let (row, deliveries): (Option<Row>, Vec<outbox::Row>) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let row = sqlx::query_as(ONE).bind(&id).fetch_optional(&mut *tx).await?;
-            let deliveries = sqlx::query_as(outbox::OF).bind(&id).fetch_all(&mut *tx).await?;
-            tx.commit().await?;
-            (row, deliveries)
-        });
-        let Some(row) = row else { return Ok(None) };
-        let deliveries = deliveries.into_iter().map(outbox::Row::delivery).collect::<Result<_, _>>()?;
-        Ok(Some((row.report()?, deliveries)))
+        let (row, deliveries): (Option<Row>, Vec<Delivery>) = self
+            .read(async |tx| {
+                Ok((tx.maybe(query(ONE).bind(id.to_string())).await?, outbox::of(tx, id).await?))
+            })
+            .await?;
+        Ok(row.map(Row::report).transpose()?.map(|report| (report, deliveries)))
     }
 
     /// Takes a report that waits to be computed, so that nobody else does before `until`.
     pub async fn claim_report(&self, now: Millis, until: Millis) -> Result<Option<Report>, RegistryError> {
-        let row: Option<Row> = on!(self, db => {
-            let any: Option<(String,)> = sqlx::query_as(ANY).bind(now).fetch_optional(db.reader()).await?;
-            if any.is_none() {
-                return Ok(None);
-            }
-            sqlx::query_as(CLAIM).bind(now).bind(until).fetch_optional(db.writer()).await?
-        });
+        if !self.reader().any(query(ANY).bind(now)).await? {
+            return Ok(None);
+        }
+        let row: Option<Row> = self.writer().maybe(query(CLAIM).bind(now).bind(until)).await?;
         row.map(Row::report).transpose()
     }
 
@@ -264,41 +248,34 @@ impl Registry {
         rows: &[ReportRow],
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        let id = id.to_string();
+        let key = id.to_string();
         let mut batches = Vec::new();
         for (number, batch) in rows.chunks(BATCH).enumerate() {
             let written: Vec<_> = batch.iter().zip(number * BATCH..).map(Written::of).collect();
-            batches.push(crate::json(&written)?);
+            batches.push(json(&written)?);
         }
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let mine: Option<(String,)> =
-                sqlx::query_as(READY).bind(&id).bind(now).fetch_optional(&mut *tx).await?;
-            if mine.is_none() {
+        self.write(async |tx| {
+            if !tx.any(query(READY).bind(&key).bind(now)).await? {
                 return Ok(false);
             }
-            for batch in &batches {
-                sqlx::query(ADD_ROWS.on(self.dialect())).bind(&id).bind(batch).execute(&mut *tx).await?;
+            for batch in batches {
+                tx.run(query(ADD_ROWS).bind(&key).bind(batch)).await?;
             }
-            sqlx::query(SEND).bind(&id).bind(now).execute(&mut *tx).await?;
-            tx.commit().await?;
-            true
-        }))
+            outbox::send(tx, id, now).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// The report will never be computed; its deliveries fail with the same reason.
     pub async fn fail_report(&self, id: ReportId, reason: &str, now: Millis) -> Result<(), RegistryError> {
-        let id = id.to_string();
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let mine: Option<(String,)> =
-                sqlx::query_as(FAIL).bind(&id).bind(reason).fetch_optional(&mut *tx).await?;
-            if mine.is_some() {
-                sqlx::query(FAIL_DELIVERIES).bind(&id).bind(reason).bind(now).execute(&mut *tx).await?;
+        self.write(async |tx| {
+            if tx.any(query(FAIL).bind(id.to_string()).bind(reason)).await? {
+                outbox::fail(tx, id, reason, now).await?;
             }
-            tx.commit().await?;
-        });
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// What a report says, in its order, from the row at this place on; `most` at the most.
@@ -308,20 +285,14 @@ impl Registry {
         place: u32,
         most: u32,
     ) -> Result<Vec<ReportRow>, RegistryError> {
-        let id = id.to_string();
-        let (place, most) = (i64::from(place), i64::from(most));
-        let rows: Vec<StoredRow> = on!(self, db => {
-            sqlx::query_as(ROWS).bind(&id).bind(place).bind(most).fetch_all(db.reader()).await?
-        });
-        rows.into_iter().map(StoredRow::row).collect()
+        let rows = query(ROWS).bind(id.to_string()).bind(i64::from(place)).bind(i64::from(most));
+        self.reader().all::<StoredRow>(rows).await?.into_iter().map(StoredRow::row).collect()
     }
 
     /// Forgets reports made before this time and ticks due before it, some at a time; answers whether there may be more.
     pub async fn forget_reports(&self, before: Millis) -> Result<bool, RegistryError> {
-        Ok(on!(self, db => {
-            sqlx::query(FORGET_TICKS).bind(before).execute(db.writer()).await?;
-            sqlx::query(FORGET).bind(before).execute(db.writer()).await?.rows_affected() > 0
-        }))
+        self.writer().run(query(FORGET_TICKS).bind(before)).await?;
+        Ok(self.writer().run(query(FORGET).bind(before)).await? > 0)
     }
 }
 
@@ -331,7 +302,7 @@ impl Row {
             "queued" => ReportState::Queued,
             "ready" => ReportState::Ready,
             "failed" => ReportState::Failed,
-            _ => return Err(RegistryError::Corrupt { table: "reports", column: "state", row: self.id }),
+            _ => return Err(corrupt("reports", "state", &self.id)),
         };
         let schedule =
             self.schedule_id.map(|schedule| id("reports", "schedule_id", &schedule)).transpose()?;
@@ -356,7 +327,7 @@ impl StoredRow {
         Ok(ReportRow {
             server: id("report_rows", "server_id", &self.server_id)?,
             name: self.name,
-            status: read(&self.status)?,
+            status: status_of(&self.status)?,
             covered_ms: self.covered_ms,
             expected_ms: self.expected_ms,
             longest_outage: self.longest_at.map(|at| (at, self.longest_ms)),
@@ -370,7 +341,7 @@ impl<'a> Written<'a> {
             place,
             server_id: row.server,
             name: &row.name,
-            status: spell(row.status),
+            status: word_of(row.status),
             covered_ms: row.covered_ms,
             expected_ms: row.expected_ms,
             longest_ms: row.longest_outage.map_or(0, |(_, length)| length),

@@ -5,12 +5,11 @@ use std::collections::HashSet;
 use fleet::{Millis, id::ScheduleId, schedule::Due};
 use serde_json::{Value, json};
 
+use super::report::{self, NewReport};
 use crate::{
-    Actor, NewReport, Page, Registry, RegistryError,
-    audit::{self, Change},
-    count, id, on,
-    outbox::delivery as outbox,
-    report,
+    audit::{self, Action, Actor, Change},
+    engine::{Page, Registry, RegistryError, corrupt, count, id, json, query},
+    refusal::Refusal,
 };
 
 /// What makes a report again and again. What its texts mean, the registry does not know.
@@ -90,7 +89,7 @@ FROM report_schedules ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM report_schedules";
 
 const TICKS: &str = "SELECT schedule_id, local_due FROM report_ticks WHERE due_at > $1";
-/// Of the version that was found due: a schedule that was changed or deleted meanwhile has another opinion.
+/// Only while the schedule is of the version that was found due: one that was changed meanwhile may not be due any more.
 const TICK: &str = "INSERT INTO report_ticks (schedule_id, local_due, due_at, report_id)
 SELECT id, $2, $3, $4 FROM report_schedules WHERE id = $1 AND version = $5
 ON CONFLICT (schedule_id, local_due) DO NOTHING RETURNING report_id";
@@ -99,25 +98,21 @@ impl Registry {
     /// Makes a schedule.
     pub async fn make_schedule(&self, schedule: &ReportSchedule, by: &Actor) -> Result<(), RegistryError> {
         let ReportSchedule { id, cron, time_zone, window, filter, format, created_at, .. } = schedule;
-        let recipients = crate::json(&schedule.recipients)?;
-        let change = change(by, *created_at, "report_schedule.create", *id, None, Some(schedule));
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(ADD)
+        let change = Change::new(by, *created_at, Action::ReportScheduleCreate, id).after(schedule.told());
+        self.write(async |tx| {
+            let add = query(ADD)
                 .bind(id.to_string())
                 .bind(cron)
                 .bind(time_zone)
                 .bind(window)
-                .bind(&recipients)
+                .bind(json(&schedule.recipients)?)
                 .bind(filter)
                 .bind(format)
-                .bind(created_at)
-                .execute(&mut *tx)
-                .await?;
-            audit::record(self.dialect(), std::slice::from_ref(&change))?.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+                .bind(*created_at);
+            tx.run(add).await?;
+            audit::record(tx, &[change]).await
+        })
+        .await
     }
 
     /// One page of all schedules, newest first, and the total.
@@ -129,70 +124,60 @@ impl Registry {
 
     /// One schedule; `None` if there is none of this id.
     pub async fn schedule(&self, id: ScheduleId) -> Result<Option<ReportSchedule>, RegistryError> {
-        let id = id.to_string();
-        let row: Option<Row> =
-            on!(self, db => sqlx::query_as(ONE).bind(&id).fetch_optional(db.reader()).await?);
+        let row: Option<Row> = self.reader().maybe(query(ONE).bind(id.to_string())).await?;
         row.map(Row::schedule).transpose()
     }
 
-    /// Changes a schedule and answers what it is now; `None`: there is none of this id. When its cron or its zone
-    /// changes, what was due before is none of it any more.
+    /// Changes a schedule and answers what it is now. When its cron or its zone changes, what was due before is none of it
+    /// any more.
     pub async fn change_schedule(
         &self,
         id: ScheduleId,
         wanted: &ScheduleChange,
         by: &Actor,
         now: Millis,
-    ) -> Result<Option<ReportSchedule>, RegistryError> {
+    ) -> Result<Result<ReportSchedule, Refusal>, RegistryError> {
         let key = id.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let row: Option<Row> = sqlx::query_as(TAKE).bind(&key).bind(now).fetch_optional(&mut *tx).await?;
-            let Some(row) = row else { return Ok(None) };
-            let before = row.schedule()?;
+        self.change(async |tx| {
+            let row: Option<Row> = tx.maybe(query(TAKE).bind(&key).bind(now)).await?;
+            let before = row.ok_or(Refusal::NotFound)?.schedule()?;
             let after = before.changed(wanted, now);
-            sqlx::query(CHANGE)
+            let update = query(CHANGE)
                 .bind(&key)
                 .bind(&after.cron)
                 .bind(&after.time_zone)
                 .bind(&after.window)
-                .bind(crate::json(&after.recipients)?)
+                .bind(json(&after.recipients)?)
                 .bind(&after.filter)
                 .bind(&after.format)
-                .bind(after.since)
-                .execute(&mut *tx)
-                .await?;
-            let change = change(by, now, "report_schedule.update", id, Some(&before), Some(&after));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            Some(after)
-        }))
+                .bind(after.since);
+            tx.run(update).await?;
+            let change = Change::new(by, now, Action::ReportScheduleChange, id);
+            audit::record(tx, &[change.before(before.told()).after(after.told())]).await?;
+            Ok(after)
+        })
+        .await
     }
 
-    /// Deletes a schedule; its reports stay. False: there is none of this id.
+    /// Deletes a schedule; its reports stay.
     pub async fn delete_schedule(
         &self,
         id: ScheduleId,
         by: &Actor,
         now: Millis,
-    ) -> Result<bool, RegistryError> {
-        let key = id.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let row: Option<Row> = sqlx::query_as(DELETE).bind(&key).fetch_optional(&mut *tx).await?;
-            let Some(row) = row else { return Ok(false) };
-            let before = row.schedule()?;
-            let change = change(by, now, "report_schedule.delete", id, Some(&before), None);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            true
-        }))
+    ) -> Result<Result<(), Refusal>, RegistryError> {
+        self.change(async |tx| {
+            let row: Option<Row> = tx.maybe(query(DELETE).bind(id.to_string())).await?;
+            let before = row.ok_or(Refusal::NotFound)?.schedule()?;
+            let change = Change::new(by, now, Action::ReportScheduleDelete, id).before(before.told());
+            Ok(audit::record(tx, &[change]).await?)
+        })
+        .await
     }
 
     /// The runs due after this time that have their tick, as schedule and local due time.
     pub async fn ticks(&self, after: Millis) -> Result<HashSet<(ScheduleId, String)>, RegistryError> {
-        let rows: Vec<(String, String)> =
-            on!(self, db => sqlx::query_as(TICKS).bind(after).fetch_all(db.reader()).await?);
+        let rows: Vec<(String, String)> = self.reader().all(query(TICKS).bind(after)).await?;
         let tick =
             |(schedule, local): (String, String)| Ok((id("report_ticks", "schedule_id", &schedule)?, local));
         rows.into_iter().map(tick).collect()
@@ -207,38 +192,21 @@ impl Registry {
         report: &NewReport,
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
-        let deliveries = outbox::Written::of(recipients)?;
         let version = i64::try_from(schedule.version).unwrap_or(i64::MAX);
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let mine: Option<(String,)> = sqlx::query_as(TICK)
+        self.write(async |tx| {
+            let tick = query(TICK)
                 .bind(schedule.id.to_string())
                 .bind(&due.local)
                 .bind(due.at)
-                .bind(id.to_string())
-                .bind(version)
-                .fetch_optional(&mut *tx)
-                .await?;
-            if mine.is_none() {
+                .bind(report.id.to_string())
+                .bind(version);
+            if !tx.any(tick).await? {
                 return Ok(false);
             }
-            sqlx::query(report::ADD)
-                .bind(id.to_string())
-                .bind(Some(schedule.id.to_string()))
-                .bind(from)
-                .bind(to)
-                .bind(time_zone)
-                .bind(filter)
-                .bind(format)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            let add = outbox::ADD.on(self.dialect());
-            sqlx::query(add).bind(id.to_string()).bind(now).bind(&deliveries).execute(&mut *tx).await?;
-            tx.commit().await?;
-            true
-        }))
+            report::add(tx, report, Some(schedule.id), now).await?;
+            Ok(true)
+        })
+        .await
     }
 }
 
@@ -272,8 +240,7 @@ impl ReportSchedule {
 
 impl Row {
     fn schedule(self) -> Result<ReportSchedule, RegistryError> {
-        let corrupt =
-            |column| RegistryError::Corrupt { table: "report_schedules", column, row: self.id.clone() };
+        let corrupt = |column| corrupt("report_schedules", column, &self.id);
         let recipients = serde_json::from_str(&self.recipients).map_err(|_| corrupt("recipients"))?;
         let version = u64::try_from(self.version).map_err(|_| corrupt("version"))?;
         Ok(ReportSchedule {
@@ -289,24 +256,5 @@ impl Row {
             created_at: self.created_at,
             updated_at: self.updated_at,
         })
-    }
-}
-
-fn change<'a>(
-    actor: &'a Actor,
-    at: Millis,
-    action: &'static str,
-    id: ScheduleId,
-    before: Option<&ReportSchedule>,
-    after: Option<&ReportSchedule>,
-) -> Change<'a> {
-    Change {
-        actor,
-        at,
-        action,
-        kind: "report_schedule",
-        id: Some(id.to_string()),
-        before: before.map(ReportSchedule::told),
-        after: after.map(ReportSchedule::told),
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use fleet::{Millis, ServerId, id::EnrolmentTokenId};
 use serde_json::json;
 
+use super::{profile, revocation};
 use crate::{
-    Actor, Change, Page, Registry, RegistryError, Who, audit, count, id, json, on,
-    profile::{ADD_LABELS, hold, of_server},
-    revocation::{COUNT_UP, DENY},
-    text,
+    audit::{self, Action, Actor, Change, Who},
+    engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, hex, id, json, query},
+    refusal::Refusal,
 };
 
 /// The generation of a server's first credential.
@@ -55,20 +55,13 @@ pub struct Enrol<'a> {
     pub now: Millis,
 }
 
-/// How an enrolment went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Enrolled {
-    /// A new server, or the one that enrolled with the same token and key before.
-    Server {
-        /// Its id.
-        id: ServerId,
-        /// Of the credential to make for it.
-        generation: u32,
-    },
-    /// The token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
-    BadToken,
-    /// Another server has this name, regardless of case. A person has to decide; nothing was used up.
-    NameTaken,
+/// A server that enrolled: a new one, or the one that did so with the same token and key before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Its id.
+    pub id: ServerId,
+    /// Of the credential to make for it.
+    pub generation: u32,
 }
 
 #[derive(sqlx::FromRow)]
@@ -113,41 +106,34 @@ const FIND_BY: &str = "UPDATE servers SET search = $2 WHERE id = $1";
 const RECORD: &str = "INSERT INTO enrolments (token_id, key_hash, server_id, generation, enrolled_at)
 VALUES ($1, $2, $3, $4, $5)";
 
-/// Gives a new server, or one that was made here for this name, to who enrols; `None`: the name is another's.
-macro_rules! admit {
-    ($tx:expr, $dialect:expr, $enrol:expr, $labels:expr) => {{
-        let name = $enrol.name.trim();
-        let added: Option<(String,)> = sqlx::query_as(ADD_SERVER)
-            .bind($enrol.server.to_string())
-            .bind(name)
-            .bind(text::fold_name(name))
-            .bind($enrol.address)
-            .bind(text::searchable([name].into_iter().chain($enrol.address)))
-            .bind(FIRST_GENERATION)
-            .bind($enrol.now)
-            .fetch_optional(&mut *$tx)
-            .await?;
-        if let Some((server,)) = &added {
-            sqlx::query(ADD_LABELS.on($dialect)).bind(server).bind($labels).execute(&mut *$tx).await?;
-            if let Some(held) = hold!($tx, server) {
-                sqlx::query(FIND_BY).bind(server).bind(held.profile.search()).execute(&mut *$tx).await?;
-            }
-        }
-        added.map(|(server,)| (server, FIRST_GENERATION))
-    }};
+/// A new server for who enrols, or the one that was made here under this name and had no credential yet: its id and
+/// generation.
+async fn admit(tx: &mut Tx<'_>, enrol: &Enrol<'_>, labels: String) -> Result<(String, i64), Stop> {
+    let name = enrol.name.trim();
+    let add = query(ADD_SERVER)
+        .bind(enrol.server.to_string())
+        .bind(name)
+        .bind(fold::fold_name(name))
+        .bind(enrol.address)
+        .bind(fold::searchable([name].into_iter().chain(enrol.address)))
+        .bind(FIRST_GENERATION)
+        .bind(enrol.now);
+    let added: Option<(String,)> = tx.maybe(add).await?;
+    let (server,) = added.ok_or(Refusal::NameTaken)?;
+    profile::add_labels(tx, &server, labels).await?;
+    let profile = profile::lock(tx, &server).await?.profile;
+    tx.run(query(FIND_BY).bind(&server).bind(profile.search())).await?;
+    Ok((server, FIRST_GENERATION))
 }
 
-/// Replaces the credential of a server; `None`: it was deleted.
-macro_rules! replace {
-    ($tx:expr, $server:expr, $now:expr) => {{
-        let raised: Option<(i64,)> =
-            sqlx::query_as(REPLACE).bind(&$server).bind($now).fetch_optional(&mut *$tx).await?;
-        if let Some((generation,)) = raised {
-            sqlx::query(DENY).bind(&$server).bind(generation).bind($now).execute(&mut *$tx).await?;
-            sqlx::query(COUNT_UP).execute(&mut *$tx).await?;
-        }
-        raised.map(|(generation,)| ($server, generation))
-    }};
+/// Replaces the credential of a server: its id and the generation of the new one. A token for a server that was deleted
+/// is no good.
+async fn replace(tx: &mut Tx<'_>, server: String, now: Millis) -> Result<(String, i64), Stop> {
+    let raised: Option<(i64,)> = tx.maybe(query(REPLACE).bind(&server).bind(now)).await?;
+    let (generation,) = raised.ok_or(Refusal::BadToken)?;
+    revocation::deny(tx, &server, generation, now).await?;
+    revocation::count_up(tx).await?;
+    Ok((server, generation))
 }
 
 impl Registry {
@@ -160,26 +146,22 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let EnrolmentToken { id, uses, used, expires_at, revoked_at, created_at, labels, server } = token;
         let after = json!({"uses": uses, "expires_at": expires_at, "labels": labels, "server_id": server});
-        let change = of_token(by, *created_at, "enrolment_token.create", *id);
-        let change = Change { after: Some(after), ..change };
-        on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            sqlx::query(MAKE)
+        let change = Change::new(by, *created_at, Action::EnrolmentTokenCreate, id).after(after);
+        self.write(async |tx| {
+            let make = query(MAKE)
                 .bind(id.to_string())
-                .bind(text::hex(&hash))
+                .bind(hex(&hash))
                 .bind(i64::from(*uses))
                 .bind(i64::from(*used))
-                .bind(expires_at)
-                .bind(revoked_at)
-                .bind(created_at)
+                .bind(*expires_at)
+                .bind(*revoked_at)
+                .bind(*created_at)
                 .bind(json(labels)?)
-                .bind(server.map(|server| server.to_string()))
-                .execute(&mut *tx)
-                .await?;
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+                .bind(server.map(|server| server.to_string()));
+            tx.run(make).await?;
+            audit::record(tx, &[change]).await
+        })
+        .await
     }
 
     /// One page of all tokens, newest first, and the total.
@@ -188,11 +170,8 @@ impl Registry {
         let mut tokens = Vec::with_capacity(rows.len());
         for TokenRow { id: token, uses, used, expires_at, revoked_at, created_at, labels, server_id } in rows
         {
-            let labels = serde_json::from_str(&labels).map_err(|_| RegistryError::Corrupt {
-                table: "enrolment_tokens",
-                column: "labels",
-                row: token.clone(),
-            })?;
+            let labels =
+                serde_json::from_str(&labels).map_err(|_| corrupt("enrolment_tokens", "labels", &token))?;
             let server = server_id.map(|server| id("enrolment_tokens", "server_id", &server)).transpose()?;
             let uses = count("enrolment_tokens", "uses", &token, uses)?;
             let used = count("enrolment_tokens", "used", &token, used)?;
@@ -211,25 +190,24 @@ impl Registry {
         Ok((tokens, count("enrolment_tokens", "total", "", total)?))
     }
 
-    /// Takes a token back; one that was stays as it was. False: no such token.
+    /// Takes a token back; one that was taken back already stays as it was.
     pub async fn revoke_enrolment_token(
         &self,
         id: EnrolmentTokenId,
         by: &Actor,
         now: Millis,
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Result<(), Refusal>, RegistryError> {
         let key = id.to_string();
-        Ok(on!(self, db => {
-            let mut tx = db.begin_write().await?;
-            let revoked = sqlx::query(REVOKE).bind(&key).bind(now).execute(&mut *tx).await?.rows_affected();
-            if revoked == 0 {
-                return Ok(sqlx::query(EXISTS).bind(&key).fetch_optional(&mut *tx).await?.is_some());
+        self.change(async |tx| {
+            if tx.run(query(REVOKE).bind(&key).bind(now)).await? > 0 {
+                let change = Change::new(by, now, Action::EnrolmentTokenRevoke, id);
+                audit::record(tx, &[change]).await?;
+            } else if !tx.any(query(EXISTS).bind(&key)).await? {
+                return Err(Refusal::NotFound.into());
             }
-            let change = of_token(by, now, "enrolment_token.revoke", id);
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            true
-        }))
+            Ok(())
+        })
+        .await
     }
 
     /// Exchanges a token for a server, in one transaction: a new one, one that was made here under this name and had no
@@ -238,62 +216,48 @@ impl Registry {
     /// The same token and key again get the same server, though the token was used up or has expired meanwhile: a lost
     /// reply burns nothing. Not so when the token, the server or its credential was revoked, or the server deleted:
     /// then a person has said no. A name that exists is refused, whoever asks; only who holds a good token learns that.
-    pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Enrolled, RegistryError> {
-        let (token, key) = (text::hex(&enrol.token_hash), text::hex(&enrol.key_hash));
-        Ok(on!(self, db => {
-            // Who guesses must not hold up those who write.
-            if sqlx::query(KNOWN).bind(&token).fetch_optional(db.reader()).await?.is_none() {
-                return Ok(Enrolled::BadToken);
-            }
-            let mut tx = db.begin_write().await?;
-            // The claim is first: it holds the token's row, so that whoever enrols with it at the same time waits.
-            let claimed: Option<(String, String, Option<String>)> =
-                sqlx::query_as(CLAIM).bind(&token).bind(enrol.now).fetch_optional(&mut *tx).await?;
-            let before: Option<(String, i64, Option<i64>)> =
-                sqlx::query_as(BEFORE).bind(&token).bind(&key).fetch_optional(&mut *tx).await?;
-            if let Some((server, generation, in_force)) = before {
-                // A repetition uses nothing up. Said at once, because others wait for the token's row.
-                tx.rollback().await?;
-                return again(&server, generation, in_force);
-            }
-            let Some((token, labels, bound)) = claimed else { return Ok(Enrolled::BadToken) };
-            let refused = if bound.is_some() { Enrolled::BadToken } else { Enrolled::NameTaken };
-            let admitted = match bound {
-                Some(server) => replace!(tx, server, enrol.now),
-                None => admit!(tx, self.dialect(), enrol, labels),
-            };
-            let Some((server, generation)) = admitted else {
-                tx.rollback().await?;
-                return Ok(refused);
-            };
-            sqlx::query(RECORD)
-                .bind(&token)
-                .bind(key)
-                .bind(&server)
-                .bind(generation)
-                .bind(enrol.now)
-                .execute(&mut *tx)
-                .await?;
-            let (token, admitted) = (id("enrolment_tokens", "id", &token)?, id("servers", "id", &server)?);
-            let actor = Actor { who: Who::Enrolment(token), name: None, address: enrol.from.map(str::to_owned) };
-            let after = json!({"name": enrol.name.trim(), "generation": generation});
-            let change = of_server(&actor, enrol.now, "server.enrol", admitted, None, Some(after));
-            audit::record(self.dialect(), &[change])?.execute(&mut *tx).await?;
-            tx.commit().await?;
-            again(&server, generation, Some(generation))?
-        }))
+    pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Result<Enrolled, Refusal>, RegistryError> {
+        let token = hex(&enrol.token_hash);
+        // Whoever guesses must not hold up those who write.
+        if !self.reader().any(query(KNOWN).bind(&token)).await? {
+            return Ok(Err(Refusal::BadToken));
+        }
+        self.change(async |tx| exchange(tx, enrol, &token).await).await
     }
 }
 
-fn of_token<'a>(actor: &'a Actor, at: Millis, action: &'static str, id: EnrolmentTokenId) -> Change<'a> {
-    Change { actor, at, action, kind: "enrolment_token", id: Some(id.to_string()), before: None, after: None }
+async fn exchange(tx: &mut Tx<'_>, enrol: &Enrol<'_>, token: &str) -> Result<Enrolled, Stop> {
+    let (key, now) = (hex(&enrol.key_hash), enrol.now);
+    // The claim is first: it holds the token's row, so that whoever enrols with it at the same time waits.
+    let claimed: Option<(String, String, Option<String>)> =
+        tx.maybe(query(CLAIM).bind(token).bind(now)).await?;
+    let before: Option<(String, i64, Option<i64>)> = tx.maybe(query(BEFORE).bind(token).bind(&key)).await?;
+    if let Some((server, generation, in_force)) = before {
+        // A repetition uses nothing up.
+        tx.roll_back();
+        return if in_force == Some(generation) {
+            enrolled(&server, generation)
+        } else {
+            Err(Refusal::BadToken.into())
+        };
+    }
+    let (token, labels, bound) = claimed.ok_or(Refusal::BadToken)?;
+    let (server, generation) = match bound {
+        Some(server) => replace(tx, server, now).await?,
+        None => admit(tx, enrol, labels).await?,
+    };
+    let record = query(RECORD).bind(&token).bind(key).bind(&server).bind(generation).bind(now);
+    tx.run(record).await?;
+    let enrolled = enrolled(&server, generation)?;
+    let who = Who::Enrolment(id("enrolment_tokens", "id", &token)?);
+    let actor = Actor { who, name: None, address: enrol.from.map(str::to_owned) };
+    let after = json!({"name": enrol.name.trim(), "generation": generation});
+    let change = Change::new(&actor, now, Action::ServerEnrol, enrolled.id).after(after);
+    audit::record(tx, &[change]).await?;
+    Ok(enrolled)
 }
 
-/// The answer to who enrolled at a generation, by the one in force; `None`: its server was deleted.
-fn again(server: &str, generation: i64, in_force: Option<i64>) -> Result<Enrolled, RegistryError> {
-    if in_force != Some(generation) {
-        return Ok(Enrolled::BadToken);
-    }
+fn enrolled(server: &str, generation: i64) -> Result<Enrolled, Stop> {
     let generation = count("enrolments", "generation", server, generation)?;
-    Ok(Enrolled::Server { id: id("enrolments", "server_id", server)?, generation })
+    Ok(Enrolled { id: id("enrolments", "server_id", server)?, generation })
 }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use fleet::{Millis, ServerId};
 
+use super::profile::{Profile, ProfileChange};
 use crate::{
-    Actor, Profile, ProfileChange, Registry, RegistryError, audit, id, json, on,
-    profile::of_server,
-    statement::{Text, one_of},
-    text,
+    audit::{self, Action, Actor, Change},
+    engine::{PerEngine, Registry, RegistryError, Tx, fold, id, json, one_of, query},
 };
 
 /// What a row of a sheet asks for.
@@ -26,7 +25,7 @@ pub struct ImportRow {
 
 /// What would become of a row, or what did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ImportOutcome {
     /// A server without a credential, which enrols later by its name.
     Create {
         /// Its id.
@@ -75,18 +74,18 @@ struct Known {
 }
 
 /// Nobody else changes servers until the end of the transaction. SQLite has one writer in any case.
-const HOLD: Text =
-    Text { sqlite: "SELECT 1 WHERE false", postgres: "LOCK TABLE servers IN SHARE ROW EXCLUSIVE MODE" };
+const HOLD: PerEngine =
+    PerEngine { sqlite: "SELECT 1 WHERE false", postgres: "LOCK TABLE servers IN SHARE ROW EXCLUSIVE MODE" };
 /// From so many rows on, an import leaves statistics behind: PostgreSQL would make its own within a minute, and until then
 /// take every label and name for rare.
 const MANY: usize = 1_000;
-const ANALYZE: Text = Text { sqlite: "SELECT 1 WHERE false", postgres: "ANALYZE servers, labels" };
-const BY_ID: Text = one_of!("SELECT id, name, address FROM servers WHERE id", "$1", "");
-const BY_NAME: Text = one_of!("SELECT id, name, address FROM servers WHERE name_folded", "$1", "");
-const LABELS: Text = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "$1", "");
+const ANALYZE: PerEngine = PerEngine { sqlite: "SELECT 1 WHERE false", postgres: "ANALYZE servers, labels" };
+const BY_ID: PerEngine = one_of!("SELECT id, name, address FROM servers WHERE id", "");
+const BY_NAME: PerEngine = one_of!("SELECT id, name, address FROM servers WHERE name_folded", "");
+const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");
 /// No name begins with a blank, so that names can be exchanged whatever the order.
-const FREE_NAMES: Text = one_of!("UPDATE servers SET name_folded = ' ' || id WHERE id", "$1", "");
-const UPDATE: Text = Text {
+const FREE_NAMES: PerEngine = one_of!("UPDATE servers SET name_folded = ' ' || id WHERE id", "");
+const UPDATE: PerEngine = PerEngine {
     sqlite: "UPDATE servers SET name = batch.value ->> 1, name_folded = batch.value ->> 2,
         address = batch.value ->> 3, search = batch.value ->> 4, updated_at = $2, version = version + 1
         FROM json_each($1) AS batch WHERE servers.id = batch.value ->> 0",
@@ -94,7 +93,7 @@ const UPDATE: Text = Text {
         address = batch.value ->> 3, search = batch.value ->> 4, updated_at = $2, version = version + 1
         FROM jsonb_array_elements(CAST($1 AS JSONB)) AS batch (value) WHERE servers.id = batch.value ->> 0",
 };
-const CREATE: Text = Text {
+const CREATE: PerEngine = PerEngine {
     sqlite: "INSERT INTO servers
         (id, name, name_folded, address, search, generation, version, created_at, updated_at)
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, 1, $2, $2 FROM json_each($1)",
@@ -103,8 +102,8 @@ const CREATE: Text = Text {
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, 1, $2, $2
         FROM jsonb_array_elements(CAST($1 AS JSONB)) AS batch (value)",
 };
-const CLEAR_LABELS: Text = one_of!("DELETE FROM labels WHERE server_id", "$1", "");
-const ADD_LABELS: Text = Text {
+const CLEAR_LABELS: PerEngine = one_of!("DELETE FROM labels WHERE server_id", "");
+const ADD_LABELS: PerEngine = PerEngine {
     sqlite: "INSERT INTO labels (server_id, key, value)
         SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)",
     postgres: "INSERT INTO labels (server_id, key, value)
@@ -122,38 +121,25 @@ impl Registry {
         apply: bool,
         by: &Actor,
         now: Millis,
-    ) -> Result<Vec<Verdict>, RegistryError> {
-        let (ids, names) = (json(&ids_of(rows))?, json(&names_of(rows))?);
-        let dialect = self.dialect();
-        Ok(on!(self, db => {
-            let mut tx = if apply { db.begin_write().await? } else { db.begin_read().await? };
-            if apply {
-                sqlx::query(HOLD.on(dialect)).execute(&mut *tx).await?;
+    ) -> Result<Vec<ImportOutcome>, RegistryError> {
+        if !apply {
+            return self.read(async |tx| Ok(Known::find(tx, rows).await?.judge(rows))).await;
+        }
+        self.write(async |tx| {
+            tx.run(HOLD).await?;
+            let outcomes = Known::find(tx, rows).await?.judge(rows);
+            if outcomes.iter().any(|outcome| matches!(outcome, ImportOutcome::Wrong(_))) {
+                return Ok(outcomes);
             }
-            let mut found: Vec<Found> = sqlx::query_as(BY_ID.on(dialect)).bind(ids).fetch_all(&mut *tx).await?;
-            let named: Vec<Found> = sqlx::query_as(BY_NAME.on(dialect)).bind(names).fetch_all(&mut *tx).await?;
-            found.extend(named);
-            let known = json(&found.iter().map(|(id, ..)| id).collect::<HashSet<_>>())?;
-            let labels = sqlx::query_as(LABELS.on(dialect)).bind(known).fetch_all(&mut *tx).await?;
-            let verdicts = Known::of(found, labels)?.judge(rows);
-            let wrong = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Wrong(_)));
-            if !apply || wrong {
-                return Ok(verdicts);
-            }
-            let Work { freed, update, create, cleared, labels } = Work::of(&verdicts);
-            sqlx::query(FREE_NAMES.on(dialect)).bind(json(&freed)?).execute(&mut *tx).await?;
-            sqlx::query(UPDATE.on(dialect)).bind(json(&update)?).bind(now).execute(&mut *tx).await?;
-            sqlx::query(CREATE.on(dialect)).bind(json(&create)?).bind(now).execute(&mut *tx).await?;
-            sqlx::query(CLEAR_LABELS.on(dialect)).bind(json(&cleared)?).execute(&mut *tx).await?;
-            sqlx::query(ADD_LABELS.on(dialect)).bind(json(&labels)?).execute(&mut *tx).await?;
-            let changes: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.told(by, now)).collect();
-            audit::record(dialect, &changes)?.execute(&mut *tx).await?;
+            Work::of(&outcomes).write(tx, now).await?;
+            let changes: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.told(by, now)).collect();
+            audit::record(tx, &changes).await?;
             if changes.len() >= MANY {
-                sqlx::query(ANALYZE.on(dialect)).execute(&mut *tx).await?;
+                tx.run(ANALYZE).await?;
             }
-            tx.commit().await?;
-            verdicts
-        }))
+            Ok(outcomes)
+        })
+        .await
     }
 }
 
@@ -163,7 +149,7 @@ fn ids_of(rows: &[ImportRow]) -> Vec<ServerId> {
 
 /// Folded.
 fn names_of(rows: &[ImportRow]) -> Vec<String> {
-    rows.iter().filter_map(|row| row.change.name.as_deref()).map(text::fold_name).collect()
+    rows.iter().filter_map(|row| row.change.name.as_deref()).map(fold::fold_name).collect()
 }
 
 /// What is written, as statements take it.
@@ -180,15 +166,15 @@ struct Work<'a> {
 type Written<'a> = (ServerId, &'a str, String, Option<&'a str>, String);
 
 impl<'a> Work<'a> {
-    fn of(verdicts: &'a [Verdict]) -> Self {
+    fn of(outcomes: &'a [ImportOutcome]) -> Self {
         let mut work = Self::default();
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Create { id, profile } => {
+        for outcome in outcomes {
+            match outcome {
+                ImportOutcome::Create { id, profile } => {
                     work.create.push(written(*id, profile));
                     work.label(*id, profile);
                 }
-                Verdict::Update { id, before, after } => {
+                ImportOutcome::Update { id, before, after } => {
                     work.update.push(written(*id, after));
                     if before.folded() != after.folded() {
                         work.freed.push(*id);
@@ -198,10 +184,19 @@ impl<'a> Work<'a> {
                         work.label(*id, after);
                     }
                 }
-                Verdict::Unchanged { .. } | Verdict::Wrong(_) => {}
+                ImportOutcome::Unchanged { .. } | ImportOutcome::Wrong(_) => {}
             }
         }
         work
+    }
+
+    /// By one statement for each table and each way to write it.
+    async fn write(&self, tx: &mut Tx<'_>, now: Millis) -> Result<(), RegistryError> {
+        tx.run(query(FREE_NAMES).bind(json(&self.freed)?)).await?;
+        tx.run(query(UPDATE).bind(json(&self.update)?).bind(now)).await?;
+        tx.run(query(CREATE).bind(json(&self.create)?).bind(now)).await?;
+        tx.run(query(CLEAR_LABELS).bind(json(&self.cleared)?)).await?;
+        tx.run(query(ADD_LABELS).bind(json(&self.labels)?)).await.map(drop)
     }
 
     fn label(&mut self, id: ServerId, profile: &'a Profile) {
@@ -213,14 +208,15 @@ fn written(id: ServerId, profile: &Profile) -> Written<'_> {
     (id, &profile.name, profile.folded(), profile.address.as_deref(), profile.search())
 }
 
-impl Verdict {
-    fn told<'a>(&self, by: &'a Actor, now: Millis) -> Option<crate::Change<'a>> {
+impl ImportOutcome {
+    fn told<'a>(&self, by: &'a Actor, now: Millis) -> Option<Change<'a>> {
         match self {
             Self::Create { id, profile } => {
-                Some(of_server(by, now, "server.create", *id, None, Some(profile.told())))
+                Some(Change::new(by, now, Action::ServerCreate, id).after(profile.told()))
             }
             Self::Update { id, before, after } => {
-                Some(of_server(by, now, "server.change", *id, Some(before.told()), Some(after.told())))
+                let change = Change::new(by, now, Action::ServerChange, id);
+                Some(change.before(before.told()).after(after.told()))
             }
             Self::Unchanged { .. } | Self::Wrong(_) => None,
         }
@@ -228,6 +224,14 @@ impl Verdict {
 }
 
 impl Known {
+    async fn find(tx: &mut Tx<'_>, rows: &[ImportRow]) -> Result<Self, RegistryError> {
+        let mut found: Vec<Found> = tx.all(query(BY_ID).bind(json(&ids_of(rows))?)).await?;
+        found.extend(tx.all::<Found>(query(BY_NAME).bind(json(&names_of(rows))?)).await?);
+        let servers = json(&found.iter().map(|(id, ..)| id).collect::<HashSet<_>>())?;
+        let labels = tx.all(query(LABELS).bind(servers)).await?;
+        Self::of(found, labels)
+    }
+
     fn of(found: Vec<Found>, labels: Vec<(String, String, String)>) -> Result<Self, RegistryError> {
         let mut labels_of: HashMap<String, BTreeMap<String, String>> = HashMap::new();
         for (server, key, value) in labels {
@@ -245,56 +249,58 @@ impl Known {
     }
 
     /// In the order of the rows.
-    fn judge(&self, rows: &[ImportRow]) -> Vec<Verdict> {
-        let mut verdicts: Vec<Verdict> = rows.iter().map(|row| self.judge_alone(row)).collect();
+    fn judge(&self, rows: &[ImportRow]) -> Vec<ImportOutcome> {
+        let mut outcomes: Vec<ImportOutcome> = rows.iter().map(|row| self.judge_alone(row)).collect();
         let (mut servers, mut names) = (HashMap::new(), HashMap::new());
-        for (row, verdict) in rows.iter().zip(&mut verdicts) {
-            let Some((server, profile)) = self.outcome(verdict) else { continue };
+        for (row, outcome) in rows.iter().zip(&mut outcomes) {
+            let Some((server, profile)) = self.server_of(outcome) else { continue };
             let folded = profile.folded();
             if let Some(first) = servers.insert(server, row.number) {
-                *verdict = Verdict::Wrong(ImportFault::SameServer(first));
+                *outcome = ImportOutcome::Wrong(ImportFault::SameServer(first));
             } else if let Some(first) = names.insert(folded, row.number) {
-                *verdict = Verdict::Wrong(ImportFault::SameName(first));
+                *outcome = ImportOutcome::Wrong(ImportFault::SameName(first));
             }
         }
         // Names that become free are free for the others.
-        for verdict in &mut verdicts {
-            let Some((server, profile)) = self.outcome(verdict) else { continue };
+        for outcome in &mut outcomes {
+            let Some((server, profile)) = self.server_of(outcome) else { continue };
             let owner = self.by_name.get(&profile.folded()).filter(|owner| **owner != server);
             if owner.is_some_and(|owner| !servers.contains_key(owner)) {
-                *verdict = Verdict::Wrong(ImportFault::NameTaken);
+                *outcome = ImportOutcome::Wrong(ImportFault::NameTaken);
             }
         }
-        verdicts
+        outcomes
     }
 
-    fn judge_alone(&self, row: &ImportRow) -> Verdict {
-        let folded = row.change.name.as_deref().map(text::fold_name);
+    fn judge_alone(&self, row: &ImportRow) -> ImportOutcome {
+        let folded = row.change.name.as_deref().map(fold::fold_name);
         let server = match (row.id, &folded) {
             (Some(id), _) => Some(id),
             (None, Some(folded)) => self.by_name.get(folded).copied(),
-            (None, None) => return Verdict::Wrong(ImportFault::NoName),
+            (None, None) => return ImportOutcome::Wrong(ImportFault::NoName),
         };
         let Some(id) = server else {
-            return Verdict::Create { id: row.new_id, profile: Profile::default().with(&row.change) };
+            return ImportOutcome::Create { id: row.new_id, profile: Profile::default().with(&row.change) };
         };
-        let Some(before) = self.profiles.get(&id) else { return Verdict::Wrong(ImportFault::UnknownId) };
+        let Some(before) = self.profiles.get(&id) else {
+            return ImportOutcome::Wrong(ImportFault::UnknownId);
+        };
         let after = before.with(&row.change);
         if *before == after {
-            Verdict::Unchanged { id }
+            ImportOutcome::Unchanged { id }
         } else {
-            Verdict::Update { id, before: before.clone(), after }
+            ImportOutcome::Update { id, before: before.clone(), after }
         }
     }
 
     /// The server of a row, as it will be.
-    fn outcome<'a>(&'a self, verdict: &'a Verdict) -> Option<(ServerId, &'a Profile)> {
-        match verdict {
-            Verdict::Create { id, profile } | Verdict::Update { id, after: profile, .. } => {
+    fn server_of<'a>(&'a self, outcome: &'a ImportOutcome) -> Option<(ServerId, &'a Profile)> {
+        match outcome {
+            ImportOutcome::Create { id, profile } | ImportOutcome::Update { id, after: profile, .. } => {
                 Some((*id, profile))
             }
-            Verdict::Unchanged { id } => Some((*id, self.profiles.get(id)?)),
-            Verdict::Wrong(_) => None,
+            ImportOutcome::Unchanged { id } => Some((*id, self.profiles.get(id)?)),
+            ImportOutcome::Wrong(_) => None,
         }
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fleet::{Millis, ServerId, Status, wire::v1::Host};
 
-use crate::{
-    Page, Pause, Registry, RegistryError, Roll, ServerFilter, Sort, count, id, json,
-    listing::{self, Attempt, Listing},
-    on, roll,
-    statement::{Dialect, Statement, Text, one_of, rows_of},
-    text,
+use super::{
+    list::{Candidate, Listing, Roll, ServerFilter, Sort, status_of},
+    pause::Pause,
+};
+use crate::engine::{
+    Dialect, Page, PerEngine, Registry, RegistryError, Statement, Tx, corrupt, count, fold, id, json, one_of,
+    query,
 };
 
 /// A server as people see it.
@@ -65,7 +66,7 @@ struct Row {
     facts: Option<String>,
 }
 
-const LABELS: Text = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "$1", "");
+const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");
 
 impl Registry {
     /// One page of the list and the total, both of one moment. Ties are broken by id, so that paging is complete.
@@ -77,60 +78,22 @@ impl Registry {
         roll: &Roll,
     ) -> Result<(Vec<Server>, u64), RegistryError> {
         let listing = Listing::new(filter, sort, page, roll, self.dialect())?;
-        let (ids, total, rows, labels) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let few = match listing.few()? {
-                Some(few) => Listing::whole(rows_of!((i64, Option<String>), few).fetch_all(&mut *tx).await?),
-                None => None,
-            };
-            let (total, hits) = match few {
-                Some(whole) => whole,
-                None => {
-                    let counts = rows_of!((String, i64), listing.counts()?).fetch_all(&mut *tx).await?;
-                    let (total, runs) = listing.runs(&counts);
-                    let mut hits: Vec<String> = Vec::new();
-                    for run in runs {
-                        let mut found: Vec<String> = Vec::new();
-                        for Attempt { ids, backward } in listing.attempts(&run)? {
-                            let rows = rows_of!((String,), ids).fetch_all(&mut *tx).await?;
-                            found = rows.into_iter().map(|(id,)| id).collect();
-                            if backward {
-                                found.reverse();
-                            }
-                            if found.len() == run.len() {
-                                break;
-                            }
-                        }
-                        hits.extend(found);
-                    }
-                    (total, hits)
-                }
-            };
-            let mut ids: Vec<ServerId> = Vec::with_capacity(hits.len());
-            for hit in hits {
-                ids.push(id("servers", "id", &hit)?);
-            }
-            let rows = rows_of!(Row, details(&ids, roll, self.dialect())?).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&ids)?).fetch_all(&mut *tx).await?;
-            tx.commit().await?;
-            (ids, total, rows, labels)
-        });
-        let mut servers: HashMap<_, _> =
-            assemble(rows, labels)?.into_iter().map(|server| (server.id, server)).collect();
-        let page = ids.iter().filter_map(|id| servers.remove(id)).collect();
-        Ok((page, count("servers", "total", "", total)?))
+        let (found, total) = self
+            .read(async |tx| {
+                let (total, hits) = match few(tx, &listing).await? {
+                    Some(whole) => whole,
+                    None => many(tx, &listing).await?,
+                };
+                Ok((Found::read(tx, ids_of(hits)?, roll).await?, total))
+            })
+            .await?;
+        Ok((found.servers()?, count("servers", "total", "", total)?))
     }
 
     /// One server; `None` if there is none of this id.
     pub async fn server(&self, id: ServerId, roll: &Roll) -> Result<Option<Server>, RegistryError> {
-        let (rows, labels) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let rows = rows_of!(Row, details(&[id], roll, self.dialect())?).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&[id])?).fetch_all(&mut *tx).await?;
-            tx.commit().await?;
-            (rows, labels)
-        });
-        Ok(assemble(rows, labels)?.pop())
+        let found = self.read(async |tx| Found::read(tx, vec![id], roll).await).await?;
+        Ok(found.servers()?.pop())
     }
 
     /// At most `limit` servers that the filter lets through, by name, after the one of the name `after`: to read all of
@@ -142,21 +105,66 @@ impl Registry {
         limit: u32,
         roll: &Roll,
     ) -> Result<Vec<Server>, RegistryError> {
-        let part = listing::part(filter, after.map(text::fold_name), limit, roll, self.dialect())?;
-        let (ids, rows, labels) = on!(self, db => {
-            let mut tx = db.begin_read().await?;
-            let mut ids: Vec<ServerId> = Vec::new();
-            for (hit,) in rows_of!((String,), part).fetch_all(&mut *tx).await? {
-                ids.push(id("servers", "id", &hit)?);
+        let part = Listing::part(filter, after.map(fold::fold_name), limit, roll, self.dialect())?;
+        let found = self
+            .read(async |tx| {
+                let hits: Vec<(String,)> = tx.all(part).await?;
+                Found::read(tx, ids_of(hits.into_iter().map(|(id,)| id))?, roll).await
+            })
+            .await?;
+        found.servers()
+    }
+}
+
+/// The total and the ids of the page, if there are few hits; `None` if there may be many.
+async fn few(tx: &mut Tx<'_>, listing: &Listing<'_>) -> Result<Option<(i64, Vec<String>)>, RegistryError> {
+    let Some(few) = listing.few()? else { return Ok(None) };
+    Ok(Listing::whole(tx.all(few).await?))
+}
+
+/// The total and the ids of the page, of however many hits.
+async fn many(tx: &mut Tx<'_>, listing: &Listing<'_>) -> Result<(i64, Vec<String>), RegistryError> {
+    let counts: Vec<(String, i64)> = tx.all(listing.counts()?).await?;
+    let (total, runs) = listing.runs(&counts);
+    let mut hits: Vec<String> = Vec::new();
+    for run in runs {
+        let mut found: Vec<String> = Vec::new();
+        for Candidate { ids, backward } in listing.candidates(&run)? {
+            found = tx.all::<(String,)>(ids).await?.into_iter().map(|(id,)| id).collect();
+            if backward {
+                found.reverse();
             }
-            let rows = rows_of!(Row, details(&ids, roll, self.dialect())?).fetch_all(&mut *tx).await?;
-            let labels = sqlx::query_as(LABELS.on(self.dialect())).bind(json(&ids)?).fetch_all(&mut *tx).await?;
-            tx.commit().await?;
-            (ids, rows, labels)
-        });
+            if found.len() == run.len() {
+                break;
+            }
+        }
+        hits.extend(found);
+    }
+    Ok((total, hits))
+}
+
+fn ids_of(hits: impl IntoIterator<Item = String>) -> Result<Vec<ServerId>, RegistryError> {
+    hits.into_iter().map(|hit| id("servers", "id", &hit)).collect()
+}
+
+/// What was read of servers, and the order in which they are wanted.
+struct Found {
+    ids: Vec<ServerId>,
+    rows: Vec<Row>,
+    labels: Vec<(String, String, String)>,
+}
+
+impl Found {
+    async fn read(tx: &mut Tx<'_>, ids: Vec<ServerId>, roll: &Roll) -> Result<Self, RegistryError> {
+        let rows = tx.all(details(&ids, roll, tx.dialect())?).await?;
+        let labels = tx.all(query(LABELS).bind(json(&ids)?)).await?;
+        Ok(Self { ids, rows, labels })
+    }
+
+    fn servers(self) -> Result<Vec<Server>, RegistryError> {
         let mut servers: HashMap<_, _> =
-            assemble(rows, labels)?.into_iter().map(|server| (server.id, server)).collect();
-        Ok(ids.iter().filter_map(|id| servers.remove(id)).collect())
+            assemble(self.rows, self.labels)?.into_iter().map(|server| (server.id, server)).collect();
+        Ok(self.ids.iter().filter_map(|id| servers.remove(id)).collect())
     }
 }
 
@@ -188,7 +196,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
         servers.push(Server {
             id: id("servers", "id", &row.id)?,
             generation: count("servers", "generation", &row.id, row.generation)?,
-            status: roll::read(&row.status)?,
+            status: status_of(&row.status)?,
             labels: labels_of.remove(&row.id).unwrap_or_default(),
             facts: row.facts.map(|facts| read_facts(&row.id, &facts)).transpose()?,
             name: row.name,
@@ -197,7 +205,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
             last_seen_at: row.received_at,
             interval_ms: row.interval_ms,
             paused: row.paused_at.map(|since| (since, pause)),
-            // Rows of the release before do not tell: it enrolled them when it made them.
+            // A row that an earlier release wrote does not tell; that release made a server by enrolling it.
             enrolled_at: row.enrolled_at.or(Some(row.created_at)).filter(|_| row.generation > 0),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -207,9 +215,5 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
 }
 
 fn read_facts(server: &str, facts: &str) -> Result<Host, RegistryError> {
-    serde_json::from_str(facts).map_err(|_| RegistryError::Corrupt {
-        table: "facts",
-        column: "facts",
-        row: server.to_owned(),
-    })
+    serde_json::from_str(facts).map_err(|_| corrupt("facts", "facts", server))
 }

@@ -2,16 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fleet::{Interval, Millis, ServerId, wire::v1::Host};
-
-use sqlx::{postgres::PgArguments, query::Query, sqlite::SqliteArguments};
-
-use crate::{
-    Registry, RegistryError, Sqlite, count, id, json, on,
-    postgres::Session,
-    statement::{Text, one_of},
-    text,
+use crate::engine::{
+    Dialect, PerEngine, Query, Registry, RegistryError, count, fold, id, json, one_of, query,
 };
+use fleet::{Interval, Millis, ServerId, wire::v1::Host};
 
 /// What a worker needs to know of a server before it stores its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +44,7 @@ pub struct Sighting {
     pub facts: Option<(Millis, Host)>,
 }
 
-/// The end of the statement that writes sightings.
+/// The end of the statement that writes sightings. A macro, because `concat!` takes nothing but literals.
 macro_rules! keep_greatest {
     () => {
         "
@@ -68,7 +62,7 @@ WHERE excluded.received_at > sightings.received_at OR excluded.silent_at > sight
     };
 }
 
-/// The end of the statement that writes facts.
+/// The end of the statement that writes facts. A macro for the same reason.
 macro_rules! keep_newest {
     () => {
         "
@@ -78,18 +72,17 @@ WHERE excluded.facts_at > facts.facts_at"
     };
 }
 
-const STANDING: Text = one_of!(
+const STANDING: PerEngine = one_of!(
     "SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
 FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
 WHERE s.id",
-    "$1",
     ""
 );
 
 /// A batch is joined with `servers`, so that a server which was deleted meanwhile is left out and fails nothing.
 /// `WHERE true` because SQLite otherwise takes `ON` for a part of the join; `ORDER BY` because PostgreSQL joins in any
 /// order, and writers that lock rows in one order never wait for each other in a ring.
-const SIGHT: Text = Text {
+const SIGHT: PerEngine = PerEngine {
     sqlite: concat!(
         "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
 SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'),
@@ -108,7 +101,7 @@ ORDER BY s.id",
     ),
 };
 
-const TELL: Text = Text {
+const TELL: PerEngine = PerEngine {
     sqlite: concat!(
         "INSERT INTO facts (server_id, facts_at, facts, search)
 SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
@@ -137,10 +130,8 @@ impl Registry {
             return Ok(HashMap::new());
         }
         let ids = json(&servers)?;
-        // Not among the readers: lists that take long must not hold up the worker.
-        let rows: Vec<Row> = on!(self, db => {
-            sqlx::query_as(STANDING.on(self.dialect())).bind(ids).fetch_all(db.writer()).await?
-        });
+        // By the writer, though it only reads: lists that take long must not hold up the worker.
+        let rows: Vec<Row> = self.writer().all(query(STANDING).bind(ids)).await?;
         let mut standing = HashMap::with_capacity(rows.len());
         for (server, generation, silent_at, sampled_at, facts_at) in rows {
             let generation = count("servers", "generation", &server, generation)?;
@@ -164,60 +155,49 @@ impl Registry {
         let mut told: Vec<Told> = Vec::new();
         for one in merged.values() {
             if let Some((at, host)) = &one.facts {
-                told.push((one.server, *at, json(host)?, text::searchable(host.hostname.as_deref())));
+                told.push((one.server, *at, json(host)?, fold::searchable(host.hostname.as_deref())));
             }
         }
-        on!(self, db => {
-            let see = db.see(&merged)?;
-            if told.is_empty() {
-                see.execute(db.writer()).await?;
-                return Ok(());
-            }
-            let tell = db.tell(&told)?;
-            let mut tx = db.begin_write().await?;
-            see.execute(&mut *tx).await?;
-            tell.execute(&mut *tx).await?;
-            tx.commit().await?;
-        });
-        Ok(())
+        let see = see(self.dialect(), &merged)?;
+        if told.is_empty() {
+            return self.writer().run(see).await.map(drop);
+        }
+        let tell = tell(self.dialect(), &told)?;
+        self.write(async |tx| {
+            tx.run(see).await?;
+            tx.run(tell).await.map(drop)
+        })
+        .await
     }
 }
 
-impl Sqlite {
-    fn see(
-        &self,
-        merged: &BTreeMap<ServerId, Sighting>,
-    ) -> Result<Query<'static, sqlx::Sqlite, SqliteArguments>, RegistryError> {
-        let row = |one: &Sighting| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at);
-        let rows: Vec<_> = merged.values().map(row).collect();
-        Ok(sqlx::query(SIGHT.sqlite).bind(json(&rows)?))
-    }
-
-    fn tell(&self, told: &[Told]) -> Result<Query<'static, sqlx::Sqlite, SqliteArguments>, RegistryError> {
-        Ok(sqlx::query(TELL.sqlite).bind(json(&told)?))
+fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>) -> Result<Query, RegistryError> {
+    match dialect {
+        Dialect::Sqlite => {
+            let row =
+                |one: &Sighting| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at);
+            Ok(query(SIGHT).bind(json(&merged.values().map(row).collect::<Vec<_>>())?))
+        }
+        Dialect::Postgres => {
+            let times = |of: fn(&Sighting) -> Millis| merged.values().map(of).collect::<Vec<_>>();
+            Ok(query(SIGHT)
+                .bind(merged.keys().map(ServerId::to_string).collect::<Vec<_>>())
+                .bind(times(|one| one.received_at))
+                .bind(times(|one| one.silent_at))
+                .bind(times(|one| one.interval.millis()))
+                .bind(times(|one| one.sampled_at)))
+        }
     }
 }
 
-impl Session {
-    fn see(
-        &self,
-        merged: &BTreeMap<ServerId, Sighting>,
-    ) -> Result<Query<'static, sqlx::Postgres, PgArguments>, RegistryError> {
-        let times = |of: fn(&Sighting) -> Millis| merged.values().map(of).collect::<Vec<_>>();
-        Ok(sqlx::query(SIGHT.postgres)
-            .bind(merged.keys().map(ServerId::to_string).collect::<Vec<_>>())
-            .bind(times(|one| one.received_at))
-            .bind(times(|one| one.silent_at))
-            .bind(times(|one| one.interval.millis()))
-            .bind(times(|one| one.sampled_at)))
-    }
-
-    fn tell(&self, told: &[Told]) -> Result<Query<'static, sqlx::Postgres, PgArguments>, RegistryError> {
-        Ok(sqlx::query(TELL.postgres)
+fn tell(dialect: Dialect, told: &[Told]) -> Result<Query, RegistryError> {
+    match dialect {
+        Dialect::Sqlite => Ok(query(TELL).bind(json(&told)?)),
+        Dialect::Postgres => Ok(query(TELL)
             .bind(told.iter().map(|(server, ..)| server.to_string()).collect::<Vec<_>>())
             .bind(told.iter().map(|(_, at, ..)| *at).collect::<Vec<_>>())
             .bind(told.iter().map(|(_, _, facts, _)| facts.clone()).collect::<Vec<_>>())
-            .bind(told.iter().map(|(.., search)| search.clone()).collect::<Vec<_>>()))
+            .bind(told.iter().map(|(.., search)| search.clone()).collect::<Vec<_>>())),
     }
 }
 

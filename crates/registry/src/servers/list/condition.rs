@@ -2,19 +2,22 @@
 
 use fleet::Status;
 
-use crate::{RegistryError, ServerFilter, json, roll::Judge, statement::Statement, text};
+use super::{filter::ServerFilter, roll::Judge};
+use crate::engine::{RegistryError, Statement, fold, json};
 
-/// Which way leads to the hits.
+/// By which way the servers are found that a filter lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// From what is rare to the servers.
+pub(super) enum Way {
+    /// From an index of what the filter asks for to the servers. Best when it lets few through.
     Find,
-    /// From each server to whether it is a hit.
+    /// From each server, in the order of the list, to whether the filter lets it through. Best when it lets many through.
     Walk,
 }
 
-/// Of `servers s`, and of `sightings g` beside it where [`is_seen`]; `status` instead of the filter's.
-pub(crate) fn push(
+/// Appends the `WHERE` of a statement that reads `servers s`. Where [`is_seen`] says so, the condition also reads
+/// `sightings g`, which the statement then has to join. The status is the one of the argument; that of the filter is not
+/// looked at, because a page that is sorted by status is read one status after the other.
+pub(super) fn push(
     statement: &mut Statement,
     filter: &ServerFilter,
     status: Option<Status>,
@@ -36,7 +39,7 @@ pub(crate) fn push(
         None => {}
     }
     if let Some(name) = name {
-        push_equal(statement, " AND s.name_folded = ", text::fold_name(name));
+        push_equal(statement, " AND s.name_folded = ", fold::fold_name(name));
     }
     if let Some(address) = address {
         push_equal(statement, " AND s.address = ", address.clone());
@@ -51,8 +54,8 @@ pub(crate) fn push(
     Ok(())
 }
 
-/// Whether a state is read from the sighting beside a server.
-pub(crate) fn is_seen(status: Option<Status>, way: Way) -> bool {
+/// Whether the condition that a server has this status reads its sighting.
+pub(super) fn is_seen(status: Option<Status>, way: Way) -> bool {
     match status {
         None | Some(Status::Paused) => false,
         Some(Status::Down) => way == Way::Walk,
@@ -60,8 +63,9 @@ pub(crate) fn is_seen(status: Option<Status>, way: Way) -> bool {
     }
 }
 
+/// Appends that a column equals a text, or what is never true if no column can hold that text.
 fn push_equal(statement: &mut Statement, column: &'static str, text: String) {
-    if text::is_storable(&text) {
+    if fold::is_storable(&text) {
         statement.push(column).bind(text);
     } else {
         statement.push(" AND false");
@@ -85,9 +89,10 @@ fn push_labels(statement: &mut Statement, labels: &[(String, String)], way: Way)
     }
 }
 
-/// The ids of those that have all of these labels, of which there is one at least. One set: PostgreSQL takes a label for
-/// rare while it has no statistics, and to join several such sets it would compare each row of one with each of another.
-pub(crate) fn push_labelled(statement: &mut Statement, labels: &[(String, String)]) {
+/// Appends a query for the ids of the servers that have all of these labels, of which there has to be one at least. The
+/// labels are one set, by `INTERSECT`: while PostgreSQL has no statistics it takes every label for rare, and would join
+/// several sets by comparing each row of one with each row of another.
+pub(super) fn push_labelled(statement: &mut Statement, labels: &[(String, String)]) {
     for (number, (key, value)) in labels.iter().enumerate() {
         statement.push(if number > 0 { " INTERSECT " } else { "" });
         statement.push("SELECT server_id FROM labels WHERE true");
@@ -97,7 +102,7 @@ pub(crate) fn push_labelled(statement: &mut Statement, labels: &[(String, String
 }
 
 fn push_search(statement: &mut Statement, q: &str, way: Way) {
-    let Some(pattern) = text::pattern(q) else {
+    let Some(pattern) = fold::pattern(q) else {
         statement.push(" AND false");
         return;
     };

@@ -1,4 +1,4 @@
-//! What a list of servers is asked by: what narrows it, what orders it, which part of it.
+//! What a list of servers is asked by: what narrows it, and what orders it.
 
 use fleet::{ServerId, Status};
 
@@ -45,34 +45,15 @@ pub struct Sort {
     pub descending: bool,
 }
 
-/// Which part of a list. Callers check the bounds of the interface; here 0 counts as 1.
-#[derive(Debug, Clone, Copy)]
-pub struct Page {
-    /// From 1.
-    pub page: u32,
-    /// Most items on it.
-    pub page_size: u32,
-}
-
-impl Page {
-    pub(crate) fn limit(self) -> i64 {
-        i64::from(self.page_size.max(1))
-    }
-
-    pub(crate) fn offset(self) -> i64 {
-        i64::from(self.page.max(1) - 1).saturating_mul(self.limit())
-    }
-}
-
 impl ServerFilter {
     /// Whether nothing narrows the list, or its state alone.
-    pub(crate) fn is_at_most_a_state(&self) -> bool {
+    pub(super) fn is_at_most_a_state(&self) -> bool {
         let Self { status: _, name, address, q, labels, ids } = self;
         name.is_none() && address.is_none() && q.is_none() && labels.is_empty() && ids.is_none()
     }
 
     /// The labels, if nothing else narrows the list.
-    pub(crate) fn labels_alone(&self) -> &[(String, String)] {
+    pub(super) fn labels_alone(&self) -> &[(String, String)] {
         let Self { status, name, address, q, labels, ids } = self;
         let others = status.is_some() || name.is_some() || address.is_some() || q.is_some() || ids.is_some();
         if others { &[] } else { labels }
@@ -81,11 +62,11 @@ impl ServerFilter {
 
 impl SortKey {
     /// Whether workers write it.
-    pub(crate) fn is_seen(self) -> bool {
+    pub(super) fn is_seen(self) -> bool {
         matches!(self, Self::Status | Self::LastSeenAt)
     }
 
-    pub(crate) fn is_nullable(self) -> bool {
+    pub(super) fn is_nullable(self) -> bool {
         matches!(self, Self::Address | Self::LastSeenAt)
     }
 }

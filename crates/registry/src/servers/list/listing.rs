@@ -1,32 +1,37 @@
-//! The statements behind one page of the list of servers.
+//! The statements that read one page of the list of servers.
 //!
-//! Two ways lead to a page. *Find* all servers that the filter lets through, by whatever index serves it, then sort them:
-//! right when they are few. Or *walk* along the index of the first sort key and try each server until the page is full:
-//! right when they are many. So first at most [`FEW`] are looked for; if there are more, they are counted, each table by
-//! itself where that will do, and the page is walked to from the nearer end.
+//! Two ways lead to a page. To *find*: read all servers that the filter lets through, by whatever index serves the filter,
+//! then sort them; right when they are few. Or to *walk*: read the servers along the index of the first sort key and try
+//! each one, until the page is full; right when many are let through. So a list is read in these steps.
+//!
+//! 1. [`Listing::few`] finds at most [`FEW`] servers. If the filter lets no more through, it has the page and the total.
+//! 2. Otherwise [`Listing::counts`] counts them, and [`Listing::runs`] says which runs the page is made of: one run, or one
+//!    for each status if the list is sorted by status first.
+//! 3. [`Listing::candidates`] has the statements that read the part of a run that is on the page, from the nearer end.
 
 use fleet::Status;
 
-use crate::{
-    Page, RegistryError, Roll, ServerFilter, Sort, SortKey,
+use super::{
     condition::{self, Way, is_seen},
-    roll::{Judge, spell},
-    statement::{Dialect, Statement},
+    filter::{ServerFilter, Sort, SortKey},
+    roll::{Judge, Roll, word_of},
 };
+use crate::engine::{Dialect, Page, RegistryError, Statement};
 
-/// So many hits are found before they are sorted. To see that there are more costs no more than this.
+/// At most so many servers are found and then sorted. If there are more, this many were read in vain.
 const FEW: i64 = 10_000;
 
-/// Of the servers heard last (or first), so many for each that is wanted are tried before all of them are.
+/// A list by when servers were heard first tries so many times as many sightings as it has to pass over and to show. Only
+/// if that does not fill the page does it sort all of them.
 const TRIED: i64 = 16;
 
-/// Names of the sort keys within a statement, first to last: there are no more keys than these.
+/// The columns of the sort keys within a statement, from the first key to the last. There are no more keys than these.
 const ALIASES: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
-/// How the states are sorted: by their words.
+/// Every status, sorted by its word.
 const STATES: [Status; 4] = [Status::Down, Status::Paused, Status::Unknown, Status::Up];
 
-/// A list that was asked for.
+/// A list of servers as somebody asked for it.
 pub(crate) struct Listing<'a> {
     filter: &'a ServerFilter,
     sort: Vec<Sort>,
@@ -35,8 +40,8 @@ pub(crate) struct Listing<'a> {
     dialect: Dialect,
 }
 
-/// Hits that are sorted by themselves, and which of them are on the page: all, or those of one state if states are what
-/// comes first.
+/// Servers that are sorted by themselves, and which part of them is on the page: all that the filter lets through or, in a
+/// list that is sorted by status first, those of one status.
 pub(crate) struct Run {
     status: Option<Status>,
     hits: i64,
@@ -44,10 +49,10 @@ pub(crate) struct Run {
     limit: i64,
 }
 
-/// A statement that answers the ids of a run's part of the page.
-pub(crate) struct Attempt {
+/// A statement that may answer the ids of a run that are on the page.
+pub(crate) struct Candidate {
     pub(crate) ids: Statement,
-    /// The last comes first.
+    /// It answers the last id first.
     pub(crate) backward: bool,
 }
 
@@ -58,7 +63,7 @@ struct Order<'a> {
 }
 
 impl Run {
-    /// How many ids it has on the page.
+    /// How many of its ids are on the page.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.limit).unwrap_or_default()
     }
@@ -74,7 +79,7 @@ impl<'a> Listing<'a> {
     ) -> Result<Self, RegistryError> {
         let mut keys: Vec<Sort> = Vec::new();
         for wanted in sort {
-            // A key that comes again orders nothing, nor does the state where it is given.
+            // A key that comes a second time orders nothing, nor does the status where the filter lets one alone through.
             let given = wanted.key == SortKey::Status && filter.status.is_some();
             if !given && keys.iter().all(|key| key.key != wanted.key) {
                 keys.push(*wanted);
@@ -84,9 +89,33 @@ impl<'a> Listing<'a> {
         Ok(Self { filter, sort: keys, page, judge: roll.judge(|_| judged)?, dialect })
     }
 
-    /// The total and the ids of the page, if at most [`FEW`] servers are hits: one row at least, the total in each, the id
-    /// absent where the page is empty or there are more. `None` where more are to be expected, or counting costs next to
-    /// nothing.
+    /// A statement for the ids of at most `limit` servers after a folded name, by name. It walks along the names: a part costs
+    /// what it passes over, and all parts together pass over the fleet once.
+    pub(crate) fn part(
+        filter: &ServerFilter,
+        after: Option<String>,
+        limit: u32,
+        roll: &Roll,
+        dialect: Dialect,
+    ) -> Result<Statement, RegistryError> {
+        let page = Page { page: 1, page_size: limit };
+        let listing = Listing::new(filter, &[], page, roll, dialect)?;
+        let mut statement = Statement::new(dialect);
+        listing.judge.push_roll(&mut statement);
+        statement.push(" SELECT s.id");
+        push_servers(&mut statement, is_seen(filter.status, Way::Walk));
+        listing.narrow(&mut statement, filter.status, Way::Walk)?;
+        if let Some(after) = after {
+            statement.push(" AND s.name_folded > ").bind(after);
+        }
+        statement.push(" ORDER BY s.name_folded LIMIT ").bind(page.limit());
+        Ok(statement)
+    }
+
+    /// A statement for the total and the ids of the page, good if the filter lets at most [`FEW`] servers through;
+    /// [`whole`](Self::whole) reads its rows. It answers one row at least. Each row has the total; its id is NULL if the
+    /// page is empty or there are more than [`FEW`]. There is no such statement where more are to be expected, or where
+    /// counting them costs next to nothing.
     pub(crate) fn few(&self) -> Result<Option<Statement>, RegistryError> {
         let many = [None, Some(Status::Up), Some(Status::Unknown)];
         let counted = !self.is_by_state() && !self.filter.labels_alone().is_empty();
@@ -106,13 +135,14 @@ impl<'a> Listing<'a> {
         Ok(Some(statement))
     }
 
-    /// What [`few`](Self::few) answered; `None` if there are more.
+    /// The total and the ids of the page, from the rows of [`few`](Self::few); `None` if there are more than [`FEW`].
     pub(crate) fn whole(rows: Vec<(i64, Option<String>)>) -> Option<(i64, Vec<String>)> {
         let total = rows.first().map_or(0, |(total, _)| *total);
         (total <= FEW).then(|| (total, rows.into_iter().filter_map(|(_, id)| id).collect()))
     }
 
-    /// How many hits there are, by the word of their state where that matters: what [`runs`](Self::runs) takes.
+    /// A statement for how many servers the filter lets through: rows of a word for a status and a number, which
+    /// [`runs`](Self::runs) takes. Where the status does not matter it is one row.
     pub(crate) fn counts(&self) -> Result<Statement, RegistryError> {
         let filter = self.filter;
         if filter.is_at_most_a_state() && (filter.status.is_some() || self.is_by_state()) {
@@ -127,7 +157,7 @@ impl<'a> Listing<'a> {
             self.narrow(&mut statement, None, Way::Find)?;
             statement.push(" GROUP BY 1");
         } else if !filter.labels_alone().is_empty() {
-            // No more than that is needed of `servers`: the label's index has it all.
+            // The index of the labels has all that there is to count; `servers` is not read at all.
             statement.push("'', COUNT(*) FROM (");
             condition::push_labelled(&mut statement, filter.labels_alone());
             statement.push(") AS s");
@@ -139,9 +169,10 @@ impl<'a> Listing<'a> {
         Ok(statement)
     }
 
-    /// The total, and the runs of which the page is made up, in their order.
+    /// The total, and the runs of which the page is made, in their order.
     pub(crate) fn runs(&self, counts: &[(String, i64)]) -> (i64, Vec<Run>) {
-        let of = |status| counts.iter().find(|(word, _)| word == spell(status)).map_or(0, |(_, hits)| *hits);
+        let of =
+            |status| counts.iter().find(|(word, _)| word == word_of(status)).map_or(0, |(_, hits)| *hits);
         let mut all: Vec<(Option<Status>, i64)> = match self.filter.status {
             None if self.is_by_state() => STATES.map(|status| (Some(status), of(status))).to_vec(),
             Some(status) if self.filter.is_at_most_a_state() => vec![(Some(status), of(status))],
@@ -162,8 +193,9 @@ impl<'a> Listing<'a> {
         (total, runs)
     }
 
-    /// Statements for a run: the first that answers as many ids as it has on the page is right, and the last always does.
-    pub(crate) fn attempts(&self, run: &Run) -> Result<Vec<Attempt>, RegistryError> {
+    /// The statements by which the ids of a run that are on the page may be read, the cheapest first. A statement that
+    /// answers fewer than [`Run::len`] has missed some, and the next one is to be tried. The last one never misses any.
+    pub(crate) fn candidates(&self, run: &Run) -> Result<Vec<Candidate>, RegistryError> {
         let keys = if self.is_by_state() { &self.sort[1..] } else { &self.sort };
         let narrowed = run.status.is_some() || !self.filter.is_at_most_a_state();
         if narrowed && run.hits <= FEW {
@@ -173,30 +205,31 @@ impl<'a> Listing<'a> {
             self.push_sorted(&mut ids, &order);
             order.push(&mut ids);
             push_part(&mut ids, run.offset, run.limit);
-            return Ok(vec![Attempt { ids, backward: false }]);
+            return Ok(vec![Candidate { ids, backward: false }]);
         }
         let after = run.hits - run.offset - run.limit;
         let backward = after < run.offset;
         let offset = if backward { after } else { run.offset };
         let order = Order { keys, backward };
-        let mut attempts = Vec::new();
+        let mut candidates = Vec::new();
         let tried = (offset + run.limit).saturating_mul(TRIED);
         let by_last_seen = keys.first().is_some_and(|sort| sort.key == SortKey::LastSeenAt);
-        // From behind, those come first that were never heard.
+        // Backward, the servers come first that were never heard; those have no sighting to try.
         if by_last_seen && !backward && tried <= FEW {
             let ids = self.walked(run, &order, offset, Some(tried))?;
-            attempts.push(Attempt { ids, backward });
+            candidates.push(Candidate { ids, backward });
         }
-        attempts.push(Attempt { ids: self.walked(run, &order, offset, None)?, backward });
-        Ok(attempts)
+        candidates.push(Candidate { ids: self.walked(run, &order, offset, None)?, backward });
+        Ok(candidates)
     }
 
-    /// Whether servers are sorted by their state first.
+    /// Whether servers are sorted by their status first.
     fn is_by_state(&self) -> bool {
         self.sort.first().is_some_and(|sort| sort.key == SortKey::Status)
     }
 
-    /// `tried`: of all servers, only so many are looked at, by when they were heard.
+    /// A statement that walks to the ids of a run. With `tried`, it looks only at so many servers: those heard last, or
+    /// those heard first if the list begins with them.
     fn walked(
         &self,
         run: &Run,
@@ -223,7 +256,8 @@ impl<'a> Listing<'a> {
             }
         }
         self.narrow(&mut statement, run.status, Way::Walk)?;
-        // Others may have been heard in the same moment as the last one of these.
+        // Other servers may have been heard in the same moment as the last of the tried ones, and would come before it by
+        // the next sort key. So those of that moment are left out.
         match tried {
             Some(_) if newest_first => {
                 statement.push(" AND g.received_at > (SELECT MIN(received_at) FROM edge)");
@@ -238,7 +272,8 @@ impl<'a> Listing<'a> {
         Ok(statement)
     }
 
-    /// The table `hit` of all that the filter lets through, or so many: what is needed of `servers`.
+    /// Appends a `WITH` whose last table is `hit`: the servers that the filter lets through, or `limit` of them, with the
+    /// columns that sorting needs.
     fn push_found(
         &self,
         statement: &mut Statement,
@@ -266,7 +301,7 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// Ids and sort keys of the table `hit`.
+    /// Appends a query for the ids and the sort keys of the table `hit`.
     fn push_sorted(&self, statement: &mut Statement, order: &Order<'_>) {
         statement.push("SELECT s.id AS id");
         self.push_keys(statement, order.keys);
@@ -314,29 +349,6 @@ impl Order<'_> {
         }
         statement.push("id").push(direction(self.backward));
     }
-}
-
-/// The ids of at most `limit` servers after a folded name, by name. A walk along the names, so that each part costs what
-/// it passes over and all parts together pass over the fleet once.
-pub(crate) fn part(
-    filter: &ServerFilter,
-    after: Option<String>,
-    limit: u32,
-    roll: &Roll,
-    dialect: Dialect,
-) -> Result<Statement, RegistryError> {
-    let page = Page { page: 1, page_size: limit };
-    let listing = Listing::new(filter, &[], page, roll, dialect)?;
-    let mut statement = Statement::new(dialect);
-    listing.judge.push_roll(&mut statement);
-    statement.push(" SELECT s.id");
-    push_servers(&mut statement, is_seen(filter.status, Way::Walk));
-    listing.narrow(&mut statement, filter.status, Way::Walk)?;
-    if let Some(after) = after {
-        statement.push(" AND s.name_folded > ").bind(after);
-    }
-    statement.push(" ORDER BY s.name_folded LIMIT ").bind(page.limit());
-    Ok(statement)
 }
 
 fn direction(descending: bool) -> &'static str {

@@ -1,6 +1,12 @@
 //! The list of servers: what narrows it, what orders it, and how a page of it is reached.
 
-pub(crate) mod condition;
-pub(crate) mod filter;
-pub(crate) mod listing;
-pub(crate) mod roll;
+mod condition;
+mod filter;
+mod listing;
+mod roll;
+
+pub(crate) use listing::{Candidate, Listing};
+pub(crate) use roll::{status_of, word_of};
+
+pub use filter::{ServerFilter, Sort, SortKey};
+pub use roll::{Counts, Roll};

@@ -1,30 +1,28 @@
-//! The state of servers, judged in SQL by the rule of [`fleet::liveness`].
+//! The status of servers, judged in SQL by the rule of [`fleet::liveness`].
 
 use fleet::{
     Millis, Pipeline, ServerId, Status,
     liveness::{SIGHTING_SLACK, SILENT_INTERVALS},
 };
 
-use crate::{
-    Registry, RegistryError, json, on,
-    statement::{Dialect, Statement, rows_of},
-};
+use crate::engine::{Dialect, Registry, RegistryError, Statement, corrupt, count, json};
 
-/// How the pipeline stands, and whom the cache knows to be silent: what states are judged by.
+/// How far the pipeline has got, and which servers the cache knows to be silent: what the status of servers is judged by.
 ///
-/// A server that was heard, and is not paused, is down when we have listened for more than four of its intervals and
+/// A server that was heard, and is not paused, is down when gates have been open for more than four of its intervals and
 /// either its sighting is older than the watermark by more than [`SIGHTING_SLACK`], or the cache says that it is silent.
-/// An entry that is older than the sighting is out of date and says nothing. So a lost cache makes us later, never wrong.
+/// What the cache says of a server is out of date, and counts for nothing, if its sighting is newer. So without the cache
+/// the verdict comes later, and is never wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Roll {
     /// How far the pipeline has got.
     pub pipeline: Pipeline,
-    /// Servers that the cache knows to be silent, with the moment (Unix ms) from which they are. Entries from the
-    /// watermark on are ignored, and all but the latest of one server.
+    /// Servers that the cache knows to be silent, each with the moment (Unix ms) since when. A moment that the watermark has
+    /// not passed is ignored. Of several moments of one server the latest counts.
     pub silent: Vec<(ServerId, Millis)>,
 }
 
-/// How many servers are in each state.
+/// How many servers have each status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Heard, and not silent yet.
@@ -41,14 +39,15 @@ pub struct Counts {
 pub(crate) struct Judge {
     /// A sighting whose `silent_at` is before this is silent whatever the cache says.
     silent_before: Option<Millis>,
-    /// We have listened for long enough to servers of at most this interval.
+    /// Gates have been open for long enough to judge a server whose interval is at most this.
     listened_to: Option<Millis>,
-    /// Whom the cache says to be silent, if anyone: `[[id, silent_at], …]`.
+    /// The servers that the cache says are silent, if there are any: `[[id, silent_at], …]`.
     silent: Option<String>,
 }
 
 impl Roll {
-    /// For a statement that judges these servers and no others: after a long silence the cache names the whole fleet.
+    /// A judge for a statement that needs the status of the servers `of` and of no others. What the cache says of others is
+    /// left out: when the whole fleet is silent it names every server.
     pub(crate) fn judge(&self, of: impl Fn(&ServerId) -> bool) -> Result<Judge, RegistryError> {
         let Pipeline { watermark, open_since } = self.pipeline;
         let past = |at: Millis| watermark.is_some_and(|watermark| at < watermark);
@@ -74,7 +73,8 @@ impl Roll {
 }
 
 impl Judge {
-    /// The table `roll` of those who are silent by the cache's word, out-of-date entries left out; the first of a `WITH`.
+    /// Appends a `WITH` whose first table is `roll`: the ids of the servers that are silent by what the cache says, unless it
+    /// is out of date.
     pub(crate) fn push_roll(&self, statement: &mut Statement) {
         let Some(silent) = &self.silent else {
             statement.push("WITH roll (server_id) AS (SELECT '' WHERE false)");
@@ -95,14 +95,14 @@ impl Judge {
         };
     }
 
-    /// The ids of all that are silent, of which those that are not paused are down.
+    /// Appends a query for the ids of all silent servers. Those of them that are not paused are down.
     pub(crate) fn push_silent(&self, statement: &mut Statement) {
         statement.push("SELECT g.server_id FROM sightings g WHERE ");
         self.push_late(statement);
     }
 
-    /// Whether a sighting `g` is that of a silent server. What is unknown of the pipeline is NULL, and every comparison
-    /// with it fails.
+    /// Appends the condition that a sighting `g` is that of a silent server. What is not known of the pipeline is NULL, so
+    /// that the condition is then never true.
     fn push_late(&self, statement: &mut Statement) {
         statement.push("g.interval_ms <= ").bind(self.listened_to);
         statement.push(" AND (g.silent_at < ").bind(self.silent_before);
@@ -113,7 +113,7 @@ impl Judge {
         statement.push(")");
     }
 
-    /// The state of `servers s LEFT JOIN sightings g`.
+    /// Appends the word for the status of `servers s LEFT JOIN sightings g`.
     pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {
         statement
             .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.server_id IS NULL THEN 'unknown'");
@@ -122,8 +122,8 @@ impl Judge {
         statement.push(" THEN 'down' ELSE 'up' END")
     }
 
-    /// The condition that `servers s LEFT JOIN sightings g` is in this state; planners see through it, as they do not
-    /// through a `CASE`.
+    /// Appends the condition that `servers s LEFT JOIN sightings g` has this status. It could compare with
+    /// [`push_status`](Self::push_status), but no planner uses an index for a `CASE`.
     pub(crate) fn push_is(&self, statement: &mut Statement, status: Status) {
         match status {
             Status::Paused => {
@@ -144,10 +144,10 @@ impl Judge {
         }
     }
 
-    /// How many of all servers are in each state: rows of a state's word and a number.
+    /// A query for how many servers have each status: rows of the word for a status and a number.
     ///
-    /// Each table is counted by itself, because to join each server with its sighting takes several times as long. Only
-    /// paused ones, which are few as a rule, are looked up.
+    /// It counts each table by itself, because to join each server with its sighting takes several times as long. It looks
+    /// up the sightings of paused servers alone, of which there are few as a rule.
     pub(crate) fn tally(&self, dialect: Dialect) -> Statement {
         let mut statement = Statement::new(dialect);
         self.push_roll(&mut statement);
@@ -170,14 +170,14 @@ impl Judge {
 }
 
 impl Registry {
-    /// How many servers are in each state.
+    /// How many servers have each status.
     pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
         let statement = roll.judge(|_| true)?.tally(self.dialect());
-        let rows = on!(self, db => rows_of!((String, i64), statement).fetch_all(db.reader()).await?);
+        let rows: Vec<(String, i64)> = self.reader().all(statement).await?;
         let mut counts = Counts::default();
         for (status, servers) in rows {
-            let servers = crate::count("servers", "status", &status, servers)?;
-            match read(&status)? {
+            let servers = count("servers", "status", &status, servers)?;
+            match status_of(&status)? {
                 Status::Up => counts.up = servers,
                 Status::Down => counts.down = servers,
                 Status::Unknown => counts.unknown = servers,
@@ -188,8 +188,8 @@ impl Registry {
     }
 }
 
-/// As [`Judge::push_status`] spells it.
-pub(crate) const fn spell(status: Status) -> &'static str {
+/// The word for a status in columns and in [`Judge::push_status`].
+pub(crate) const fn word_of(status: Status) -> &'static str {
     match status {
         Status::Up => "up",
         Status::Down => "down",
@@ -198,11 +198,8 @@ pub(crate) const fn spell(status: Status) -> &'static str {
     }
 }
 
-pub(crate) fn read(text: &str) -> Result<Status, RegistryError> {
+/// The status of this word.
+pub(crate) fn status_of(word: &str) -> Result<Status, RegistryError> {
     let all = [Status::Up, Status::Down, Status::Unknown, Status::Paused];
-    all.into_iter().find(|status| spell(*status) == text).ok_or_else(|| RegistryError::Corrupt {
-        table: "servers",
-        column: "status",
-        row: text.to_owned(),
-    })
+    all.into_iter().find(|status| word_of(*status) == word).ok_or_else(|| corrupt("servers", "status", word))
 }

@@ -8,7 +8,7 @@ use fleet::{
     Interval, Millis, Record, ServerId, Snapshot, liveness::Progress, retention::DAY, wire::v1::Host,
 };
 use history::History;
-use registry::{Actor, ImportRow, ProfileChange, Registry, Sighting, Verdict, Who};
+use registry::{Actor, ImportOutcome, ImportRow, ProfileChange, Registry, Sighting, Who};
 
 /// Servers of one transaction.
 const PART: usize = 5_000;
@@ -83,12 +83,12 @@ impl Stores {
         });
         let by = Actor { who: Who::System, name: None, address: None };
         let rows: Vec<ImportRow> = rows.collect();
-        let verdicts = self.registry.import(&rows, true, &by, now - 2 * DAY).await?;
-        let servers = numbers.iter().zip(verdicts).map(|(number, verdict)| match verdict {
-            Verdict::Create { id, .. } | Verdict::Update { id, .. } | Verdict::Unchanged { id } => {
-                Some((*number, id))
-            }
-            Verdict::Wrong(_) => None,
+        let outcomes = self.registry.import(&rows, true, &by, now - 2 * DAY).await?;
+        let servers = numbers.iter().zip(outcomes).map(|(number, outcome)| match outcome {
+            ImportOutcome::Create { id, .. }
+            | ImportOutcome::Update { id, .. }
+            | ImportOutcome::Unchanged { id } => Some((*number, id)),
+            ImportOutcome::Wrong(_) => None,
         });
         servers.collect::<Option<_>>().context("a server could not be made")
     }

@@ -2,28 +2,47 @@
 
 use fleet::Scope;
 
-/// Why a change to users, roles or tokens is refused. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why what somebody asked for is not done. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such thing.
+    #[error("there is no such thing")]
     NotFound,
     /// Another has this name, regardless of case.
+    #[error("another one has this name")]
     NameTaken,
+    /// Its version is not one of those that were expected: somebody changed it since.
+    #[error("its version is not the one that was expected")]
+    Stale,
+    /// It was changed while the request was under way; look at it again.
+    #[error("it was changed meanwhile")]
+    Changed,
     /// No role has this name.
+    #[error("no role has this name")]
     NoSuchRole,
     /// Nobody would be left who could let people in.
+    #[error("nobody would be left who is enabled and has the role admin")]
     LastAdmin,
     /// The role is there from the first minute, and stays as it is.
+    #[error("the role is built in")]
     BuiltIn,
     /// Users have the role.
+    #[error("users have the role")]
     RoleInUse,
     /// It concerns more than the actor itself may do: this scope, for one.
+    #[error("the actor itself lacks the scope {0}")]
     Beyond(Scope),
-    /// It was changed meanwhile; look at it again.
-    Changed,
+    /// The enrolment token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
+    #[error("the enrolment token is no good")]
+    BadToken,
 }
 
-/// The refusal if `scopes` are not all within `reach`.
-pub(crate) fn beyond(scopes: &[Scope], reach: &[Scope]) -> Option<Refusal> {
-    scopes.iter().find(|scope| !reach.contains(scope)).copied().map(Refusal::Beyond)
+impl Refusal {
+    /// Refuses unless `reach`, which is what an actor may do, has all of `scopes`.
+    pub(crate) fn unless_within(reach: &[Scope], scopes: &[Scope]) -> Result<(), Self> {
+        match scopes.iter().find(|scope| !reach.contains(scope)) {
+            Some(scope) => Err(Self::Beyond(*scope)),
+            None => Ok(()),
+        }
+    }
 }

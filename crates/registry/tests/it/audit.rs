@@ -5,8 +5,8 @@ use fleet::{
     id::{ApiTokenId, SessionId, UserId},
 };
 use registry::{
-    AccountChange, Actor, ApiToken, AuditEntry, AuditFilter, Change, NewAccount, Page, Refusal, RoleChange,
-    RoleId, Who,
+    AccountChange, Action, Actor, ApiToken, AuditEntry, AuditFilter, Change, NewAccount, Page, Refusal,
+    RoleChange, RoleId, Who,
 };
 use serde_json::json;
 
@@ -70,8 +70,11 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
         created_at: NOW,
     };
     registry.make_api_token(&token, [1; 32], &by).await.unwrap();
-    assert!(registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap());
-    assert!(!registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap());
+    registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
     let (session, admin) =
         (SessionId::new(NOW, [1; 10]), registry.user_by_name("admin").await.unwrap().unwrap());
     registry.begin_session(session, &admin, [1; 32], &by, NOW, NOW + 9).await.unwrap();
@@ -165,23 +168,22 @@ pub async fn an_entry_tells_who_what_before_and_after_and_no_secret(store: Store
 pub async fn the_log_is_filtered_paged_and_read_to_its_end(store: Store) {
     let program = Actor { who: Who::Token(ApiTokenId::new(NOW, [5; 10])), ..ops() };
     let stranger = Actor::stranger(None);
-    let note = async |actor: &Actor, at: i64, action: &'static str, id: Option<&str>| {
+    let note = async |actor: &Actor, at: i64, action: Action, id: Option<&str>| {
         let id = id.map(str::to_owned);
-        let change =
-            Change { actor, at, action, kind: "thing", id, before: None, after: Some(json!({"a": "b\0c"})) };
+        let change = Change { actor, at, action, id, before: None, after: Some(json!({"a": "b\0c"})) };
         store.registry.note(&change).await.unwrap();
     };
     // Later than what making the store wrote.
     let at = NOW + 100;
-    note(&program, at, "thing.one", Some("x")).await;
-    note(&stranger, at + 1, "thing.two", None).await;
-    note(&ops(), at + 1, "thing.one", Some("y")).await;
+    note(&program, at, Action::ServerPause, Some("x")).await;
+    note(&stranger, at + 1, Action::ServerResume, None).await;
+    note(&ops(), at + 1, Action::ServerPause, Some("y")).await;
     let filter = || AuditFilter { from: Some(at), ..AuditFilter::default() };
     let found = async |filter: AuditFilter| {
         let entries = log(&store, filter).await.into_iter();
         entries.map(|entry| (entry.action, entry.object_id.unwrap_or_default())).collect::<Vec<_>>()
     };
-    let (x, two, y) = (("thing.one", "x"), ("thing.two", ""), ("thing.one", "y"));
+    let (x, two, y) = (("server.pause", "x"), ("server.resume", ""), ("server.pause", "y"));
     let own = |rows: &[(&str, &str)]| {
         rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
     };
@@ -190,13 +192,16 @@ pub async fn the_log_is_filtered_paged_and_read_to_its_end(store: Store) {
     assert_eq!(found(AuditFilter { actor: Some("ÖPS".to_owned()), ..filter() }).await, own(&[y, x]));
     let token = ApiTokenId::new(NOW, [5; 10]).to_string();
     assert_eq!(found(AuditFilter { actor: Some(token), ..filter() }).await, own(&[x]));
-    assert_eq!(found(AuditFilter { action: Some("thing.two".to_owned()), ..filter() }).await, own(&[two]));
-    assert_eq!(found(AuditFilter { object: Some("thing".to_owned()), ..filter() }).await, own(&[y, two, x]));
+    assert_eq!(
+        found(AuditFilter { action: Some("server.resume".to_owned()), ..filter() }).await,
+        own(&[two])
+    );
+    assert_eq!(found(AuditFilter { object: Some("server".to_owned()), ..filter() }).await, own(&[y, two, x]));
     assert_eq!(found(AuditFilter { object: Some("y".to_owned()), ..filter() }).await, own(&[y]));
     assert_eq!(found(AuditFilter { actor: Some("\0".to_owned()), ..filter() }).await, own(&[]));
 
     let (page, total) = store.registry.audit(&filter(), Page { page: 2, page_size: 2 }).await.unwrap();
-    assert_eq!((page.len(), page[0].action.as_str(), total), (1, "thing.one", 3));
+    assert_eq!((page.len(), page[0].action.as_str(), total), (1, "server.pause", 3));
     let mut all = Vec::new();
     loop {
         let part = store.registry.audit_after(&filter(), all.last(), 2).await.unwrap();

@@ -1,7 +1,7 @@
 //! How servers come in, and how they are sent away.
 
 use fleet::id::EnrolmentTokenId;
-use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Page, ServerFilter};
+use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Page, Refusal, ServerFilter};
 
 use crate::store::{ALL, NOW, Store, TOKEN, ask, server_id, token};
 
@@ -15,7 +15,7 @@ pub async fn enrol_twice_is_once(store: Store) {
     // Whoever repeats a request offers another id: management makes one for each.
     let again = Enrol { server: server_id(99), ..ask(1, "web") };
     assert_eq!(store.registry.enrol(&again).await.unwrap(), first);
-    assert_eq!(first, Enrolled::Server { id: server_id(1), generation: 1 });
+    assert_eq!(first, Ok(Enrolled { id: server_id(1), generation: 1 }));
     assert_eq!(used(&store).await, 1);
     assert_eq!(store.names(ServerFilter::default()).await, ["web"]);
 }
@@ -27,7 +27,7 @@ pub async fn a_used_up_or_expired_token_still_answers_who_enrolled_with_it(store
     let late = Enrol { now: NOW + 5_000, ..enrol };
     assert_eq!(store.registry.enrol(&late).await.unwrap(), first);
     let other = Enrol { token_hash: [1; 32], ..ask(2, "db") };
-    assert_eq!(store.registry.enrol(&other).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&other).await.unwrap(), Err(Refusal::BadToken));
     assert_eq!(used(&store).await, 1);
 }
 
@@ -45,9 +45,9 @@ pub async fn last_use_is_taken_once(store: Store) {
     let mut taken = 0;
     for task in tasks {
         match task.await.unwrap() {
-            Enrolled::Server { .. } => taken += 1,
-            Enrolled::BadToken => {}
-            Enrolled::NameTaken => panic!("every name is another"),
+            Ok(_) => taken += 1,
+            Err(Refusal::BadToken) => {}
+            Err(other) => panic!("every name is another: {other}"),
         }
     }
     assert_eq!((taken, used(&store).await), (3, 3));
@@ -67,33 +67,37 @@ pub async fn one_key_at_once_is_one_server(store: Store) {
     for task in tasks {
         answers.push(task.await.unwrap());
     }
-    assert!(matches!(answers[0], Enrolled::Server { .. }), "{answers:?}");
+    assert!(answers[0].is_ok(), "{answers:?}");
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert_eq!(used(&store).await, 1);
 }
 
 pub async fn a_bad_token_enrols_nobody(store: Store) {
     let revoked = store.token([1; 32], 5, NOW + 1_000).await;
-    assert!(store.registry.revoke_enrolment_token(revoked.id, &Actor::system(), NOW).await.unwrap());
+    store.registry.revoke_enrolment_token(revoked.id, &Actor::system(), NOW).await.unwrap().unwrap();
     store.token([2; 32], 5, NOW).await;
     for (token_hash, why) in [([1; 32], "revoked"), ([2; 32], "expired"), ([3; 32], "unknown")] {
         let enrol = Enrol { token_hash, ..ask(1, "web") };
-        assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken, "{why}");
+        assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Err(Refusal::BadToken), "{why}");
     }
     assert!(store.names(ServerFilter::default()).await.is_empty());
 
     // Who enrolled before the token was revoked is refused too.
     let good = store.token([4; 32], 5, NOW + 1_000).await;
     let enrol = Enrol { token_hash: [4; 32], ..ask(1, "web") };
-    assert!(matches!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::Server { .. }));
-    assert!(store.registry.revoke_enrolment_token(good.id, &Actor::system(), NOW).await.unwrap());
-    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken);
+    assert!(store.registry.enrol(&enrol).await.unwrap().is_ok());
+    store.registry.revoke_enrolment_token(good.id, &Actor::system(), NOW).await.unwrap().unwrap();
+    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Err(Refusal::BadToken));
 }
 
 pub async fn name_is_unique_regardless_of_case(store: Store) {
     store.enrol(1, "  Straße-ÄΣ  ").await;
     for (number, name) in (2..).zip(["straße-äς", "STRASSE-äσ", " Straße-ÄΣ"]) {
-        assert_eq!(store.registry.enrol(&ask(number, name)).await.unwrap(), Enrolled::NameTaken, "{name}");
+        assert_eq!(
+            store.registry.enrol(&ask(number, name)).await.unwrap(),
+            Err(Refusal::NameTaken),
+            "{name}"
+        );
     }
     assert_eq!(store.names(ServerFilter::default()).await, ["Straße-ÄΣ"]);
     assert_eq!(
@@ -106,27 +110,24 @@ pub async fn a_taken_name_uses_nothing_up(store: Store) {
     store.enrol(1, "web").await;
     store.token([1; 32], 1, NOW + 1_000).await;
     let taken = Enrol { token_hash: [1; 32], ..ask(2, "WEB") };
-    assert_eq!(store.registry.enrol(&taken).await.unwrap(), Enrolled::NameTaken);
+    assert_eq!(store.registry.enrol(&taken).await.unwrap(), Err(Refusal::NameTaken));
     let free = Enrol { name: "db", ..taken };
-    assert_eq!(
-        store.registry.enrol(&free).await.unwrap(),
-        Enrolled::Server { id: server_id(2), generation: 1 }
-    );
+    assert_eq!(store.registry.enrol(&free).await.unwrap(), Ok(Enrolled { id: server_id(2), generation: 1 }));
     assert_eq!(used(&store).await, 2);
 }
 
 pub async fn a_revoked_server_does_not_come_back_by_its_enrolment(store: Store) {
     let id = store.enrol(1, "web").await;
-    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
-    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
-    assert_eq!(store.registry.enrol(&ask(2, "web")).await.unwrap(), Enrolled::NameTaken);
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
+    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Err(Refusal::BadToken));
+    assert_eq!(store.registry.enrol(&ask(2, "web")).await.unwrap(), Err(Refusal::NameTaken));
     assert_eq!(used(&store).await, 1);
 }
 
 pub async fn a_deleted_server_does_not_come_back_by_its_enrolment(store: Store) {
     store.enrol(1, "web").await;
     store.execute("DELETE FROM servers").await;
-    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Err(Refusal::BadToken));
     assert!(store.names(ServerFilter::default()).await.is_empty());
 }
 
@@ -134,11 +135,11 @@ pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let (before, denied) = store.registry.denylist().await.unwrap();
     assert!(denied.is_empty());
-    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 5).await.unwrap(), Some(2));
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 5).await.unwrap(), Ok(2));
     let (once, denied) = store.registry.denylist().await.unwrap();
     assert!(once > before);
     assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 2)]);
-    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 6).await.unwrap(), Some(3));
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 6).await.unwrap(), Ok(3));
     let (twice, denied) = store.registry.denylist().await.unwrap();
     assert!(twice > once);
     assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 3)]);
@@ -151,7 +152,7 @@ pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
 
 pub async fn a_deleted_server_stays_on_the_denylist(store: Store) {
     let id = store.enrol(1, "web").await;
-    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
     store.execute("DELETE FROM servers").await;
     assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
 }
@@ -178,8 +179,8 @@ pub async fn tokens_are_listed_newest_first(store: Store) {
     let wanted = [4, 3, 2, TOKEN[0], 1].map(|number| EnrolmentTokenId::new(NOW, [number; 10]));
     assert_eq!(seen, wanted);
 
-    assert!(store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 7).await.unwrap());
-    assert!(store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 8).await.unwrap());
+    store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 7).await.unwrap().unwrap();
+    store.registry.revoke_enrolment_token(wanted[0], &Actor::system(), NOW + 8).await.unwrap().unwrap();
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
     assert_eq!((tokens[0].revoked_at, tokens[0].uses), (Some(NOW + 7), u32::MAX));
     assert_eq!(tokens[1].revoked_at, None);
@@ -201,7 +202,7 @@ pub async fn a_denylist_is_whole_at_its_version(store: Store) {
         read = version;
     }
     for task in tasks {
-        assert_eq!(task.await.unwrap(), Some(2));
+        assert_eq!(task.await.unwrap(), Ok(2));
     }
 }
 

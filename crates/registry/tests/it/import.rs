@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::ServerId;
 use registry::{
-    Actor, ImportFault, ImportRow, Page, Profile, ProfileChange, Roll, ServerFilter, Sort, SortKey, Verdict,
+    Actor, ImportFault, ImportOutcome, ImportRow, Page, Profile, ProfileChange, Roll, ServerFilter, Sort,
+    SortKey,
 };
 
 use crate::store::{NOW, Store, server_id};
@@ -14,7 +15,7 @@ fn row(number: u32, id: Option<ServerId>, name: Option<&str>) -> ImportRow {
     ImportRow { number, id, new_id: server_id(1_000 + u64::from(number)), change }
 }
 
-async fn import(store: &Store, rows: &[ImportRow], apply: bool) -> Vec<Verdict> {
+async fn import(store: &Store, rows: &[ImportRow], apply: bool) -> Vec<ImportOutcome> {
     store.registry.import(rows, apply, &Actor::system(), NOW + 1).await.unwrap()
 }
 
@@ -27,9 +28,9 @@ pub async fn a_dry_run_tells_and_changes_nothing(store: Store) {
     let rows = [row(2, Some(web), Some("web-1")), row(3, None, Some("DB")), row(4, None, Some("new"))];
     let told = import(&store, &rows, false).await;
     let expected = [
-        Verdict::Update { id: web, before: profile("web"), after: profile("web-1") },
-        Verdict::Update { id: db, before: profile("db"), after: profile("DB") },
-        Verdict::Create { id: server_id(1_004), profile: profile("new") },
+        ImportOutcome::Update { id: web, before: profile("web"), after: profile("web-1") },
+        ImportOutcome::Update { id: db, before: profile("db"), after: profile("DB") },
+        ImportOutcome::Create { id: server_id(1_004), profile: profile("new") },
     ];
     assert_eq!(told, expected);
     assert_eq!(store.names(Default::default()).await, ["db", "web"]);
@@ -38,7 +39,7 @@ pub async fn a_dry_run_tells_and_changes_nothing(store: Store) {
     assert_eq!(store.names(Default::default()).await, ["DB", "new", "web-1"]);
     assert_eq!(store.actions().await.len(), actions + 3);
     let again = import(&store, &rows, true).await;
-    assert!(again.iter().all(|verdict| matches!(verdict, Verdict::Unchanged { .. })), "{again:?}");
+    assert!(again.iter().all(|verdict| matches!(verdict, ImportOutcome::Unchanged { .. })), "{again:?}");
     assert_eq!(store.actions().await.len(), actions + 3);
     assert_eq!(store.server(server_id(1_004)).await.generation, 0);
 }
@@ -57,8 +58,8 @@ pub async fn one_wrong_row_leaves_everything_as_it_was(store: Store) {
     for (wrong, at, fault) in cases {
         let rows = [&[row(9, None, Some("good"))], wrong].concat();
         let told = import(&store, &rows, true).await;
-        assert_eq!(told[at + 1], Verdict::Wrong(fault));
-        assert_eq!(told.iter().filter(|told| matches!(told, Verdict::Wrong(_))).count(), 1, "{told:?}");
+        assert_eq!(told[at + 1], ImportOutcome::Wrong(fault));
+        assert_eq!(told.iter().filter(|told| matches!(told, ImportOutcome::Wrong(_))).count(), 1, "{told:?}");
         assert_eq!(store.names(Default::default()).await, ["db", "taken", "web"]);
     }
 }
@@ -66,7 +67,7 @@ pub async fn one_wrong_row_leaves_everything_as_it_was(store: Store) {
 pub async fn names_can_be_exchanged(store: Store) {
     let (web, db) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let rows = [row(2, Some(web), Some("db")), row(3, Some(db), Some("mail")), row(4, None, Some("new"))];
-    assert!(import(&store, &rows, true).await.iter().all(|told| !matches!(told, Verdict::Wrong(_))));
+    assert!(import(&store, &rows, true).await.iter().all(|told| !matches!(told, ImportOutcome::Wrong(_))));
     assert_eq!((store.server(web).await.name, store.server(db).await.name), ("db".into(), "mail".into()));
 }
 
@@ -96,10 +97,10 @@ pub async fn ten_thousand_rows_are_one_import(store: Store) {
         })
         .collect();
     let told = import(&store, &rows, true).await;
-    assert!(told.iter().all(|told| matches!(told, Verdict::Create { .. })));
+    assert!(told.iter().all(|told| matches!(told, ImportOutcome::Create { .. })));
     assert_eq!(
         import(&store, &rows, false).await,
-        (0..10_000).map(|n| Verdict::Unchanged { id: rows[n].new_id }).collect::<Vec<_>>()
+        (0..10_000).map(|n| ImportOutcome::Unchanged { id: rows[n].new_id }).collect::<Vec<_>>()
     );
     let renamed: Vec<ImportRow> = rows
         .iter()

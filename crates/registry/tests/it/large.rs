@@ -65,7 +65,12 @@ async fn fill(store: &Store) -> Vec<Sighting> {
     }
     store.registry.sight(&seen).await.unwrap();
     for number in (0..SERVERS).filter(|number| number % 100 == 3) {
-        store.registry.pause(server_id(number), &Pause::default(), &Actor::system(), NOW).await.unwrap();
+        store
+            .registry
+            .pause(server_id(number), &Pause::default(), &Actor::system(), NOW)
+            .await
+            .unwrap()
+            .unwrap();
     }
     store.settle().await;
     late

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use fleet::id::{SessionId, UserId};
-use registry::{Actor, Pause, Registry, RegistryError, Roll, Sighting};
+use registry::{Action, Actor, AuditFilter, Pause, Registry, RegistryError, Roll, Sighting};
 
 use crate::store::{ALL, NOW, Store, ask, host, sighting};
 
@@ -13,8 +13,8 @@ pub async fn reopening_keeps_everything(mut store: Store) {
     store.set_labels(id, &labels, NOW).await;
     let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
     store.registry.sight(&[told]).await.unwrap();
-    store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
-    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
+    store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
     store.registry.make_first_admin(UserId::new(NOW, [1; 10]), "admin", "hash", NOW).await.unwrap();
     let user = store.registry.user_by_name("admin").await.unwrap().unwrap();
     let session = SessionId::new(NOW, [1; 10]);
@@ -57,7 +57,7 @@ pub async fn a_later_schema_is_tolerated(mut store: Store) {
     store.restart().await;
     assert!(store.registry.has_schema().await.unwrap());
     assert_eq!(store.server(id).await.name, "web");
-    store.registry.enrol(&ask(2, "db")).await.unwrap();
+    store.registry.enrol(&ask(2, "db")).await.unwrap().unwrap();
 }
 
 pub async fn a_migration_that_was_edited_is_refused(store: Store) {
@@ -97,6 +97,21 @@ pub async fn an_older_schema_is_not_enough(store: Store) {
     assert!(!store.registry.has_schema().await.unwrap());
     store.execute("DELETE FROM _sqlx_migrations").await;
     assert!(!store.registry.has_schema().await.unwrap());
+}
+
+pub async fn actions_that_were_renamed_are_found_under_their_new_name(mut store: Store) {
+    store
+        .execute(
+            "INSERT INTO audit (at, actor_kind, action, object_kind)
+             VALUES (1, 'system', 'report_schedule.update', 'report_schedule')",
+        )
+        .await;
+    store.execute("DELETE FROM _sqlx_migrations WHERE version = 7").await;
+    store.restart().await;
+    let action = Some(Action::ReportScheduleChange.as_str().to_owned());
+    let renamed = AuditFilter { action, ..AuditFilter::default() };
+    let (entries, _) = store.registry.audit(&renamed, ALL).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.at).collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test]

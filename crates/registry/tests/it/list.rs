@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet::{Status, id::EnrolmentTokenId};
 use registry::{
-    Actor, Changed, Enrol, Page, Pause, ProfileChange, Roll, ServerFilter, Sighting, Sort, SortKey,
+    Actor, Enrol, Page, Pause, ProfileChange, Refusal, Roll, ServerFilter, Sighting, Sort, SortKey,
 };
 
 use crate::store::{ALL, KEYS, NOW, Store, ask, by, host, server_id, sighting};
@@ -15,7 +15,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 async fn enrol_at(store: &Store, number: u64, name: &str, address: &str) {
     let enrol = Enrol { address: Some(address), ..ask(number, name) };
-    store.registry.enrol(&enrol).await.unwrap();
+    store.registry.enrol(&enrol).await.unwrap().unwrap();
 }
 
 fn q(text: &str) -> ServerFilter {
@@ -34,7 +34,7 @@ pub async fn every_filter_narrows(store: Store) {
     store.set_labels(server_id(3), &labels(&[("env", "Prod"), ("dc", "us")]), NOW).await;
     let told = Sighting { facts: Some((NOW, host("Mail.Example.org"))), ..sighting(server_id(2), NOW) };
     store.registry.sight(&[told]).await.unwrap();
-    store.registry.pause(server_id(3), &Pause::default(), &Actor::system(), NOW).await.unwrap();
+    store.registry.pause(server_id(3), &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
 
     let status = |status| ServerFilter { status: Some(status), ..Default::default() };
     let address = |text: &str| ServerFilter { address: Some(text.to_owned()), ..Default::default() };
@@ -111,7 +111,12 @@ pub async fn paging_with_ties_is_stable_and_complete(store: Store) {
         let name = format!("web-{:02}", number * 7 % 23);
         // Three addresses and none: many ties.
         let address = ["a", "b", "c"].get(usize::try_from(number % 4).unwrap());
-        store.registry.enrol(&Enrol { address: address.copied(), ..ask(number, &name) }).await.unwrap();
+        store
+            .registry
+            .enrol(&Enrol { address: address.copied(), ..ask(number, &name) })
+            .await
+            .unwrap()
+            .unwrap();
         if number % 3 == 0 {
             let at = NOW + i64::try_from(number % 2).unwrap();
             store.registry.sight(&[sighting(server_id(number), at)]).await.unwrap();
@@ -244,12 +249,18 @@ pub async fn unknown_ids_are_not_found(store: Store) {
     store.enrol(1, "web").await;
     let (registry, nobody) = (&store.registry, server_id(9));
     assert_eq!(registry.server(nobody, &Roll::default()).await.unwrap(), None);
-    assert_eq!(registry.revoke(nobody, &Actor::system(), NOW).await.unwrap(), None);
-    assert!(!registry.pause(nobody, &Pause::default(), &Actor::system(), NOW).await.unwrap());
-    assert!(!registry.resume(nobody, &Actor::system(), NOW).await.unwrap());
+    assert_eq!(registry.revoke(nobody, &Actor::system(), NOW).await.unwrap(), Err(Refusal::NotFound));
+    assert_eq!(
+        registry.pause(nobody, &Pause::default(), &Actor::system(), NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
+    assert_eq!(registry.resume(nobody, &Actor::system(), NOW).await.unwrap(), Err(Refusal::NotFound));
     assert!(registry.pauses(&[nobody]).await.unwrap().is_empty());
     let token = EnrolmentTokenId::new(NOW, [99; 10]);
-    assert!(!registry.revoke_enrolment_token(token, &Actor::system(), NOW).await.unwrap());
+    assert_eq!(
+        registry.revoke_enrolment_token(token, &Actor::system(), NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
     assert_eq!(registry.denylist().await.unwrap().0, 0);
 }
 
@@ -263,7 +274,7 @@ pub async fn labels_that_are_set_at_once_do_not_mix(store: Store) {
         let labels = labels(&[("same", value.as_str()), (value.as_str(), "own")]);
         tasks.push(tokio::spawn(async move {
             let change = ProfileChange { labels: Some(labels), ..ProfileChange::default() };
-            registry.change_server(id, None, &change, &Actor::system(), NOW).await.unwrap() == Changed::Done
+            registry.change_server(id, None, &change, &Actor::system(), NOW).await.unwrap() == Ok(())
         }));
     }
     for task in tasks {

@@ -77,6 +77,7 @@ contract! {
         a_user_is_made_read_changed_and_deleted
         users_are_listed_by_name_and_narrowed
         the_last_admin_stays
+        a_refusal_leaves_no_trace
         of_admins_who_shut_each_other_out_at_once_one_stays
         built_in_roles_stay_as_they_are
         a_role_is_made_changed_and_deleted_when_nobody_has_it
@@ -165,5 +166,6 @@ contract! {
         a_closed_registry_is_unavailable
         an_empty_store_is_unavailable_until_it_is_migrated
         whoever_needs_the_schema_is_told_that_it_is_missing
-        an_older_schema_is_not_enough;
+        an_older_schema_is_not_enough
+        actions_that_were_renamed_are_found_under_their_new_name;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet::ServerId;
 use registry::{
-    Actor, Changed, Enrol, Enrolled, Pause, Profile, ProfileChange, Registry, Roll, ServerFilter, SortKey,
+    Actor, Enrol, Enrolled, Pause, Profile, ProfileChange, Refusal, Registry, Roll, ServerFilter, SortKey,
 };
 
 use crate::store::{ALL, NOW, Store, ask, by, server_id, sighting, token};
@@ -17,7 +17,12 @@ fn named(name: &str) -> ProfileChange {
     ProfileChange { name: Some(name.to_owned()), ..ProfileChange::default() }
 }
 
-async fn change(registry: &Registry, id: ServerId, expected: &[i64], change: &ProfileChange) -> Changed {
+async fn change(
+    registry: &Registry,
+    id: ServerId,
+    expected: &[i64],
+    change: &ProfileChange,
+) -> Result<(), Refusal> {
     registry.change_server(id, Some(expected), change, &Actor::system(), NOW + 1).await.unwrap()
 }
 
@@ -28,21 +33,24 @@ pub async fn a_server_that_was_made_enrols_once_by_its_name(store: Store) {
         labels: labels(&[("env", "prod")]),
     };
     let id = server_id(1);
-    assert!(store.registry.make_server(id, &profile, &Actor::system(), NOW).await.unwrap());
-    assert!(!store.registry.make_server(server_id(2), &profile, &Actor::system(), NOW).await.unwrap());
+    store.registry.make_server(id, &profile, &Actor::system(), NOW).await.unwrap().unwrap();
+    assert_eq!(
+        store.registry.make_server(server_id(2), &profile, &Actor::system(), NOW).await.unwrap(),
+        Err(Refusal::NameTaken)
+    );
     let made = store.server(id).await;
     assert_eq!((made.generation, made.enrolled_at, &made.labels), (0, None, &profile.labels));
 
     let enrol = Enrol { address: Some("10.0.0.1"), now: NOW + 5, ..ask(7, " WEB ") };
     let taken = store.registry.enrol(&enrol).await.unwrap();
-    assert_eq!(taken, Enrolled::Server { id, generation: 1 });
+    assert_eq!(taken, Ok(Enrolled { id, generation: 1 }));
     let server = store.server(id).await;
     assert_eq!((server.generation, server.enrolled_at, server.created_at), (1, Some(NOW + 5), NOW));
     // What a person said stays.
     assert_eq!((server.name, server.address), ("Web".to_owned(), Some("192.0.2.1".to_owned())));
     assert!(server.version > made.version);
-    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::Server { id, generation: 1 });
-    assert_eq!(store.registry.enrol(&ask(8, "web")).await.unwrap(), Enrolled::NameTaken);
+    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Ok(Enrolled { id, generation: 1 }));
+    assert_eq!(store.registry.enrol(&ask(8, "web")).await.unwrap(), Err(Refusal::NameTaken));
     assert_eq!(store.names(ServerFilter { q: Some("PROD".into()), ..Default::default() }).await, ["Web"]);
 }
 
@@ -51,13 +59,13 @@ pub async fn a_tokens_labels_are_those_of_who_enrols_with_it(store: Store) {
     let bound = registry::EnrolmentToken { labels: wanted.clone(), ..token([9; 32], 2, NOW + 9) };
     store.registry.make_enrolment_token(&bound, [9; 32], &Actor::system()).await.unwrap();
     let enrol = |number, name| Enrol { token_hash: [9; 32], ..ask(number, name) };
-    store.registry.enrol(&enrol(1, "web")).await.unwrap();
+    store.registry.enrol(&enrol(1, "web")).await.unwrap().unwrap();
     assert_eq!(store.server(server_id(1)).await.labels, wanted);
     assert_eq!(store.names(ServerFilter { q: Some("eu".into()), ..Default::default() }).await, ["web"]);
 
     let id = store.make(2, "db").await;
     assert!(store.set_labels(id, &labels(&[("env", "test")]), NOW).await);
-    store.registry.enrol(&enrol(3, "db")).await.unwrap();
+    store.registry.enrol(&enrol(3, "db")).await.unwrap().unwrap();
     assert_eq!(store.server(id).await.labels, labels(&[("env", "test"), ("site", "eu")]));
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
     assert!(tokens.contains(&registry::EnrolmentToken { used: 2, ..bound }));
@@ -71,38 +79,38 @@ pub async fn a_token_for_one_server_replaces_its_credential(store: Store) {
     let enrol = Enrol { token_hash: [9; 32], ..ask(5, "db") };
     for _ in 0..2 {
         let answer = store.registry.enrol(&enrol).await.unwrap();
-        assert_eq!(answer, Enrolled::Server { id, generation: 2 });
+        assert_eq!(answer, Ok(Enrolled { id, generation: 2 }));
     }
     assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
     assert_eq!(store.server(id).await.name, "web");
     assert_eq!(store.server(other).await.generation, 1);
     let second = Enrol { token_hash: [9; 32], ..ask(6, "web") };
-    assert_eq!(store.registry.enrol(&second).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&second).await.unwrap(), Err(Refusal::BadToken));
     // The credential that it brought was revoked since.
-    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap();
-    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Enrolled::BadToken);
+    store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
+    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Err(Refusal::BadToken));
     store.token([8; 32], 1, NOW + 9).await;
     store.execute(&format!("UPDATE enrolment_tokens SET server_id = '{other}' WHERE used = 0")).await;
-    assert!(store.registry.delete_server(other, &Actor::system(), NOW).await.unwrap());
+    store.registry.delete_server(other, &Actor::system(), NOW).await.unwrap().unwrap();
     let late = Enrol { token_hash: [8; 32], ..ask(7, "db") };
-    assert_eq!(store.registry.enrol(&late).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&late).await.unwrap(), Err(Refusal::BadToken));
 }
 
 pub async fn a_stale_change_changes_nothing(store: Store) {
     let id = store.enrol(1, "web").await;
     store.enrol(2, "db").await;
     let seen = store.server(id).await.version;
-    assert_eq!(change(&store.registry, id, &[seen], &named("Web-1")).await, Changed::Done);
-    assert_eq!(change(&store.registry, id, &[seen], &named("web-2")).await, Changed::Stale);
-    assert_eq!(change(&store.registry, server_id(9), &[seen], &named("x")).await, Changed::NoSuchServer);
+    assert_eq!(change(&store.registry, id, &[seen], &named("Web-1")).await, Ok(()));
+    assert_eq!(change(&store.registry, id, &[seen], &named("web-2")).await, Err(Refusal::Stale));
+    assert_eq!(change(&store.registry, server_id(9), &[seen], &named("x")).await, Err(Refusal::NotFound));
     let now = store.server(id).await;
     assert_eq!((now.name.as_str(), now.version, now.updated_at), ("Web-1", seen + 1, NOW + 1));
-    assert_eq!(change(&store.registry, id, &[0, seen + 1], &named("DB")).await, Changed::NameTaken);
+    assert_eq!(change(&store.registry, id, &[0, seen + 1], &named("DB")).await, Err(Refusal::NameTaken));
     // Nothing is different, so nothing is written.
-    assert_eq!(change(&store.registry, id, &[seen + 1], &named("Web-1")).await, Changed::Done);
+    assert_eq!(change(&store.registry, id, &[seen + 1], &named("Web-1")).await, Ok(()));
     assert_eq!(store.server(id).await.version, seen + 1);
     let none = ProfileChange { address: Some(None), ..named("web-1") };
-    assert_eq!(change(&store.registry, id, &[seen + 1], &none).await, Changed::Done);
+    assert_eq!(change(&store.registry, id, &[seen + 1], &none).await, Ok(()));
     assert_eq!(store.names(ServerFilter { q: Some("web-1".into()), ..Default::default() }).await, ["web-1"]);
 }
 
@@ -119,7 +127,7 @@ pub async fn of_changes_at_once_one_wins(store: Store) {
     }
     let mut done = 0;
     for task in tasks {
-        done += u32::from(task.await.unwrap() == Changed::Done);
+        done += u32::from(task.await.unwrap() == Ok(()));
     }
     assert_eq!((done, store.server(id).await.version), (1, seen + 1));
 }
@@ -137,8 +145,8 @@ pub async fn one_name_at_once_is_one_servers(store: Store) {
     let mut done = 0;
     for task in tasks {
         let changed = task.await.unwrap();
-        assert!(matches!(changed, Changed::Done | Changed::NameTaken), "{changed:?}");
-        done += u32::from(changed == Changed::Done);
+        assert!(matches!(changed, Ok(()) | Err(Refusal::NameTaken)), "{changed:?}");
+        done += u32::from(changed == Ok(()));
     }
     assert_eq!(done, 1);
 }
@@ -147,17 +155,20 @@ pub async fn a_deleted_server_is_gone_and_its_credential_refused(store: Store) {
     let id = store.enrol(1, "web").await;
     store.set_labels(id, &labels(&[("env", "prod")]), NOW).await;
     store.registry.sight(&[sighting(id, NOW)]).await.unwrap();
-    store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
+    store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
     let (before, _) = store.registry.denylist().await.unwrap();
-    assert!(store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap());
-    assert!(!store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap());
+    store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap().unwrap();
+    assert_eq!(
+        store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
     let (after, denied) = store.registry.denylist().await.unwrap();
     assert!(after > before && denied[&id] == 2);
     // What was under way for it does not bring it back.
     store.registry.sight(&[sighting(id, NOW + 1)]).await.unwrap();
     assert!(store.registry.standing(&[id]).await.unwrap().is_empty());
     assert_eq!(store.registry.server(id, &Roll::default()).await.unwrap(), None);
-    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Enrolled::BadToken);
+    assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Err(Refusal::BadToken));
     let again = store.enrol(2, "WEB").await;
     assert_eq!(store.server(again).await.labels, labels(&[]));
 }
@@ -166,10 +177,10 @@ pub async fn a_pause_ends_by_itself_unless_it_is_made_longer(store: Store) {
     let id = store.enrol(1, "web").await;
     let until = |until| Pause { until: Some(until), reason: Some("disks".to_owned()) };
     let registry = &store.registry;
-    assert!(registry.pause(id, &until(NOW + 10), &Actor::system(), NOW).await.unwrap());
+    registry.pause(id, &until(NOW + 10), &Actor::system(), NOW).await.unwrap().unwrap();
     assert_eq!(store.server(id).await.paused, Some((NOW, until(NOW + 10))));
     assert_eq!(registry.pauses(&[id]).await.unwrap()[&id], [(NOW, NOW + 10)]);
-    assert!(registry.pause(id, &until(NOW + 20), &Actor::system(), NOW + 5).await.unwrap());
+    registry.pause(id, &until(NOW + 20), &Actor::system(), NOW + 5).await.unwrap().unwrap();
     assert_eq!(registry.resume_due(NOW + 19).await.unwrap(), 0);
     assert_eq!(store.server(id).await.paused, Some((NOW, until(NOW + 20))));
     // Noticed late, it ended when it had to.
@@ -182,14 +193,14 @@ pub async fn a_pause_ends_by_itself_unless_it_is_made_longer(store: Store) {
 pub async fn every_change_of_a_server_is_in_the_audit_log(store: Store) {
     let id = store.make(1, "web").await;
     let me = &Actor::system();
-    store.registry.enrol(&ask(5, "web")).await.unwrap();
-    store.registry.change_server(id, None, &named("web-1"), me, NOW).await.unwrap();
-    store.registry.pause(id, &Pause::default(), me, NOW).await.unwrap();
-    store.registry.pause(id, &Pause::default(), me, NOW).await.unwrap();
-    store.registry.resume(id, me, NOW).await.unwrap();
-    store.registry.resume(id, me, NOW).await.unwrap();
-    store.registry.revoke(id, me, NOW).await.unwrap();
-    store.registry.delete_server(id, me, NOW).await.unwrap();
+    store.registry.enrol(&ask(5, "web")).await.unwrap().unwrap();
+    store.registry.change_server(id, None, &named("web-1"), me, NOW).await.unwrap().unwrap();
+    store.registry.pause(id, &Pause::default(), me, NOW).await.unwrap().unwrap();
+    store.registry.pause(id, &Pause::default(), me, NOW).await.unwrap().unwrap();
+    store.registry.resume(id, me, NOW).await.unwrap().unwrap();
+    store.registry.resume(id, me, NOW).await.unwrap().unwrap();
+    store.registry.revoke(id, me, NOW).await.unwrap().unwrap();
+    store.registry.delete_server(id, me, NOW).await.unwrap().unwrap();
     let expected = [
         "enrolment_token.create",
         "server.create",
@@ -210,7 +221,7 @@ pub async fn parts_together_are_the_list(store: Store) {
             store.set_labels(id, &labels(&[("env", "prod")]), NOW).await;
         }
         if number % 4 == 0 {
-            store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
+            store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
         }
     }
     let filters = [

@@ -6,8 +6,8 @@ use fleet::{
     schedule::Due,
 };
 use registry::{
-    Actor, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, ReportRow, ReportSchedule, ReportState,
-    ScheduleChange,
+    Actor, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, Refusal, ReportRow, ReportSchedule,
+    ReportState, ScheduleChange,
 };
 
 use crate::store::{ALL, NOW, Store, server_id};
@@ -248,16 +248,19 @@ pub async fn a_schedule_is_made_changed_and_deleted(store: Store) {
     let changed = store.registry.change_schedule(made.id, &when, &by, NOW + 9).await.unwrap().unwrap();
     assert_eq!((changed.since, changed.recipients[0].as_str()), (NOW + 9, "b@x.example"));
     assert_eq!(store.registry.schedule(made.id).await.unwrap(), Some(changed));
-    assert!(store.registry.delete_schedule(made.id, &by, NOW + 10).await.unwrap());
-    assert!(!store.registry.delete_schedule(made.id, &by, NOW).await.unwrap());
-    assert_eq!(store.registry.change_schedule(made.id, &when, &by, NOW).await.unwrap(), None);
+    store.registry.delete_schedule(made.id, &by, NOW + 10).await.unwrap().unwrap();
+    assert_eq!(store.registry.delete_schedule(made.id, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
+    assert_eq!(
+        store.registry.change_schedule(made.id, &when, &by, NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
     let of_schedules = AuditFilter { object: Some("report_schedule".to_owned()), ..AuditFilter::default() };
     let (audited, _) = store.registry.audit(&of_schedules, ALL).await.unwrap();
     let actions: Vec<_> = audited.iter().map(|entry| entry.action.as_str()).collect();
     let wanted = [
         "report_schedule.delete",
-        "report_schedule.update",
-        "report_schedule.update",
+        "report_schedule.change",
+        "report_schedule.change",
         "report_schedule.create",
     ];
     assert_eq!(actions, wanted);
@@ -297,7 +300,7 @@ pub async fn a_changed_schedule_takes_no_tick_of_what_it_was(store: Store) {
     let new = store.registry.change_schedule(old.id, &change, &by, NOW).await.unwrap().unwrap();
     assert!(!store.registry.tick(&old, &due, &new_report(1), NOW).await.unwrap());
     assert!(store.registry.tick(&new, &due, &new_report(2), NOW).await.unwrap());
-    store.registry.delete_schedule(old.id, &by, NOW).await.unwrap();
+    store.registry.delete_schedule(old.id, &by, NOW).await.unwrap().unwrap();
     assert!(!store.registry.tick(&new, &due, &new_report(3), NOW).await.unwrap());
     assert_eq!(store.registry.reports(ALL).await.unwrap().1, 1);
 }

@@ -63,7 +63,7 @@ pub async fn status_equals_the_rule(store: Store) {
             seen.insert(id, Sighting { silent_at, interval, ..sighting(id, 0) });
         }
         if number % 6 == 0 {
-            store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap();
+            store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
         }
     }
     store.registry.sight(&seen.values().cloned().collect::<Vec<_>>()).await.unwrap();
@@ -117,27 +117,27 @@ fn place(counts: &mut Counts, status: Status) -> &mut u64 {
 pub async fn pauses_are_ranges(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let registry = &store.registry;
-    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 100).await.unwrap());
-    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 150).await.unwrap());
+    registry.pause(id, &Pause::default(), &Actor::system(), 100).await.unwrap().unwrap();
+    registry.pause(id, &Pause::default(), &Actor::system(), 150).await.unwrap().unwrap();
     assert_eq!(registry.pauses(&[id, other]).await.unwrap()[&id], [(100, Millis::MAX)]);
-    assert!(registry.resume(id, &Actor::system(), 200).await.unwrap());
-    assert!(registry.resume(id, &Actor::system(), 250).await.unwrap());
-    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap());
+    registry.resume(id, &Actor::system(), 200).await.unwrap().unwrap();
+    registry.resume(id, &Actor::system(), 250).await.unwrap().unwrap();
+    registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap().unwrap();
     let pauses = registry.pauses(&[id, other]).await.unwrap();
     assert_eq!(pauses[&id], [(100, 200), (300, Millis::MAX)]);
     assert!(!pauses.contains_key(&other));
     assert_eq!(store.server(id).await.status, Status::Paused);
     assert_eq!(store.server(other).await.status, Status::Unknown);
     // Within one ms the pause goes on.
-    assert!(registry.resume(id, &Actor::system(), 300).await.unwrap());
-    assert!(registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap());
+    registry.resume(id, &Actor::system(), 300).await.unwrap().unwrap();
+    registry.pause(id, &Pause::default(), &Actor::system(), 300).await.unwrap().unwrap();
     assert_eq!(registry.pauses(&[id]).await.unwrap()[&id], [(100, 200), (300, Millis::MAX)]);
 }
 
 pub async fn a_pause_never_ends_before_it_began(store: Store) {
     let id = store.enrol(1, "web").await;
-    assert!(store.registry.pause(id, &Pause::default(), &Actor::system(), 500).await.unwrap());
-    assert!(store.registry.resume(id, &Actor::system(), 400).await.unwrap());
+    store.registry.pause(id, &Pause::default(), &Actor::system(), 500).await.unwrap().unwrap();
+    store.registry.resume(id, &Actor::system(), 400).await.unwrap().unwrap();
     assert_eq!(store.registry.pauses(&[id]).await.unwrap()[&id], [(500, 500)]);
     assert_eq!(store.server(id).await.status, Status::Unknown);
 }
@@ -153,7 +153,7 @@ pub async fn pausing_at_once_is_once(store: Store) {
         }));
     }
     for task in tasks {
-        assert!(task.await.unwrap());
+        task.await.unwrap().unwrap();
     }
     let pauses = store.registry.pauses(&[id]).await.unwrap();
     let [(paused_at, Millis::MAX)] = pauses[&id][..] else { panic!("{pauses:?}") };
@@ -165,15 +165,14 @@ pub async fn a_pause_that_is_extended_goes_on_whoever_ends_those_that_are_due(st
     let lasting = |until| Pause { until: Some(until), reason: None };
     for number in 0..40 {
         let id = store.enrol(number, &format!("web-{number}")).await;
-        assert!(store.registry.pause(id, &lasting(NOW + 5), &Actor::system(), NOW).await.unwrap());
+        store.registry.pause(id, &lasting(NOW + 5), &Actor::system(), NOW).await.unwrap().unwrap();
         let mut tasks = Vec::new();
         for replica in 0..3 {
             let registry = store.registry.clone();
             tasks.push(tokio::spawn(async move {
                 if replica == 1 {
-                    assert!(
-                        registry.pause(id, &lasting(NOW + 100), &Actor::system(), NOW + 10).await.unwrap()
-                    );
+                    let pause = lasting(NOW + 100);
+                    registry.pause(id, &pause, &Actor::system(), NOW + 10).await.unwrap().unwrap();
                 } else {
                     registry.resume_due(NOW + 10).await.unwrap();
                 }

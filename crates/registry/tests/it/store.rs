@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
 use registry::{
-    Actor, AuditFilter, Changed, Enrol, Enrolled, EnrolmentToken, Page, Profile, ProfileChange, Registry,
-    Roll, Server, ServerFilter, Sighting, Sort, SortKey,
+    Actor, AuditFilter, Enrol, Enrolled, EnrolmentToken, Page, Profile, ProfileChange, Registry, Roll,
+    Server, ServerFilter, Sighting, Sort, SortKey,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use testkit::TempDir;
@@ -115,14 +115,14 @@ impl Store {
     pub async fn set_labels(&self, id: ServerId, labels: &BTreeMap<String, String>, now: Millis) -> bool {
         let change = ProfileChange { labels: Some(labels.clone()), ..ProfileChange::default() };
         let changed = self.registry.change_server(id, None, &change, &Actor::system(), now).await.unwrap();
-        changed == Changed::Done
+        changed == Ok(())
     }
 
     /// Makes a server that has no credential yet.
     pub async fn make(&self, number: u64, name: &str) -> ServerId {
         let profile = Profile { name: name.to_owned(), ..Profile::default() };
         let id = server_id(number);
-        assert!(self.registry.make_server(id, &profile, &Actor::system(), NOW).await.unwrap());
+        self.registry.make_server(id, &profile, &Actor::system(), NOW).await.unwrap().unwrap();
         id
     }
 
@@ -136,7 +136,7 @@ impl Store {
     pub async fn enrol(&self, number: u64, name: &str) -> ServerId {
         let enrol = ask(number, name);
         match self.registry.enrol(&enrol).await.unwrap() {
-            Enrolled::Server { id, generation: 1 } => id,
+            Ok(Enrolled { id, generation: 1 }) => id,
             other => panic!("{name}: {other:?}"),
         }
     }

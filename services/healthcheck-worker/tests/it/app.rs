@@ -94,7 +94,7 @@ pub async fn enrol(registry: &Registry, number: u8) {
     let (name, server) = (format!("server-{number}"), server(number));
     let enrol =
         Enrol { token_hash, key_hash: [0; 32], name: &name, address: None, server, from: None, now: NOW };
-    registry.enrol(&enrol).await.unwrap();
+    registry.enrol(&enrol).await.unwrap().unwrap();
 }
 
 impl App {

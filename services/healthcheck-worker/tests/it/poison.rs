@@ -84,7 +84,7 @@ async fn what_a_later_release_adds_is_ignored() {
 async fn unknown_deleted_and_revoked_servers_are_discarded() {
     fleet::with(async |fleet| {
         fleet.enrol([1, 2, 3]).await;
-        fleet.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap();
+        fleet.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
         let mut database = fleet.database().await;
         let delete = sqlx::query("DELETE FROM servers WHERE id = $1").bind(server(3).to_string());
         assert_eq!(delete.execute(&mut database).await.unwrap().rows_affected(), 1);

@@ -34,7 +34,7 @@ async fn unknown_and_revoked_servers_are_discarded_and_their_neighbours_are_not(
     let app = app::spawn().await;
     app.enrol(1).await;
     app.enrol(2).await;
-    app.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap();
+    app.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await.unwrap();
     let mut renewed = beat(2, NOW + 1);
     renewed.generation = 2;

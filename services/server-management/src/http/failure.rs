@@ -16,7 +16,7 @@ use actix_web::{
 use chassis::{Problem, trouble::causes};
 use fleet::{Millis, Scope};
 use history::HistoryError;
-use registry::RegistryError;
+use registry::{Refusal, RegistryError};
 
 use crate::app::RETRY_AFTER;
 
@@ -115,11 +115,6 @@ pub(crate) fn conflict(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, code, detail)
 }
 
-/// 409: names are unique regardless of case.
-pub(crate) fn name_taken() -> Problem {
-    Problem::new(StatusCode::CONFLICT, "name_taken", "another server has this name; take another one")
-}
-
 /// 429: too many of `what`; the oldest that counts is forgotten in `wait`.
 pub(crate) fn rate_limited(what: &str, wait: Millis) -> Problem {
     let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000).max(1);
@@ -172,6 +167,30 @@ impl From<RegistryError> for Failure {
                 Self(Problem::internal())
             }
         }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Problem::not_found(),
+            Refusal::NameTaken => conflict("name_taken", "another one has this name; take another one"),
+            Refusal::Stale => super::precondition::failed(),
+            Refusal::Changed => conflict("conflict", "it was changed meanwhile; look at it again"),
+            Refusal::NoSuchRole => invalid_body("role is not the name of a role"),
+            Refusal::LastAdmin => {
+                conflict("last_admin", "nobody would be left who is enabled and has the role admin")
+            }
+            Refusal::BuiltIn => conflict("built_in", "this role is built in and stays as it is"),
+            Refusal::RoleInUse => {
+                conflict("role_in_use", "users have this role; give them another one first")
+            }
+            Refusal::Beyond(scope) => insufficient_scope(scope),
+            Refusal::BadToken => {
+                unauthorized("the enrolment token is unknown, expired, revoked or used up; ask for a new one")
+            }
+        }
+        .into()
     }
 }
 

@@ -138,10 +138,8 @@ pub(crate) async fn delete(
     id: Id<ApiTokenId>,
 ) -> Result<HttpResponse, Failure> {
     let now = app.clock.now();
-    if app.registry.delete_api_token(id.0, caller.user.id, &caller.actor, now).await? {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Err(Problem::not_found().into())
+    app.registry.delete_api_token(id.0, caller.user.id, &caller.actor, now).await??;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 impl From<ApiToken> for ApiTokenItem {

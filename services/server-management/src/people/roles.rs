@@ -22,7 +22,7 @@ use crate::{
         paging::{Listed, Paging},
         query::Parsed,
     },
-    people::{guard::Caller, users::refused},
+    people::guard::Caller,
 };
 
 /// A role to make.
@@ -146,8 +146,8 @@ pub(crate) async fn make(
     let now = app.clock.now();
     let id = RoleId::from(UserId::new(now, random()));
     let reach = &caller.user.scopes;
-    let made = app.registry.make_role(&id, &name, &scopes, reach, &caller.actor, now).await?;
-    Ok(HttpResponse::Created().json(RoleItem::from(made.map_err(refused)?)))
+    let made = app.registry.make_role(&id, &name, &scopes, reach, &caller.actor, now).await??;
+    Ok(HttpResponse::Created().json(RoleItem::from(made)))
 }
 
 /// Change a role. Its users have the new scopes within 10 s; those that are built in stay as they are.
@@ -167,8 +167,8 @@ pub(crate) async fn change(
     let scopes = body.0.scopes.as_deref().map(scopes).transpose()?;
     let change = RoleChange { name: name.as_deref(), scopes: scopes.as_deref() };
     let (reach, now) = (&caller.user.scopes, app.clock.now());
-    let changed = app.registry.change_role(&id.0, change, reach, &caller.actor, now).await?;
-    Ok(Json(changed.map_err(refused)?.into()))
+    let changed = app.registry.change_role(&id.0, change, reach, &caller.actor, now).await??;
+    Ok(Json(changed.into()))
 }
 
 /// Delete a role that no user has.
@@ -180,7 +180,7 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn delete(app: Data<App>, caller: Caller, id: Id<RoleId>) -> Result<HttpResponse, Failure> {
     let (reach, now) = (&caller.user.scopes, app.clock.now());
-    app.registry.delete_role(&id.0, reach, &caller.actor, now).await?.map_err(refused)?;
+    app.registry.delete_role(&id.0, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -10,7 +10,7 @@ use fleet::{
     Millis,
     id::{SessionId, UserId},
 };
-use registry::{Actor, Change, Refresh, User, Who, fold_name};
+use registry::{Action, Actor, Change, Refresh, User, Who, fold_name};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -185,8 +185,7 @@ async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> R
     let change = Change {
         actor: &actor,
         at: app.clock.now(),
-        action: "session.refuse",
-        kind: "user",
+        action: Action::SessionRefuse,
         id: user.map(|user| user.id.to_string()),
         before: None,
         after: user.map(|user| json!({"username": user.username, "disabled": user.disabled})),

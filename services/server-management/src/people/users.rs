@@ -7,7 +7,7 @@ use actix_web::{
 };
 use chassis::{Problem, random};
 use fleet::{Millis, Scope, id::UserId};
-use registry::{Account, AccountChange, AccountFilter, NewAccount, Page, Refusal};
+use registry::{Account, AccountChange, AccountFilter, NewAccount, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     IntoParams as _, ToSchema,
@@ -19,7 +19,7 @@ use crate::{
     http::{
         body::{Body, Id, bounded, given, label},
         document::{flag, parameter, text},
-        failure::{Failure, conflict, insufficient_scope, invalid_body},
+        failure::{Failure, insufficient_scope, invalid_body},
         paging::{Listed, Paging},
         query::{FromParameters, Parameters, Parsed},
         throttle::{self, Limit},
@@ -156,8 +156,8 @@ pub(crate) async fn make(
         password_hash: &hash,
         role: &role,
     };
-    let made = app.registry.make_account(new, &caller.user.scopes, &caller.actor, now).await?;
-    Ok(HttpResponse::Created().json(UserItem::from(made.map_err(refused)?)))
+    let made = app.registry.make_account(new, &caller.user.scopes, &caller.actor, now).await??;
+    Ok(HttpResponse::Created().json(UserItem::from(made)))
 }
 
 /// Change a user: name, e-mail address, role, or whether it is disabled.
@@ -185,8 +185,9 @@ pub(crate) async fn change(
         disabled,
     };
     let now = app.clock.now();
-    let changed = app.registry.change_account(id.0, change, &caller.user.scopes, &caller.actor, now).await?;
-    Ok(Json(changed.map_err(refused)?.into()))
+    let changed =
+        app.registry.change_account(id.0, change, &caller.user.scopes, &caller.actor, now).await??;
+    Ok(Json(changed.into()))
 }
 
 /// Delete a user with its sessions and API tokens. What it did stays in the audit log.
@@ -198,8 +199,7 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn delete(app: Data<App>, caller: Caller, id: Id<UserId>) -> Result<HttpResponse, Failure> {
     let now = app.clock.now();
-    let deleted = app.registry.delete_account(id.0, &caller.user.scopes, &caller.actor, now).await?;
-    deleted.map_err(refused)?;
+    app.registry.delete_account(id.0, &caller.user.scopes, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -235,8 +235,7 @@ pub(crate) async fn set_password(
     };
     let hash = hashed(&app, password).await?;
     let (reach, now) = (&caller.user.scopes, app.clock.now());
-    let set = app.registry.set_password(id.0, &hash, epoch, reach, &caller.actor, now).await?;
-    set.map_err(refused)?;
+    app.registry.set_password(id.0, &hash, epoch, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -270,23 +269,6 @@ async fn hashed(app: &App, password: String) -> Result<String, Failure> {
         tracing::error!(%error, "a request failed");
         Problem::internal()
     })?)
-}
-
-/// What a client is told of a refusal.
-pub(crate) fn refused(refusal: Refusal) -> Failure {
-    match refusal {
-        Refusal::NotFound => Problem::not_found(),
-        Refusal::NameTaken => conflict("name_taken", "another one has this name"),
-        Refusal::NoSuchRole => invalid_body("role is not the name of a role"),
-        Refusal::LastAdmin => {
-            conflict("last_admin", "nobody would be left who is enabled and has the role admin")
-        }
-        Refusal::BuiltIn => conflict("built_in", "this role is built in and stays as it is"),
-        Refusal::RoleInUse => conflict("role_in_use", "users have this role; give them another one first"),
-        Refusal::Beyond(scope) => insufficient_scope(scope),
-        Refusal::Changed => conflict("conflict", "it was changed meanwhile; look at it again"),
-    }
-    .into()
 }
 
 /// Checks an e-mail address loosely, since nothing is sent to it: one line with something on each side of one `@`.

@@ -185,8 +185,8 @@ pub(crate) async fn change(
         filter: filter.map(|filter| checked_filter(Some(filter))).transpose()?,
         format: format.map(|format| checked_format(Some(format))).transpose()?,
     };
-    let changed = app.registry.change_schedule(id.0, &change, &by.0, now).await?;
-    Ok(Json(item(changed.ok_or_else(Problem::not_found)?, now)))
+    let changed = app.registry.change_schedule(id.0, &change, &by.0, now).await??;
+    Ok(Json(item(changed, now)))
 }
 
 /// Delete a schedule. The reports that it made stay.
@@ -197,10 +197,8 @@ pub(crate) async fn change(
     security(("token" = ["report:write"]))
 )]
 pub(crate) async fn remove(app: Data<App>, by: By, id: Id<ScheduleId>) -> Result<HttpResponse, Failure> {
-    if app.registry.delete_schedule(id.0, &by.0, app.clock.now()).await? {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Err(Problem::not_found().into())
+    app.registry.delete_schedule(id.0, &by.0, app.clock.now()).await??;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn checked(app: &App, asked: ScheduleToMake, now: i64) -> Result<ReportSchedule, Problem> {

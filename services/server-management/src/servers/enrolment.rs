@@ -8,7 +8,7 @@ use actix_web::{
 };
 use chassis::{Clock, Problem, Secret, random};
 use fleet::{ServerId, id::EnrolmentTokenId};
-use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Registry, RegistryError};
+use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Refusal, Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -234,10 +234,8 @@ pub(crate) async fn revoke_token(
     by: By,
     id: Id<EnrolmentTokenId>,
 ) -> Result<HttpResponse, Failure> {
-    if app.registry.revoke_enrolment_token(id.0, &by.0, app.clock.now()).await? {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Err(Problem::not_found().into())
+    app.registry.revoke_enrolment_token(id.0, &by.0, app.clock.now()).await??;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Exchange an enrolment token for a server's own credential.
@@ -269,7 +267,7 @@ pub(crate) async fn enrol(
         now,
     };
     match app.registry.enrol(&enrol).await? {
-        Enrolled::Server { id, generation } => {
+        Ok(Enrolled { id, generation }) => {
             // The credential before it is refused from now on.
             if generation > FIRST_GENERATION {
                 app.publish_denylist().await?;
@@ -277,15 +275,14 @@ pub(crate) async fn enrol(
             let credential = app.settings.keyring.issue(id, generation);
             Ok(HttpResponse::Created().json(Issued { server_id: id, credential }))
         }
-        Enrolled::BadToken => {
+        Err(Refusal::BadToken) => {
             let key = format!("enrol:address:{from}");
             let limits = [Limit { key, most: MOST_BAD, what: "bad enrolment tokens from this address" }];
             throttle::check(&app, &limits).await?;
             throttle::fail(&app, &limits).await;
-            let detail = "the enrolment token is unknown, expired, revoked or used up; ask for a new one";
-            Err(unauthorized(detail).into())
+            Err(Refusal::BadToken.into())
         }
-        Enrolled::NameTaken => Err(name_taken().into()),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use actix_web::{
 use chassis::{Problem, random};
 use fleet::{Millis, ServerId};
 use futures_util::TryStreamExt;
-use registry::{ImportFault, ImportRow, Profile, ProfileChange, Verdict};
+use registry::{ImportFault, ImportOutcome, ImportRow, Profile, ProfileChange};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sheets::{Format, Limits, Row, SheetError, Upload};
@@ -135,9 +135,9 @@ pub(crate) async fn import(
     let sheet = spawn_blocking(move || Sheet::read(&file.0, now)).await.map_err(|_| Problem::internal())?;
     let Sheet { rows, errors } = sheet.map_err(|error| unread(&error))?;
     let apply = !dry && errors.is_empty();
-    let verdicts = app.registry.import(&rows, apply, &by.0, now).await?;
-    let applied = apply && !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Wrong(_)));
-    let result = ImportResult::of(&rows, verdicts, errors, applied);
+    let outcomes = app.registry.import(&rows, apply, &by.0, now).await?;
+    let applied = apply && !outcomes.iter().any(|outcome| matches!(outcome, ImportOutcome::Wrong(_)));
+    let result = ImportResult::of(&rows, outcomes, errors, applied);
     if dry || result.errors.is_empty() {
         return Ok(HttpResponse::Ok().json(result));
     }
@@ -273,14 +273,16 @@ fn said(problem: &Problem) -> String {
 }
 
 impl ImportResult {
-    fn of(rows: &[ImportRow], verdicts: Vec<Verdict>, errors: Vec<RowError>, applied: bool) -> Self {
+    fn of(rows: &[ImportRow], outcomes: Vec<ImportOutcome>, errors: Vec<RowError>, applied: bool) -> Self {
         let mut result = Self { create: 0, update: 0, unchanged: 0, errors, rows: Vec::new() };
-        for (row, verdict) in rows.iter().zip(verdicts) {
-            let (verdict, id, changes) = match verdict {
-                Verdict::Create { id, .. } => ("create", Some(id).filter(|_| applied), BTreeMap::new()),
-                Verdict::Update { id, before, after } => ("update", Some(id), differences(&before, &after)),
-                Verdict::Unchanged { id } => ("unchanged", Some(id), BTreeMap::new()),
-                Verdict::Wrong(fault) => {
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            let (verdict, id, changes) = match outcome {
+                ImportOutcome::Create { id, .. } => ("create", Some(id).filter(|_| applied), BTreeMap::new()),
+                ImportOutcome::Update { id, before, after } => {
+                    ("update", Some(id), differences(&before, &after))
+                }
+                ImportOutcome::Unchanged { id } => ("unchanged", Some(id), BTreeMap::new()),
+                ImportOutcome::Wrong(fault) => {
                     result.errors.push(wrong(row, fault));
                     continue;
                 }

@@ -10,7 +10,7 @@ use actix_web::{
 use cache::Latest;
 use chassis::{Problem, random};
 use fleet::{ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
-use registry::{Changed, Pause, Profile, ProfileChange, Server};
+use registry::{Pause, Profile, ProfileChange, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -20,9 +20,9 @@ use crate::{
     http::{
         PREFIX,
         body::{Body, Id, given, label},
-        failure::{Failure, invalid_body, name_taken},
+        failure::{Failure, invalid_body},
         paging::Listed,
-        precondition::{self, IfMatch, etag},
+        precondition::{IfMatch, etag},
         query::Parsed,
     },
     people::By,
@@ -158,9 +158,7 @@ pub(crate) async fn make(app: Data<App>, by: By, body: Body<ServerToMake>) -> Re
     };
     let now = app.clock.now();
     let id = ServerId::new(now, random());
-    if !app.registry.make_server(id, &profile, &by.0, now).await? {
-        return Err(name_taken().into());
-    }
+    app.registry.make_server(id, &profile, &by.0, now).await??;
     let mut answer = HttpResponse::Created();
     answer.insert_header((LOCATION, format!("{PREFIX}/servers/{id}")));
     shown(&app, id, answer).await
@@ -191,12 +189,8 @@ pub(crate) async fn change(
         labels: labels.map(labels::checked).transpose()?,
     };
     let now = app.clock.now();
-    match app.registry.change_server(id.0, seen.0.as_deref(), &change, &by.0, now).await? {
-        Changed::Done => shown(&app, id.0, HttpResponse::Ok()).await,
-        Changed::NoSuchServer => Err(Problem::not_found().into()),
-        Changed::Stale => Err(precondition::failed().into()),
-        Changed::NameTaken => Err(name_taken().into()),
-    }
+    app.registry.change_server(id.0, seen.0.as_deref(), &change, &by.0, now).await??;
+    shown(&app, id.0, HttpResponse::Ok()).await
 }
 
 /// Delete a server. Its credential is refused from now on, and its name is free; what history holds of it expires.
@@ -207,9 +201,7 @@ pub(crate) async fn change(
     security(("token" = ["server:write"]))
 )]
 pub(crate) async fn remove(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
-    if !app.registry.delete_server(id.0, &by.0, app.clock.now()).await? {
-        return Err(Problem::not_found().into());
-    }
+    app.registry.delete_server(id.0, &by.0, app.clock.now()).await??;
     app.publish_denylist().await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -234,9 +226,7 @@ pub(crate) async fn pause(
         return Err(invalid_body("until must be Unix milliseconds in the future").into());
     }
     let reason = reason.map(|reason| label("reason", reason)).transpose()?;
-    if !app.registry.pause(id.0, &Pause { until, reason }, &by.0, now).await? {
-        return Err(Problem::not_found().into());
-    }
+    app.registry.pause(id.0, &Pause { until, reason }, &by.0, now).await??;
     shown(&app, id.0, HttpResponse::Ok()).await
 }
 
@@ -248,9 +238,7 @@ pub(crate) async fn pause(
     security(("token" = ["server:write"]))
 )]
 pub(crate) async fn resume(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
-    if !app.registry.resume(id.0, &by.0, app.clock.now()).await? {
-        return Err(Problem::not_found().into());
-    }
+    app.registry.resume(id.0, &by.0, app.clock.now()).await??;
     shown(&app, id.0, HttpResponse::Ok()).await
 }
 
@@ -262,9 +250,7 @@ pub(crate) async fn resume(app: Data<App>, by: By, id: Id<ServerId>) -> Result<H
     security(("token" = ["server:write"]))
 )]
 pub(crate) async fn revoke(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
-    if app.registry.revoke(id.0, &by.0, app.clock.now()).await?.is_none() {
-        return Err(Problem::not_found().into());
-    }
+    app.registry.revoke(id.0, &by.0, app.clock.now()).await??;
     app.publish_denylist().await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -34,13 +34,8 @@ pub async fn a_server_is_down_after_four_intervals_of_silence(place: Place) {
     suite.enrol("never-heard").await;
     suite.hear(silent, &[(NOW, 0)]).await;
     suite.hear(paused, &[(NOW, 0)]).await;
-    assert!(
-        suite
-            .registry
-            .pause(paused, &registry::Pause::default(), &registry::Actor::system(), NOW)
-            .await
-            .unwrap()
-    );
+    let by = registry::Actor::system();
+    suite.registry.pause(paused, &registry::Pause::default(), &by, NOW).await.unwrap().unwrap();
     pass(&mut suite, NOW + 120 * SECOND, NOW - HOUR).await;
     assert_eq!(state(&suite, silent).await, "up");
     pass(&mut suite, NOW + 120 * SECOND + 1, NOW - HOUR).await;

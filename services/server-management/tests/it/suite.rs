@@ -251,7 +251,7 @@ impl Suite {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let change = ProfileChange { labels: Some(labels), ..ProfileChange::default() };
         let (system, now) = (Actor::system(), self.clock.now());
-        self.registry.change_server(server, None, &change, &system, now).await.unwrap();
+        self.registry.change_server(server, None, &change, &system, now).await.unwrap().unwrap();
     }
 
     /// What a worker does with samples of one server that came when they were made: `(sampled_at, covers)`.

@@ -82,8 +82,13 @@ pub async fn outages_are_what_is_expected_less_what_is_covered(place: Place) {
     assert_eq!(read, both);
     assert_eq!(uptime(&suite, server, from, to).await, figure(server, (from, to), 20 * MINUTE, HOUR));
     // A pause divides an outage, and what is paused is none.
-    suite.registry.pause(server, &Pause::default(), &Actor::system(), NOW - 20 * MINUTE).await.unwrap();
-    suite.registry.resume(server, &Actor::system(), NOW - 10 * MINUTE).await.unwrap();
+    suite
+        .registry
+        .pause(server, &Pause::default(), &Actor::system(), NOW - 20 * MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    suite.registry.resume(server, &Actor::system(), NOW - 10 * MINUTE).await.unwrap().unwrap();
     let read = suite.read(&format!("/servers/{server}/outages?from={}&to={to}", NOW - 35 * MINUTE)).await;
     let divided = [outage(NOW - 30 * MINUTE, NOW - 20 * MINUTE), outage(NOW - 10 * MINUTE, NOW)];
     assert_eq!(read["outages"], json!(divided));
@@ -95,10 +100,9 @@ pub async fn pauses_are_not_expected(place: Place) {
     let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 40 * MINUTE)).await;
     suite.hear(server, &steady(NOW - 20 * MINUTE, NOW)).await;
-    assert!(
-        suite.registry.pause(server, &Pause::default(), &Actor::system(), NOW - 40 * MINUTE).await.unwrap()
-    );
-    assert!(suite.registry.resume(server, &Actor::system(), NOW - 30 * MINUTE).await.unwrap());
+    let (by, paused_at) = (Actor::system(), NOW - 40 * MINUTE);
+    suite.registry.pause(server, &Pause::default(), &by, paused_at).await.unwrap().unwrap();
+    suite.registry.resume(server, &Actor::system(), NOW - 30 * MINUTE).await.unwrap().unwrap();
     let hour = (NOW - HOUR, NOW);
     assert_eq!(uptime(&suite, server, hour.0, hour.1).await, figure(server, hour, 40 * MINUTE, 50 * MINUTE));
 }

@@ -1,0 +1,150 @@
+//! What is done, as the audit log has it.
+
+/// What is done to which kind of thing. In the log it is `kind.verb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `session.begin`: Somebody logged in.
+    SessionBegin,
+    /// `session.end`: Somebody logged out.
+    SessionEnd,
+    /// `session.reuse`: A refresh token was used twice, which ended the session.
+    SessionReuse,
+    /// `session.refuse`: Somebody did not get in; the object is the user whose name was given.
+    SessionRefuse,
+    /// `user.create`: A user is made.
+    UserCreate,
+    /// `user.change`: A user is changed.
+    UserChange,
+    /// `user.password`: A user has another password.
+    UserPassword,
+    /// `user.delete`: A user is deleted.
+    UserDelete,
+    /// `role.create`: A role is made.
+    RoleCreate,
+    /// `role.change`: A role is changed.
+    RoleChange,
+    /// `role.delete`: A role is deleted.
+    RoleDelete,
+    /// `token.create`: An API token is made.
+    TokenCreate,
+    /// `token.delete`: An API token is deleted.
+    TokenDelete,
+    /// `enrolment_token.create`: An enrolment token is made.
+    EnrolmentTokenCreate,
+    /// `enrolment_token.revoke`: An enrolment token is taken back.
+    EnrolmentTokenRevoke,
+    /// `server.create`: A person makes a server.
+    ServerCreate,
+    /// `server.change`: What people say of a server is changed.
+    ServerChange,
+    /// `server.delete`: A server is deleted.
+    ServerDelete,
+    /// `server.enrol`: A server gets its credential.
+    ServerEnrol,
+    /// `server.revoke`: The credentials of a server are refused from now on.
+    ServerRevoke,
+    /// `server.pause`: A server is not expected to report.
+    ServerPause,
+    /// `server.resume`: A server is expected to report again.
+    ServerResume,
+    /// `report.create`: A report is asked for.
+    ReportCreate,
+    /// `report_schedule.create`: A schedule is made.
+    ReportScheduleCreate,
+    /// `report_schedule.change`: A schedule is changed.
+    ReportScheduleChange,
+    /// `report_schedule.delete`: A schedule is deleted.
+    ReportScheduleDelete,
+}
+
+impl Action {
+    /// Every one.
+    pub const ALL: [Self; 26] = [
+        Self::SessionBegin,
+        Self::SessionEnd,
+        Self::SessionReuse,
+        Self::SessionRefuse,
+        Self::UserCreate,
+        Self::UserChange,
+        Self::UserPassword,
+        Self::UserDelete,
+        Self::RoleCreate,
+        Self::RoleChange,
+        Self::RoleDelete,
+        Self::TokenCreate,
+        Self::TokenDelete,
+        Self::EnrolmentTokenCreate,
+        Self::EnrolmentTokenRevoke,
+        Self::ServerCreate,
+        Self::ServerChange,
+        Self::ServerDelete,
+        Self::ServerEnrol,
+        Self::ServerRevoke,
+        Self::ServerPause,
+        Self::ServerResume,
+        Self::ReportCreate,
+        Self::ReportScheduleCreate,
+        Self::ReportScheduleChange,
+        Self::ReportScheduleDelete,
+    ];
+
+    /// `kind.verb`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionBegin => "session.begin",
+            Self::SessionEnd => "session.end",
+            Self::SessionReuse => "session.reuse",
+            Self::SessionRefuse => "session.refuse",
+            Self::UserCreate => "user.create",
+            Self::UserChange => "user.change",
+            Self::UserPassword => "user.password",
+            Self::UserDelete => "user.delete",
+            Self::RoleCreate => "role.create",
+            Self::RoleChange => "role.change",
+            Self::RoleDelete => "role.delete",
+            Self::TokenCreate => "token.create",
+            Self::TokenDelete => "token.delete",
+            Self::EnrolmentTokenCreate => "enrolment_token.create",
+            Self::EnrolmentTokenRevoke => "enrolment_token.revoke",
+            Self::ServerCreate => "server.create",
+            Self::ServerChange => "server.change",
+            Self::ServerDelete => "server.delete",
+            Self::ServerEnrol => "server.enrol",
+            Self::ServerRevoke => "server.revoke",
+            Self::ServerPause => "server.pause",
+            Self::ServerResume => "server.resume",
+            Self::ReportCreate => "report.create",
+            Self::ReportScheduleCreate => "report_schedule.create",
+            Self::ReportScheduleChange => "report_schedule.change",
+            Self::ReportScheduleDelete => "report_schedule.delete",
+        }
+    }
+
+    /// The kind of the thing that it is done to.
+    pub fn object_kind(self) -> &'static str {
+        match self {
+            // Nobody began a session.
+            Self::SessionRefuse => "user",
+            other => other.as_str().split('.').next().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_action_is_a_kind_and_a_verb() {
+        let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let mut words = HashSet::new();
+        for action in Action::ALL {
+            let (kind, verb) = action.as_str().split_once('.').unwrap();
+            assert!(plain(kind) && plain(verb) && words.insert(action.as_str()), "{action:?}");
+            let kind = if action == Action::SessionRefuse { "user" } else { kind };
+            assert_eq!(action.object_kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Transactions on either engine, and statements that need none.
+
+use sqlx::{
+    Database, FromRow, PgConnection, SqliteConnection, Transaction, postgres::PgRow, query_as_with,
+    query_with, sqlite::SqliteRow,
+};
+
+use super::{Dialect, Query, Registry, RegistryError, postgres};
+use crate::refusal::Refusal;
+
+/// What runs statements: a transaction of [`Registry::read`], [`Registry::write`] or [`Registry::change`], the same on
+/// both engines.
+pub(crate) struct Tx<'c> {
+    connection: Connection<'c>,
+    rolls_back: bool,
+}
+
+enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+/// Whether a transaction or a statement writes. SQLite has connections of its own for either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// All statements see the same state.
+    Read,
+    /// On PostgreSQL each statement sees what was committed before it. So a transaction begins with the write that holds
+    /// the row it is about: all that follows sees what those did who held the row before.
+    Write,
+}
+
+/// Why a transaction ends without a commit.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// What was asked for is not done.
+    Refused(Refusal),
+    /// The engine failed.
+    Failed(RegistryError),
+}
+
+/// Statements that run alone, without a transaction around them: a round trip less on PostgreSQL.
+#[derive(Clone, Copy)]
+pub(crate) struct Alone<'r> {
+    registry: &'r Registry,
+    mode: Mode,
+}
+
+/// A row that is read alike from both engines. A name for the bounds, to be implemented by `#[derive(FromRow)]`.
+pub(crate) trait Readable:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl<R> Readable for R where R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl Registry {
+    /// A transaction that reads: all statements of `work` see the same state.
+    pub(crate) async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        self.transact(Mode::Read, work).await
+    }
+
+    /// A transaction that writes. It is committed when `work` is `Ok`. When `work` fails, or [`Tx::roll_back`] was
+    /// called, nothing of it is done.
+    pub(crate) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        self.transact(Mode::Write, work).await
+    }
+
+    /// A [`write`](Self::write) that may be refused. Nothing is done of one that is, whatever it had done before it was.
+    pub(crate) async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, Stop>,
+    ) -> Result<Result<T, Refusal>, RegistryError> {
+        match self.transact(Mode::Write, work).await {
+            Ok(done) => Ok(Ok(done)),
+            Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// For single statements that only read.
+    pub(crate) fn reader(&self) -> Alone<'_> {
+        Alone { registry: self, mode: Mode::Read }
+    }
+
+    /// For single statements that write. On SQLite the one writer runs them.
+    pub(crate) fn writer(&self) -> Alone<'_> {
+        Alone { registry: self, mode: Mode::Write }
+    }
+
+    async fn transact<T, E: From<RegistryError>>(
+        &self,
+        mode: Mode,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Self::Sqlite(db) => {
+                let mut transaction = db.begin(mode).await?;
+                let mut tx = Tx::on(Connection::Sqlite(&mut transaction));
+                let done = work(&mut tx).await?;
+                let rolls_back = tx.rolls_back;
+                end(transaction, rolls_back).await?;
+                Ok(done)
+            }
+            Self::Postgres(db) => {
+                let mut session = db.session().await?;
+                let answer = postgres::answer(async {
+                    let mut transaction = session.begin(mode).await?;
+                    let mut tx = Tx::on(Connection::Postgres(&mut transaction));
+                    let done = work(&mut tx).await?;
+                    let rolls_back = tx.rolls_back;
+                    end(transaction, rolls_back).await?;
+                    Ok(done)
+                })
+                .await;
+                session.settle(answer)
+            }
+        }
+    }
+}
+
+/// A transaction that is dropped instead, as on an error, is rolled back on the way to the pool; nobody waits for that.
+async fn end<DB: Database>(transaction: Transaction<'_, DB>, rolls_back: bool) -> Result<(), RegistryError> {
+    if !rolls_back {
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+impl<'c> Tx<'c> {
+    fn on(connection: Connection<'c>) -> Self {
+        Self { connection, rolls_back: false }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.connection {
+            Connection::Sqlite(_) => Dialect::Sqlite,
+            Connection::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// When the transaction ends, nothing of it is done, though it answers `Ok`.
+    pub(crate) fn roll_back(&mut self) {
+        self.rolls_back = true;
+    }
+
+    /// The one row that the statement answers.
+    pub(crate) async fn one<R: Readable>(&mut self, query: impl Into<Query>) -> Result<R, RegistryError> {
+        let query = query.into();
+        Ok(match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let (text, values) = query.for_sqlite()?;
+                query_as_with(text, values).fetch_one(&mut **connection).await?
+            }
+            Connection::Postgres(connection) => {
+                let (text, values) = query.for_postgres()?;
+                query_as_with(text, values).fetch_one(&mut **connection).await?
+            }
+        })
+    }
+
+    /// The row that the statement answers, if it does.
+    pub(crate) async fn maybe<R: Readable>(
+        &mut self,
+        query: impl Into<Query>,
+    ) -> Result<Option<R>, RegistryError> {
+        let query = query.into();
+        Ok(match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let (text, values) = query.for_sqlite()?;
+                query_as_with(text, values).fetch_optional(&mut **connection).await?
+            }
+            Connection::Postgres(connection) => {
+                let (text, values) = query.for_postgres()?;
+                query_as_with(text, values).fetch_optional(&mut **connection).await?
+            }
+        })
+    }
+
+    /// Every row that the statement answers.
+    pub(crate) async fn all<R: Readable>(
+        &mut self,
+        query: impl Into<Query>,
+    ) -> Result<Vec<R>, RegistryError> {
+        let query = query.into();
+        Ok(match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let (text, values) = query.for_sqlite()?;
+                query_as_with(text, values).fetch_all(&mut **connection).await?
+            }
+            Connection::Postgres(connection) => {
+                let (text, values) = query.for_postgres()?;
+                query_as_with(text, values).fetch_all(&mut **connection).await?
+            }
+        })
+    }
+
+    /// Whether the statement answers a row, whatever is in it.
+    pub(crate) async fn any(&mut self, query: impl Into<Query>) -> Result<bool, RegistryError> {
+        let query = query.into();
+        Ok(match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let (text, values) = query.for_sqlite()?;
+                query_with(text, values).fetch_optional(&mut **connection).await?.is_some()
+            }
+            Connection::Postgres(connection) => {
+                let (text, values) = query.for_postgres()?;
+                query_with(text, values).fetch_optional(&mut **connection).await?.is_some()
+            }
+        })
+    }
+
+    /// Runs the statement and says how many rows it wrote.
+    pub(crate) async fn run(&mut self, query: impl Into<Query>) -> Result<u64, RegistryError> {
+        let query = query.into();
+        Ok(match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let (text, values) = query.for_sqlite()?;
+                query_with(text, values).execute(&mut **connection).await?.rows_affected()
+            }
+            Connection::Postgres(connection) => {
+                let (text, values) = query.for_postgres()?;
+                query_with(text, values).execute(&mut **connection).await?.rows_affected()
+            }
+        })
+    }
+}
+
+impl Alone<'_> {
+    /// See [`Tx::one`].
+    pub(crate) async fn one<R: Readable>(self, query: impl Into<Query>) -> Result<R, RegistryError> {
+        self.run_on(async move |tx| tx.one(query).await).await
+    }
+
+    /// See [`Tx::maybe`].
+    pub(crate) async fn maybe<R: Readable>(
+        self,
+        query: impl Into<Query>,
+    ) -> Result<Option<R>, RegistryError> {
+        self.run_on(async move |tx| tx.maybe(query).await).await
+    }
+
+    /// See [`Tx::all`].
+    pub(crate) async fn all<R: Readable>(self, query: impl Into<Query>) -> Result<Vec<R>, RegistryError> {
+        self.run_on(async move |tx| tx.all(query).await).await
+    }
+
+    /// See [`Tx::any`].
+    pub(crate) async fn any(self, query: impl Into<Query>) -> Result<bool, RegistryError> {
+        self.run_on(async move |tx| tx.any(query).await).await
+    }
+
+    /// See [`Tx::run`].
+    pub(crate) async fn run(self, query: impl Into<Query>) -> Result<u64, RegistryError> {
+        self.run_on(async move |tx| tx.run(query).await).await
+    }
+
+    async fn run_on<T>(
+        self,
+        statement: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        match self.registry {
+            Registry::Sqlite(db) => {
+                let mut connection = db.connection(self.mode).await?;
+                statement(&mut Tx::on(Connection::Sqlite(&mut connection))).await
+            }
+            Registry::Postgres(db) => {
+                let mut session = db.session().await?;
+                let mut tx = Tx::on(Connection::Postgres(session.connection()));
+                let answer = postgres::answer(statement(&mut tx)).await;
+                session.settle(answer)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<RegistryError> for Stop {
+    fn from(error: RegistryError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::query;
+
+    const ADD: &str = "INSERT INTO versions (name, version) VALUES ($1, 1)";
+
+    async fn registry() -> (testkit::TempDir, Registry) {
+        let folder = testkit::tempdir().unwrap();
+        let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
+        registry.migrate().await.unwrap();
+        (folder, registry)
+    }
+
+    async fn names(registry: &Registry) -> Vec<String> {
+        let names = registry.reader().all("SELECT name FROM versions ORDER BY name").await.unwrap();
+        names.into_iter().map(|(name,): (String,)| name).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_ok_is_done_and_what_is_refused_or_fails_or_is_rolled_back_is_not() {
+        let (_folder, registry) = registry().await;
+        let done = registry.change(async |tx| Ok(tx.run(query(ADD).bind("done")).await?)).await;
+        assert_eq!(done.unwrap(), Ok(1));
+        let refused: Result<Result<(), Refusal>, _> = registry
+            .change(async |tx| {
+                tx.run(query(ADD).bind("refused")).await?;
+                Err(Refusal::NotFound.into())
+            })
+            .await;
+        assert_eq!(refused.unwrap(), Err(Refusal::NotFound));
+        let failed = registry
+            .write(async |tx| {
+                tx.run(query(ADD).bind("failed")).await?;
+                tx.run(query(ADD).bind("done")).await
+            })
+            .await;
+        assert!(failed.unwrap_err().is_taken());
+        let rolled_back = registry
+            .write(async |tx| {
+                tx.roll_back();
+                tx.run(query(ADD).bind("rolled back")).await
+            })
+            .await;
+        assert_eq!(rolled_back.unwrap(), 1);
+        assert_eq!(names(&registry).await, ["denylist", "done"]);
+    }
+
+    #[tokio::test]
+    async fn who_only_reads_cannot_write() {
+        let (_folder, registry) = registry().await;
+        registry.read(async |tx| tx.run(query(ADD).bind("read")).await).await.unwrap_err();
+        registry.reader().run(query(ADD).bind("alone")).await.unwrap_err();
+        assert_eq!(names(&registry).await, ["denylist"]);
+    }
+
+    #[tokio::test]
+    async fn a_null_is_stored_whatever_its_type() {
+        let (_folder, registry) = registry().await;
+        let read = "SELECT $1, $2";
+        let nulls = query(read).bind(None::<String>).bind(None::<i64>);
+        let row: (Option<String>, Option<i64>) = registry.reader().one(nulls).await.unwrap();
+        assert_eq!(row, (None, None));
+        let array = query(read).bind(vec![1]).bind(1);
+        assert!(registry.reader().any(array).await.is_err(), "SQLite has no arrays");
+    }
+}

@@ -1,0 +1,13 @@
+//! Users, their roles, and by what they prove who they are: sessions and API tokens.
+
+mod account;
+mod api_token;
+mod login;
+mod role;
+mod session;
+
+pub use account::{Account, AccountChange, AccountFilter, NewAccount};
+pub use api_token::ApiToken;
+pub use login::User;
+pub use role::{Role, RoleChange, RoleId};
+pub use session::Refresh;

@@ -1,0 +1,146 @@
+//! Sessions: a log-in and the refresh tokens that came of it.
+
+use fleet::{
+    Millis,
+    id::{SessionId, UserId},
+};
+
+use super::{User, login::one_user};
+use crate::{
+    audit::{self, Action, Actor, Change},
+    engine::{Registry, RegistryError, hex, id, query},
+};
+
+/// What a refresh token is exchanged for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refresh {
+    /// The next token is in force: go on as this user, in this session.
+    Rotated {
+        /// Whose session it is.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+    },
+    /// The token was used before, so someone else has it: its session is revoked now.
+    Reused,
+    /// No such token; or it expired, or its session has ended.
+    Unknown,
+}
+
+/// A refresh token and all that decides whether it still holds.
+#[derive(sqlx::FromRow)]
+struct TokenRow {
+    session_id: String,
+    user_id: String,
+    used_at: Option<Millis>,
+    expires_at: Millis,
+}
+
+const USER: &str = "SELECT u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
+FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN role_scopes p ON p.role_id = u.role_id
+WHERE s.id = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
+const FORGET: &str = "DELETE FROM sessions WHERE expires_at <= $1";
+const BEGIN: &str =
+    "INSERT INTO sessions (id, user_id, epoch, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+const ADD_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)";
+/// A token of a session that has ended is as good as none.
+const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
+FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
+const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
+/// The session's row is held before the token's, because whoever deletes expired sessions holds the session's row first
+/// too. The other way round, the two could wait for each other for ever.
+const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
+const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+
+impl Registry {
+    /// The user of a session. `None` when there is no such session, it was revoked, or its user was disabled or had
+    /// every session ended since it began.
+    pub async fn session_user(&self, session: SessionId) -> Result<Option<User>, RegistryError> {
+        one_user(self.reader().all(query(USER).bind(session.to_string())).await?)
+    }
+
+    /// Begins a session of this user with its first refresh token, of which SHA-256 is given. It is void at once if the
+    /// user's epoch has counted up since it was read. Sessions that expired are forgotten on the way.
+    pub async fn begin_session(
+        &self,
+        session: SessionId,
+        user: &User,
+        refresh_hash: [u8; 32],
+        by: &Actor,
+        now: Millis,
+        expires_at: Millis,
+    ) -> Result<(), RegistryError> {
+        let session = session.to_string();
+        self.write(async |tx| {
+            tx.run(query(FORGET).bind(now)).await?;
+            let begin = query(BEGIN)
+                .bind(&session)
+                .bind(user.id.to_string())
+                .bind(user.epoch)
+                .bind(now)
+                .bind(expires_at);
+            tx.run(begin).await?;
+            tx.run(query(ADD_TOKEN).bind(hex(&refresh_hash)).bind(&session).bind(expires_at)).await?;
+            audit::record(tx, &[Change::new(by, now, Action::SessionBegin, &session)]).await
+        })
+        .await
+    }
+
+    /// Exchanges a refresh token for the next one, which holds until `expires_at`; both are given as SHA-256. `from` is
+    /// the address of whoever presents it.
+    ///
+    /// A token works once. When one comes again, the user or a thief holds a copy, and nobody can tell which: the whole
+    /// session ends.
+    pub async fn refresh(
+        &self,
+        hash: [u8; 32],
+        next: [u8; 32],
+        from: Option<String>,
+        now: Millis,
+        expires_at: Millis,
+    ) -> Result<Refresh, RegistryError> {
+        let (hash, next) = (hex(&hash), hex(&next));
+        // Nobody can tell whether it was the user or a thief.
+        let stranger = Actor::stranger(from);
+        self.write(async |tx| {
+            let found: Option<TokenRow> = tx.maybe(query(FIND).bind(&hash)).await?;
+            let Some(token) = found else { return Ok(Refresh::Unknown) };
+            if token.used_at.is_none() && token.expires_at <= now {
+                return Ok(Refresh::Unknown);
+            }
+            let key = &token.session_id;
+            if !tx.any(query(PROLONG).bind(key).bind(expires_at)).await? {
+                return Ok(Refresh::Unknown);
+            }
+            if !tx.any(query(USE).bind(&hash).bind(now)).await? {
+                tx.run(query(END).bind(key).bind(now)).await?;
+                audit::record(tx, &[Change::new(&stranger, now, Action::SessionReuse, key)]).await?;
+                return Ok(Refresh::Reused);
+            }
+            tx.run(query(ADD_TOKEN).bind(next).bind(key).bind(expires_at)).await?;
+            Ok(Refresh::Rotated {
+                user: id("sessions", "user_id", &token.user_id)?,
+                session: id("sessions", "id", key)?,
+            })
+        })
+        .await
+    }
+
+    /// Ends a session; one that has ended, or never was, is left as it is.
+    pub async fn end_session(
+        &self,
+        session: SessionId,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<(), RegistryError> {
+        let session = session.to_string();
+        self.write(async |tx| {
+            if tx.run(query(END).bind(&session).bind(now)).await? > 0 {
+                audit::record(tx, &[Change::new(by, now, Action::SessionEnd, &session)]).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

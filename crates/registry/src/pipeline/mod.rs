@@ -1,0 +1,3 @@
+//! How far the pipeline has got.
+
+mod progress;

@@ -1,0 +1,21 @@
+//! Servers: what people say of them, what workers saw of them, and the list of them.
+
+mod edit;
+mod enrolment;
+mod import;
+mod list;
+mod pause;
+mod profile;
+mod revocation;
+mod server;
+mod sighting;
+
+pub(crate) use list::status_of;
+
+pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
+pub use import::{ImportFault, ImportOutcome, ImportRow};
+pub use list::{Counts, Roll, ServerFilter, Sort, SortKey};
+pub use pause::Pause;
+pub use profile::{Profile, ProfileChange};
+pub use server::Server;
+pub use sighting::{Marks, Sighting, Standing};

@@ -1,0 +1,229 @@
+//! What workers saw of servers: one row a server, which only workers write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::engine::{
+    Dialect, PerEngine, Query, Registry, RegistryError, count, fold, id, json, one_of, query,
+};
+use fleet::{Interval, Millis, ServerId, wire::v1::Host};
+
+/// What a worker needs to know of a server before it stores its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Lowest generation of its credential that is accepted.
+    pub generation: u32,
+    /// How far its sighting has got, if there is one.
+    pub sighting: Option<Marks>,
+}
+
+/// How far a sighting has got. All in Unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Greatest `silent_at` written.
+    pub silent_at: Millis,
+    /// Greatest `sampled_at` written.
+    pub sampled_at: Millis,
+    /// `sampled_at` of the facts written, if there are any.
+    pub facts_at: Option<Millis>,
+}
+
+/// What a worker saw of one server. All times in Unix ms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sighting {
+    /// Whose.
+    pub server: ServerId,
+    /// Gate time at which it was heard last.
+    pub received_at: Millis,
+    /// From when it counts as silent.
+    pub silent_at: Millis,
+    /// How often it reports, by its newest sample.
+    pub interval: Interval,
+    /// Its newest sample.
+    pub sampled_at: Millis,
+    /// Facts and the `sampled_at` they came with, if it told any.
+    pub facts: Option<(Millis, Host)>,
+}
+
+/// The end of the statement that writes sightings. A macro, because `concat!` takes nothing but literals.
+macro_rules! keep_greatest {
+    () => {
+        "
+ON CONFLICT (server_id) DO UPDATE SET
+    received_at = CASE WHEN excluded.received_at > sightings.received_at
+                       THEN excluded.received_at ELSE sightings.received_at END,
+    silent_at = CASE WHEN excluded.silent_at > sightings.silent_at
+                     THEN excluded.silent_at ELSE sightings.silent_at END,
+    interval_ms = CASE WHEN excluded.sampled_at > sightings.sampled_at
+                       THEN excluded.interval_ms ELSE sightings.interval_ms END,
+    sampled_at = CASE WHEN excluded.sampled_at > sightings.sampled_at
+                      THEN excluded.sampled_at ELSE sightings.sampled_at END
+WHERE excluded.received_at > sightings.received_at OR excluded.silent_at > sightings.silent_at
+   OR excluded.sampled_at > sightings.sampled_at"
+    };
+}
+
+/// The end of the statement that writes facts. A macro for the same reason.
+macro_rules! keep_newest {
+    () => {
+        "
+ON CONFLICT (server_id) DO UPDATE SET
+    facts_at = excluded.facts_at, facts = excluded.facts, search = excluded.search
+WHERE excluded.facts_at > facts.facts_at"
+    };
+}
+
+const STANDING: PerEngine = one_of!(
+    "SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
+FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
+WHERE s.id",
+    ""
+);
+
+/// A batch is joined with `servers`, so that a server which was deleted meanwhile is left out and fails nothing.
+/// `WHERE true` because SQLite otherwise takes `ON` for a part of the join; `ORDER BY` because PostgreSQL joins in any
+/// order, and writers that lock rows in one order never wait for each other in a ring.
+const SIGHT: PerEngine = PerEngine {
+    sqlite: concat!(
+        "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'),
+       json_extract(batch.value, '$[3]'), json_extract(batch.value, '$[4]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true",
+        keep_greatest!()
+    ),
+    postgres: concat!(
+        "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
+SELECT s.id, batch.received_at, batch.silent_at, batch.interval_ms, batch.sampled_at
+FROM UNNEST($1, $2, $3, $4, $5) AS batch (server_id, received_at, silent_at, interval_ms, sampled_at)
+JOIN servers s ON s.id = batch.server_id
+ORDER BY s.id",
+        keep_greatest!()
+    ),
+};
+
+const TELL: PerEngine = PerEngine {
+    sqlite: concat!(
+        "INSERT INTO facts (server_id, facts_at, facts, search)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
+FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
+WHERE true",
+        keep_newest!()
+    ),
+    postgres: concat!(
+        "INSERT INTO facts (server_id, facts_at, facts, search)
+SELECT s.id, batch.facts_at, batch.facts, batch.search
+FROM UNNEST($1, $2, $3, $4) AS batch (server_id, facts_at, facts, search)
+JOIN servers s ON s.id = batch.server_id
+ORDER BY s.id",
+        keep_newest!()
+    ),
+};
+
+/// What one server told of itself: when, what, and the text in which a search finds it.
+type Told = (ServerId, Millis, String, String);
+
+impl Registry {
+    /// What is known of these servers, by one query; one that is unknown or deleted is left out.
+    pub async fn standing(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Standing>, RegistryError> {
+        type Row = (String, i64, Option<Millis>, Option<Millis>, Option<Millis>);
+        if servers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = json(&servers)?;
+        // By the writer, though it only reads: lists that take long must not hold up the worker.
+        let rows: Vec<Row> = self.writer().all(query(STANDING).bind(ids)).await?;
+        let mut standing = HashMap::with_capacity(rows.len());
+        for (server, generation, silent_at, sampled_at, facts_at) in rows {
+            let generation = count("servers", "generation", &server, generation)?;
+            let marks = |(silent_at, sampled_at)| Marks { silent_at, sampled_at, facts_at };
+            let sighting = silent_at.zip(sampled_at).map(marks);
+            standing.insert(id("servers", "id", &server)?, Standing { generation, sighting });
+        }
+        Ok(standing)
+    }
+
+    /// Writes sightings, by one statement, and one more if any of them brings facts; all of it or nothing.
+    ///
+    /// In whatever order they come and however often, the greatest `received_at` and `silent_at` stay, the interval of
+    /// the greatest `sampled_at`, and the facts of the greatest `sampled_at` that had any. A server that is not there
+    /// (any more) is left out. Every row costs a write, so send only those that say something new.
+    pub async fn sight(&self, sightings: &[Sighting]) -> Result<(), RegistryError> {
+        if sightings.is_empty() {
+            return Ok(());
+        }
+        let merged = merge(sightings);
+        let mut told: Vec<Told> = Vec::new();
+        for one in merged.values() {
+            if let Some((at, host)) = &one.facts {
+                told.push((one.server, *at, json(host)?, fold::searchable(host.hostname.as_deref())));
+            }
+        }
+        let see = see(self.dialect(), &merged)?;
+        if told.is_empty() {
+            return self.writer().run(see).await.map(drop);
+        }
+        let tell = tell(self.dialect(), &told)?;
+        self.write(async |tx| {
+            tx.run(see).await?;
+            tx.run(tell).await.map(drop)
+        })
+        .await
+    }
+}
+
+fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>) -> Result<Query, RegistryError> {
+    match dialect {
+        Dialect::Sqlite => {
+            let row =
+                |one: &Sighting| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at);
+            Ok(query(SIGHT).bind(json(&merged.values().map(row).collect::<Vec<_>>())?))
+        }
+        Dialect::Postgres => {
+            let times = |of: fn(&Sighting) -> Millis| merged.values().map(of).collect::<Vec<_>>();
+            Ok(query(SIGHT)
+                .bind(merged.keys().map(ServerId::to_string).collect::<Vec<_>>())
+                .bind(times(|one| one.received_at))
+                .bind(times(|one| one.silent_at))
+                .bind(times(|one| one.interval.millis()))
+                .bind(times(|one| one.sampled_at)))
+        }
+    }
+}
+
+fn tell(dialect: Dialect, told: &[Told]) -> Result<Query, RegistryError> {
+    match dialect {
+        Dialect::Sqlite => Ok(query(TELL).bind(json(&told)?)),
+        Dialect::Postgres => Ok(query(TELL)
+            .bind(told.iter().map(|(server, ..)| server.to_string()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(_, at, ..)| *at).collect::<Vec<_>>())
+            .bind(told.iter().map(|(_, _, facts, _)| facts.clone()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(.., search)| search.clone()).collect::<Vec<_>>())),
+    }
+}
+
+/// At most one a server, in the order of ids: the key, so that a page of the table is met once.
+fn merge(sightings: &[Sighting]) -> BTreeMap<ServerId, Sighting> {
+    let mut merged: BTreeMap<ServerId, Sighting> = BTreeMap::new();
+    for sighting in sightings {
+        merged
+            .entry(sighting.server)
+            .and_modify(|held| held.take(sighting))
+            .or_insert_with(|| sighting.clone());
+    }
+    merged
+}
+
+impl Sighting {
+    fn take(&mut self, other: &Self) {
+        self.received_at = self.received_at.max(other.received_at);
+        self.silent_at = self.silent_at.max(other.silent_at);
+        if other.sampled_at > self.sampled_at {
+            self.interval = other.interval;
+            self.sampled_at = other.sampled_at;
+        }
+        let told_at = |facts: &Option<(Millis, Host)>| facts.as_ref().map(|(at, _)| *at);
+        if told_at(&other.facts) > told_at(&self.facts) {
+            self.facts.clone_from(&other.facts);
+        }
+    }
+}

@@ -18,16 +18,20 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    pub(crate) fn see(&self, seen: Vec<Seen>) {
+    pub(crate) fn see(&self, seen: Vec<Seen>, now: Millis) {
         // The batch's own time, not the greatest ever: a gate's clock that once leapt ahead must not empty the roll.
         let newest = seen.iter().map(|one| one.received_at).max();
         let mut roll = lock(&self.roll);
         for one in seen {
-            roll.see(one);
+            roll.see(one, now);
         }
         if let Some(newest) = newest {
             roll.forget(newest);
         }
+    }
+
+    pub(crate) fn correct(&self, now: Millis) {
+        lock(&self.roll).correct(now);
     }
 
     pub(crate) fn silent(&self, from: Millis, to: Millis) -> Vec<(ServerId, Millis)> {

@@ -10,9 +10,9 @@
 //! Writes are scripts: "older never wins" compares and writes in one step, whichever of two workers is last, and a key
 //! of a wrong type is replaced in the same step. All keys expire. Whatever else is found under them is not there.
 
-use std::{collections::HashMap, str::FromStr, sync::Arc};
+use std::{collections::HashMap, fmt::Display, str::FromStr, sync::Arc};
 
-use fleet::{Millis, ServerId, snapshot::MAX_TIME};
+use fleet::{Millis, ServerId, liveness::FROM_A_WRONG_CLOCK, snapshot::MAX_TIME};
 use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use serde_json::value::RawValue;
 
@@ -56,11 +56,24 @@ impl InRedis {
         for one in seen {
             script.arg(self.latest_key(&one.server));
         }
-        script.arg(KEEP).arg(newest - KEEP);
+        script.arg(KEEP).arg(newest - KEEP).arg(FROM_A_WRONG_CLOCK);
         for Seen { server, received_at, silent_at, latest, sampled_at } in seen {
             script.arg(server.to_string()).arg(silent_at).arg(received_at).arg(sampled_at).arg(&**latest);
         }
         script
+    }
+
+    pub(crate) async fn correct(&self) -> Result<(), Unavailable> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut script = redis::cmd("EVAL");
+            script.arg(include_str!("lua/correct.lua")).arg(1).arg(self.silent_key());
+            script.arg(&cursor).arg(CHUNK).arg(FROM_A_WRONG_CLOCK).arg(self.latest_key(&""));
+            cursor = self.connection.ask(async |redis| script.query_async(redis).await).await?;
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) async fn silent(
@@ -144,7 +157,7 @@ impl InRedis {
         format!("{}:silent", self.prefix)
     }
 
-    fn latest_key(&self, server: &ServerId) -> String {
+    fn latest_key(&self, server: &impl Display) -> String {
         format!("{}:latest:{server}", self.prefix)
     }
 

@@ -53,9 +53,9 @@ impl fmt::Debug for RedisUrl {
 pub struct Seen {
     /// Which server.
     pub server: ServerId,
-    /// Greatest gate time of it.
+    /// Gate time of its newest beat.
     pub received_at: Millis,
-    /// The moment from which it counts as silent.
+    /// The moment from which it counts as silent after that beat.
     pub silent_at: Millis,
     /// The newest snapshot of the batch, as JSON.
     pub latest: Arc<str>,
@@ -66,7 +66,7 @@ pub struct Seen {
 /// The latest of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latest {
-    /// Greatest gate time of what it sent.
+    /// Gate time of its newest beat.
     pub received_at: Millis,
     /// Greatest `sampled_at`.
     pub sampled_at: Millis,
@@ -105,14 +105,27 @@ impl Cache {
         Self::Redis(Arc::new(in_redis::InRedis::open(url, prefix)))
     }
 
-    /// Takes what a batch saw. Older values never win.
-    pub async fn see(&self, seen: Vec<Seen>) -> Result<(), Unavailable> {
+    /// Takes what a batch saw. Older values never win; what [was heard](fleet::liveness::Beat::replaces) ahead of the
+    /// clock loses to any. The clock is Redis' own, and in process `now`.
+    pub async fn see(&self, seen: Vec<Seen>, now: Millis) -> Result<(), Unavailable> {
         match self {
             Self::InProcess(cache) => {
-                cache.see(seen);
+                cache.see(seen, now);
                 Ok(())
             }
             Self::Redis(cache) => cache.see(&seen).await,
+        }
+    }
+
+    /// Takes what was heard ahead of the clock, which is Redis' own and in process `now`, as heard now: whoever sent it
+    /// and is gone is then silent in time.
+    pub async fn correct(&self, now: Millis) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.correct(now);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.correct().await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, liveness::Beat};
 
 use crate::{Latest, Seen};
 
@@ -21,32 +21,40 @@ pub struct Roll {
 }
 
 struct Known {
-    received_at: Millis,
-    silent_at: Millis,
+    beat: Beat,
     sampled_at: Millis,
     snapshot: Arc<str>,
 }
 
 impl Roll {
-    /// Each value grows by itself: what was sampled late may still have been heard last.
-    pub fn see(&mut self, seen: Seen) {
+    /// The newest beat and the newest sample each stay by themselves: what was sampled late may still have been heard
+    /// last.
+    pub fn see(&mut self, seen: Seen, now: Millis) {
         let Seen { server, received_at, silent_at, latest, sampled_at } = seen;
+        let beat = Beat { received_at, silent_at };
         match self.servers.entry(server) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Known { received_at, silent_at, sampled_at, snapshot: latest });
+                vacant.insert(Known { beat, sampled_at, snapshot: latest });
                 self.by_silent.insert((silent_at, server));
             }
             Entry::Occupied(mut occupied) => {
                 let known = occupied.get_mut();
-                known.received_at = known.received_at.max(received_at);
                 if sampled_at > known.sampled_at {
                     (known.sampled_at, known.snapshot) = (sampled_at, latest);
                 }
-                if silent_at > known.silent_at {
-                    self.by_silent.remove(&(known.silent_at, server));
-                    self.by_silent.insert((silent_at, server));
-                    known.silent_at = silent_at;
+                if beat.replaces(known.beat, now) {
+                    replace(&mut self.by_silent, server, known, beat);
                 }
+            }
+        }
+    }
+
+    /// Takes beats that are from a clock that was wrong as heard now.
+    pub fn correct(&mut self, now: Millis) {
+        for (server, known) in &mut self.servers {
+            if known.beat.is_from_a_wrong_clock(now) {
+                let beat = known.beat.moved_to(now);
+                replace(&mut self.by_silent, *server, known, beat);
             }
         }
     }
@@ -73,14 +81,27 @@ impl Roll {
     }
 
     pub fn latest(&self, server: &ServerId) -> Option<Latest> {
-        let Known { received_at, silent_at: _, sampled_at, snapshot } = self.servers.get(server)?;
-        Some(Latest { received_at: *received_at, sampled_at: *sampled_at, snapshot: Arc::clone(snapshot) })
+        let Known { beat, sampled_at, snapshot } = self.servers.get(server)?;
+        Some(Latest {
+            received_at: beat.received_at,
+            sampled_at: *sampled_at,
+            snapshot: Arc::clone(snapshot),
+        })
     }
+}
+
+/// Both places that know of a beat.
+fn replace(by_silent: &mut BTreeSet<(Millis, ServerId)>, server: ServerId, known: &mut Known, beat: Beat) {
+    by_silent.remove(&(known.beat.silent_at, server));
+    by_silent.insert((beat.silent_at, server));
+    known.beat = beat;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Millis = 2 * KEEP;
 
     fn seen(server: u8, at: Millis) -> Seen {
         Seen {
@@ -96,8 +117,8 @@ mod tests {
     fn the_index_has_one_entry_a_server_however_often_it_is_seen() {
         let mut roll = Roll::default();
         for beat in [5, 3, 9, 9, 1, 12] {
-            roll.see(seen(1, beat * 30_000));
-            roll.see(seen(2, beat * 30_000));
+            roll.see(seen(1, beat * 30_000), NOW);
+            roll.see(seen(2, beat * 30_000), NOW);
         }
         assert_eq!((roll.by_silent.len(), roll.servers.len()), (2, 2));
     }
@@ -105,8 +126,8 @@ mod tests {
     #[test]
     fn who_is_silent_for_a_week_is_forgotten_as_a_whole() {
         let mut roll = Roll::default();
-        roll.see(seen(1, 0));
-        roll.see(seen(2, KEEP));
+        roll.see(seen(1, 0), NOW);
+        roll.see(seen(2, KEEP), NOW);
         roll.forget(KEEP + 120_000);
         assert_eq!(roll.servers.len(), 2);
         roll.forget(KEEP + 120_001);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use cache::Cache;
-use chassis::Trouble;
-use fleet::{Record, retention::DAY};
+use chassis::{Clock, Trouble};
+use fleet::{Millis, Record, retention::DAY};
 use history::{History, HistoryError, Rejected};
 use registry::Registry;
 
@@ -20,6 +20,7 @@ pub struct Stores {
     pub registry: Registry,
     history: History,
     cache: Cache,
+    clock: Clock,
     facts: Facts,
     cache_away: Trouble,
 }
@@ -33,9 +34,9 @@ pub struct Applied {
 }
 
 impl Stores {
-    pub fn new(registry: Registry, history: History, cache: Cache) -> Self {
+    pub fn new(registry: Registry, history: History, cache: Cache, clock: Clock) -> Self {
         let (facts, cache_away) = (Facts::default(), Trouble::new("the cache"));
-        Self { registry, history, cache, facts, cache_away }
+        Self { registry, history, cache, clock, facts, cache_away }
     }
 
     /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After an error
@@ -54,17 +55,23 @@ impl Stores {
         let rejected = timed(&instruments.history, append(&self.history, records)).await?;
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
         let stored = records.iter().enumerate().filter(|(index, _)| !never.contains(index));
-        let heard = Heard::all(stored.map(|(_, record)| record));
+        let now = self.now().await;
+        let heard = Heard::all(stored.map(|(_, record)| record), now);
         let mut sightings = Vec::new();
         for (server, heard) in &heard {
             let Some(standing) = standing.get(server) else { continue };
-            sightings.extend(heard.sighting(*server, standing, &self.facts));
+            sightings.extend(heard.sighting(*server, standing, &self.facts, now));
         }
-        timed(&instruments.registry, self.registry.sight(&sightings)).await?;
+        timed(&instruments.registry, self.registry.sight(&sightings, now)).await?;
         self.facts.note(&sightings);
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
-        self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen)).await);
+        self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
         Ok(Applied { rejected, sightings: sightings.len() })
+    }
+
+    /// By the cache's clock, which all workers share; by this process's while there is none or it does not answer.
+    async fn now(&self) -> Millis {
+        self.cache.clock().await.ok().flatten().unwrap_or_else(|| self.clock.now())
     }
 
     /// Whether the stores take this batch by now. A ping alone does not tell: a store whose disk is full answers it and

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cache::Seen;
-use fleet::{Millis, Record, ServerId, liveness::SIGHTING_SLACK, wire::v1::Host};
+use fleet::{Interval, Millis, Record, ServerId, liveness::{Beat, SIGHTING_SLACK}, wire::v1::Host};
 use registry::{Marks, Sighting, Standing};
 
 /// Most servers whose facts are remembered. Beyond it all facts are forgotten, which costs one more write a server.
@@ -14,8 +14,9 @@ const MOST_REMEMBERED: usize = 2_000_000;
 
 /// What a batch tells of one server.
 pub struct Heard<'a> {
-    pub received_at: Millis,
-    pub silent_at: Millis,
+    pub beat: Beat,
+    /// The interval of that beat.
+    interval: Interval,
     /// The one with the greatest `sampled_at`.
     newest: &'a Record,
     /// The newest facts and when they were sampled.
@@ -28,13 +29,13 @@ pub struct Heard<'a> {
 pub struct Facts(HashMap<ServerId, (Millis, u64)>);
 
 impl<'a> Heard<'a> {
-    /// By server, in the order of ids.
-    pub fn all(records: impl Iterator<Item = &'a Record>) -> BTreeMap<ServerId, Self> {
+    /// By server, in the order of ids. `now` is what beats are [judged by](Beat::replaces).
+    pub fn all(records: impl Iterator<Item = &'a Record>, now: Millis) -> BTreeMap<ServerId, Self> {
         let mut heard = BTreeMap::new();
         for record in records {
             heard
                 .entry(record.server)
-                .and_modify(|held: &mut Self| held.add(record))
+                .and_modify(|held: &mut Self| held.add(record, now))
                 .or_insert_with(|| Self::of(record));
         }
         heard
@@ -43,17 +44,18 @@ impl<'a> Heard<'a> {
     fn of(record: &'a Record) -> Self {
         let host = record.snapshot.as_wire().host.as_ref();
         Self {
-            received_at: record.received_at,
-            silent_at: record.silent_at(),
+            beat: Beat { received_at: record.received_at, silent_at: record.silent_at() },
+            interval: record.interval,
             newest: record,
             facts: host.map(|host| (record.snapshot.sampled_at(), host)),
         }
     }
 
-    fn add(&mut self, record: &'a Record) {
+    fn add(&mut self, record: &'a Record, now: Millis) {
         let other = Self::of(record);
-        self.received_at = self.received_at.max(other.received_at);
-        self.silent_at = self.silent_at.max(other.silent_at);
+        if other.beat.replaces(self.beat, now) {
+            (self.beat, self.interval) = (other.beat, other.interval);
+        }
         if record.snapshot.sampled_at() > self.newest.snapshot.sampled_at() {
             self.newest = record;
         }
@@ -65,24 +67,34 @@ impl<'a> Heard<'a> {
     /// For the cache. `None` only if the snapshot cannot be written as JSON, which a checked one can.
     pub fn seen(&self, server: ServerId) -> Option<Seen> {
         let latest = serde_json::to_string(&self.newest.snapshot).ok()?.into();
-        let (received_at, silent_at) = (self.received_at, self.silent_at);
+        let Beat { received_at, silent_at } = self.beat;
         Some(Seen { server, received_at, silent_at, latest, sampled_at: self.newest.snapshot.sampled_at() })
     }
 
-    /// What the registry has to be told of `server`, if anything: at most once in [`SIGHTING_SLACK`] that it lives, and
-    /// facts when they change.
-    pub fn sighting(&self, server: ServerId, standing: &Standing, facts: &Facts) -> Option<Sighting> {
+    /// What the registry has to be told of `server`, if anything: at most once in [`SIGHTING_SLACK`] that it lives; at once
+    /// that it is silent earlier than the registry says, or reports at another interval; and facts when they change.
+    pub fn sighting(
+        &self,
+        server: ServerId,
+        standing: &Standing,
+        facts: &Facts,
+        now: Millis,
+    ) -> Option<Sighting> {
         let sampled_at = self.newest.snapshot.sampled_at();
         let news = self.facts.filter(|(at, host)| facts.are_news(server, standing.sighting, *at, host));
         let due = standing.sighting.is_none_or(|marks| {
-            self.silent_at >= marks.silent_at + SIGHTING_SLACK
+            let Beat { silent_at, .. } = marks.beat;
+            let as_told = (silent_at..silent_at + SIGHTING_SLACK).contains(&self.beat.silent_at)
+                && self.interval == marks.interval;
+            (!as_told && self.beat.replaces(marks.beat, now))
                 || sampled_at >= marks.sampled_at + SIGHTING_SLACK
         });
+        let Beat { received_at, silent_at } = self.beat;
         (due || news.is_some()).then(|| Sighting {
             server,
-            received_at: self.received_at,
-            silent_at: self.silent_at,
-            interval: self.newest.interval,
+            received_at,
+            silent_at,
+            interval: self.interval,
             sampled_at,
             facts: news.map(|(at, host)| (at, host.clone())),
         })
@@ -145,16 +157,17 @@ mod tests {
 
     fn written(sighting: &Sighting, before: Option<Marks>) -> Marks {
         let facts_at = sighting.facts.as_ref().map(|(at, _)| *at).or(before.and_then(|marks| marks.facts_at));
-        Marks { silent_at: sighting.silent_at, sampled_at: sighting.sampled_at, facts_at }
+        let beat = Beat { received_at: sighting.received_at, silent_at: sighting.silent_at };
+        Marks { beat, interval: sighting.interval, sampled_at: sighting.sampled_at, facts_at }
     }
 
     /// Feeds records one by one and counts the rows written.
     fn rows(records: impl Iterator<Item = Record>, facts: &mut Facts, marks: &mut Option<Marks>) -> usize {
         let mut rows = 0;
         for record in records {
-            let heard = Heard::all(std::iter::once(&record));
+            let heard = Heard::all(std::iter::once(&record), record.received_at);
             let standing = Standing { generation: 1, sighting: *marks };
-            if let Some(sighting) = heard[&server()].sighting(server(), &standing, facts) {
+            if let Some(sighting) = heard[&server()].sighting(server(), &standing, facts, record.received_at) {
                 *marks = Some(written(&sighting, *marks));
                 facts.note(std::slice::from_ref(&sighting));
                 rows += 1;
@@ -179,7 +192,7 @@ mod tests {
             let record = record(beat * BEAT, beat * BEAT, None);
             let silent_at = record.silent_at();
             rows(std::iter::once(record), &mut facts, &mut marks);
-            assert!(silent_at < marks.unwrap().silent_at + SIGHTING_SLACK);
+            assert!(silent_at < marks.unwrap().beat.silent_at + SIGHTING_SLACK);
         }
     }
 
@@ -210,13 +223,25 @@ mod tests {
             record(now + 1, BEAT, Some(host("old"))),
             record(now, now, None),
         ];
-        let heard = &Heard::all(records.iter())[&server()];
-        assert_eq!(heard.received_at, now + 1);
-        assert_eq!(heard.silent_at, now + 1 + 4 * BEAT);
+        let heard = &Heard::all(records.iter(), now)[&server()];
+        assert_eq!(heard.beat, Beat { received_at: now + 1, silent_at: now + 1 + 4 * BEAT });
         assert_eq!(heard.newest.snapshot.sampled_at(), now);
         assert_eq!(heard.facts, Some((now, &host("new"))));
         let seen = heard.seen(server()).unwrap();
         assert_eq!((seen.sampled_at, seen.received_at), (now, now + 1));
         assert!(seen.latest.contains("\"new\""));
+    }
+
+    #[test]
+    fn an_interval_that_changes_is_told_at_once_and_a_beat_that_comes_late_is_not() {
+        let (mut facts, mut marks) = (Facts::default(), None);
+        let hourly = Interval::try_from(3_600_000).unwrap();
+        let every = |interval, at| Record { interval, ..record(at, at, None) };
+        let mut told = |record| rows(std::iter::once(record), &mut facts, &mut marks);
+        assert_eq!(told(every(hourly, 1_000)), 1);
+        assert_eq!(told(every(Interval::DEFAULT, 2_000)), 1, "it is silent earlier now");
+        assert_eq!(told(every(Interval::DEFAULT, 3_000)), 0);
+        assert_eq!(told(every(hourly, 1_500)), 0, "heard before");
+        assert_eq!(told(every(Interval::try_from(60_000).unwrap(), 4_000)), 1, "another interval");
     }
 }

@@ -68,7 +68,7 @@ impl Worker {
         cache: Cache,
         clock: Clock,
     ) -> Self {
-        let stores = Stores::new(registry, history, cache);
+        let stores = Stores::new(registry, history, cache, clock.clone());
         Self { name, consumer, stores, clock, holding: HOLDING }
     }
 

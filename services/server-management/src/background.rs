@@ -23,6 +23,9 @@ const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How often servers are resumed whose pause has ended: until then they are shown as paused, at most this long.
 const RESUME_EVERY: Duration = Duration::from_secs(5);
 
+/// How often beats that are ahead of the clock are looked for.
+const CORRECT_EVERY: Duration = Duration::from_secs(60);
+
 pub(crate) async fn run(
     app: &App,
     dead_letters: &DeadLetters,
@@ -35,6 +38,7 @@ pub(crate) async fn run(
             expire(app),
             count_dead_letters(app, dead_letters),
             resume_due(app),
+            correct_beats(app),
             reports::run(app, jobs)
         )
     };
@@ -78,5 +82,22 @@ async fn resume_due(app: &App) {
     loop {
         due.tick().await;
         registry.watch(app.registry.resume_due(app.clock.now()).await);
+    }
+}
+
+/// A clock of ours that was ahead for a while must not keep servers up that are gone.
+async fn correct_beats(app: &App) {
+    let (cache, registry) = (Trouble::new("the cache"), Trouble::new("correcting beats"));
+    let mut due = interval(CORRECT_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        let clock = cache.watch(app.cache.clock().await).flatten();
+        let now = clock.unwrap_or_else(|| app.clock.now());
+        if let Some(corrected @ 1..) = registry.watch(app.registry.correct_beats(now).await) {
+            tracing::warn!(corrected, "servers were heard ahead of the clock; taken as heard now");
+        }
+        // After the registry: an entry of the cache counts only if it is no older than the registry's.
+        cache.watch(app.cache.correct(now).await);
     }
 }

@@ -3,6 +3,9 @@
 use cache::{Cache, Denylist, Latest, Seen};
 use fleet::{Millis, ServerId};
 
+/// Of the service in which the cache is; Redis goes by its own, which is far after the times of these cases.
+const NOW: Millis = 1_790_000_000_000;
+
 pub fn id(number: u16) -> ServerId {
     ServerId::new(i64::from(number), [7; 10])
 }
@@ -21,7 +24,7 @@ pub async fn silent(cache: &Cache, from: Millis, to: Millis) -> Vec<(ServerId, M
 }
 
 pub async fn what_was_seen_is_there(cache: Cache) {
-    cache.see(vec![seen(1, 100, 90), seen(2, 100, 95)]).await.unwrap();
+    cache.see(vec![seen(1, 100, 90), seen(2, 100, 95)], NOW).await.unwrap();
     let both = cache.latest(&[id(1), id(2), id(3)]).await.unwrap();
     assert_eq!(both.len(), 2);
     let expected = Latest { received_at: 100, sampled_at: 95, snapshot: "{\"sampled_at\":95}".into() };
@@ -29,23 +32,74 @@ pub async fn what_was_seen_is_there(cache: Cache) {
 }
 
 pub async fn older_never_wins(cache: Cache) {
-    cache.see(vec![seen(1, 200, 190)]).await.unwrap();
+    cache.see(vec![seen(1, 200, 190)], NOW).await.unwrap();
     let before = latest(&cache, 1).await;
-    cache.see(vec![seen(1, 100, 90), seen(1, 200, 190)]).await.unwrap();
+    cache.see(vec![seen(1, 100, 90), seen(1, 200, 190)], NOW).await.unwrap();
     assert_eq!(latest(&cache, 1).await, before);
     assert_eq!(silent(&cache, 0, 1_000).await, [(id(1), 320)]);
 }
 
 pub async fn back_fill_moves_silence_but_not_the_latest(cache: Cache) {
-    cache.see(vec![seen(1, 200, 190), seen(1, 300, 20)]).await.unwrap();
+    cache.see(vec![seen(1, 200, 190), seen(1, 300, 20)], NOW).await.unwrap();
     let known = latest(&cache, 1).await.unwrap();
     assert_eq!((known.received_at, known.sampled_at), (300, 190));
     assert_eq!(silent(&cache, 0, 1_000).await, [(id(1), 420)]);
 }
 
+pub async fn a_shorter_interval_counts_at_once(cache: Cache) {
+    let hourly = Seen { silent_at: 14_400_100, ..seen(1, 100, 90) };
+    cache.see(vec![hourly.clone()], NOW).await.unwrap();
+    cache.see(vec![seen(1, 200, 190)], NOW).await.unwrap();
+    assert_eq!(silent(&cache, 0, Millis::MAX).await, [(id(1), 320)]);
+    cache.see(vec![hourly], NOW).await.unwrap();
+    assert_eq!(silent(&cache, 0, Millis::MAX).await, [(id(1), 320)], "delivered again");
+    cache.see(vec![Seen { silent_at: 330, ..seen(1, 200, 190) }, seen(1, 200, 190)], NOW).await.unwrap();
+    assert_eq!(silent(&cache, 0, Millis::MAX).await, [(id(1), 330)], "at a tie the later moment");
+}
+
+pub async fn what_was_heard_ahead_of_the_clock_loses_to_any_beat(cache: Cache) {
+    let now = cache.clock().await.unwrap().unwrap_or(NOW);
+    let ahead = now + 7_200_000;
+    cache.see(vec![seen(1, ahead, now), seen(2, now + 20_000, now)], now).await.unwrap();
+    cache.see(vec![seen(1, now - 500, now - 500), seen(2, now, now)], now).await.unwrap();
+    let by_id = async || {
+        let mut all = silent(&cache, 0, Millis::MAX).await;
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(by_id().await, [(id(1), now - 380), (id(2), now + 20_120)]);
+    let known = latest(&cache, 1).await.unwrap();
+    assert_eq!((known.received_at, known.sampled_at), (now - 500, now));
+}
+
+pub async fn what_was_heard_ahead_of_the_clock_is_taken_as_heard_now(cache: Cache) {
+    let now = cache.clock().await.unwrap().unwrap_or(NOW);
+    // More than one part of Redis' set.
+    let ahead = (0..600).map(|number| seen(number, now + 7_200_000, now)).collect();
+    cache.see(ahead, now).await.unwrap();
+    cache.see(vec![seen(601, now + 20_000, now), seen(602, now - 9_000, now)], now).await.unwrap();
+    cache.correct(now).await.unwrap();
+    let (mut moved, mut kept) = (0, Vec::new());
+    for (server, at) in silent(&cache, 0, Millis::MAX).await {
+        match [id(601), id(602)].contains(&server) {
+            true => kept.push((server, at)),
+            false => {
+                // Redis' clock went on meanwhile.
+                assert!((now + 120..now + 20_000).contains(&at), "{at} at {now}");
+                moved += 1;
+            }
+        }
+    }
+    kept.sort_unstable();
+    assert_eq!((moved, kept), (600, vec![(id(601), now + 20_120), (id(602), now - 8_880)]));
+    let known = latest(&cache, 7).await.unwrap();
+    assert!((now..now + 20_000).contains(&known.received_at));
+    assert_eq!(&*known.snapshot, format!("{{\"sampled_at\":{now}}}"));
+}
+
 pub async fn silent_is_a_half_open_range_in_order(cache: Cache) {
     let servers = [(3, 300), (1, 100), (2, 200), (4, 400)];
-    cache.see(servers.map(|(server, at)| seen(server, at, at)).to_vec()).await.unwrap();
+    cache.see(servers.map(|(server, at)| seen(server, at, at)).to_vec(), NOW).await.unwrap();
     assert_eq!(silent(&cache, 220, 420).await, [(id(1), 220), (id(2), 320)]);
     assert_eq!(silent(&cache, 220, 421).await.len(), 3);
     assert_eq!(silent(&cache, 221, 421).await.len(), 2);
@@ -54,15 +108,15 @@ pub async fn silent_is_a_half_open_range_in_order(cache: Cache) {
 }
 
 pub async fn a_server_that_answers_again_is_not_silent(cache: Cache) {
-    cache.see(vec![seen(1, 100, 100)]).await.unwrap();
+    cache.see(vec![seen(1, 100, 100)], NOW).await.unwrap();
     assert_eq!(silent(&cache, 0, 500).await.len(), 1);
-    cache.see(vec![seen(1, 600, 600)]).await.unwrap();
+    cache.see(vec![seen(1, 600, 600)], NOW).await.unwrap();
     assert_eq!(silent(&cache, 0, 500).await, []);
 }
 
 pub async fn a_hundred_thousand_beats_of_a_thousand_servers_are_a_thousand_entries(cache: Cache) {
     for beat in 0..100 {
-        cache.see((0..1_000).map(|server| seen(server, beat, beat)).collect()).await.unwrap();
+        cache.see((0..1_000).map(|server| seen(server, beat, beat)).collect(), NOW).await.unwrap();
     }
     assert_eq!(silent(&cache, Millis::MIN, Millis::MAX).await.len(), 1_000);
 }
@@ -109,13 +163,13 @@ pub async fn failures_of_one_moment_all_count(cache: Cache) {
 
 pub async fn who_is_silent_for_a_week_is_no_longer_listed(cache: Cache) {
     const WEEK: Millis = 7 * 86_400_000;
-    cache.see(vec![seen(1, 100, 100), seen(2, 300, 300)]).await.unwrap();
-    cache.see(vec![seen(3, WEEK + 221, WEEK)]).await.unwrap();
+    cache.see(vec![seen(1, 100, 100), seen(2, 300, 300)], NOW).await.unwrap();
+    cache.see(vec![seen(3, WEEK + 221, WEEK)], NOW).await.unwrap();
     assert_eq!(silent(&cache, 0, 1_000).await, [(id(2), 420)]);
 }
 
 pub async fn nothing_seen_and_nobody_asked_after_are_fine(cache: Cache) {
-    cache.see(Vec::new()).await.unwrap();
+    cache.see(Vec::new(), NOW).await.unwrap();
     assert!(cache.latest(&[]).await.unwrap().is_empty());
     assert_eq!(silent(&cache, 0, Millis::MAX).await, []);
 }

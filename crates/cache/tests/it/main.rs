@@ -26,6 +26,9 @@ contract! {
     what_was_seen_is_there
     older_never_wins
     back_fill_moves_silence_but_not_the_latest
+    a_shorter_interval_counts_at_once
+    what_was_heard_ahead_of_the_clock_loses_to_any_beat
+    what_was_heard_ahead_of_the_clock_is_taken_as_heard_now
     silent_is_a_half_open_range_in_order
     a_server_that_answers_again_is_not_silent
     a_hundred_thousand_beats_of_a_thousand_servers_are_a_thousand_entries

@@ -84,7 +84,8 @@ async fn failed_calls(cache: &Cache) -> usize {
         begun = Instant::now();
         failed += usize::from(!ok);
     };
-    note(cache.see(vec![seen(1, 100, 100)]).await.is_ok());
+    note(cache.see(vec![seen(1, 100, 100)], 100).await.is_ok());
+    note(cache.correct(100).await.is_ok());
     note(cache.silent(0, 1_000).await.is_ok());
     note(cache.latest(&[id(1)]).await.is_ok());
     note(cache.put_denylist(denylist(1)).await.is_ok());
@@ -95,7 +96,7 @@ async fn failed_calls(cache: &Cache) -> usize {
     failed
 }
 
-const CALLS: usize = 8;
+const CALLS: usize = 9;
 
 /// Breaks the way to the server, sees every call refused in time, mends it, and sees them all answered.
 async fn breaks_and_recovers(break_it: fn(&Proxy)) {
@@ -217,7 +218,7 @@ async fn two_workers_at_once_leave_the_newest() {
         let cache = fresh.cache();
         tokio::spawn(async move {
             for beat in beats {
-                cache.see((1..=3).map(|server| seen(server, 1_000 + beat, beat)).collect()).await.unwrap();
+                cache.see((1..=3).map(|server| seen(server, 1_000 + beat, beat)).collect(), 2_000).await.unwrap();
                 cache.put_denylist(denylist(beat)).await.unwrap();
             }
         })
@@ -256,7 +257,7 @@ async fn a_large_batch_fits_the_bound() {
         (0..4_000).map(seen).collect()
     };
     // On a busy machine not at the first try.
-    eventually("it is taken in time", async || cache.see(batch()).await.is_ok()).await;
+    eventually("it is taken in time", async || cache.see(batch(), 2_000).await.is_ok()).await;
     let servers: Vec<ServerId> = (0..4_000).map(id).collect();
     eventually("it is read in time", async || {
         cache.latest(&servers).await.is_ok_and(|latest| latest.len() == 4_000)

@@ -25,6 +25,18 @@ pub const TICK_EVERY: Millis = 5_000;
 /// A gate whose ticks were not confirmed for longer than this starts a new `open_since`; a worker looks back this far.
 pub const TICK_GAP: Millis = 15_000;
 
+/// A gate time that is further ahead of the clock that it is judged by comes from a clock that is wrong.
+pub const FROM_A_WRONG_CLOCK: Millis = 30_000;
+
+/// When a server was heard, and from when it counts as silent after that. Unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Beat {
+    /// Gate time.
+    pub received_at: Millis,
+    /// [`silent_at`] of it.
+    pub silent_at: Millis,
+}
+
 /// The state of a server as people see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,11 +106,35 @@ pub fn silent_at(received_at: Millis, interval: Interval) -> Millis {
     received_at + SILENT_INTERVALS * interval.millis()
 }
 
+impl Beat {
+    /// Whether this one is to replace the one that is stored: it was heard later, or at the same time with a later
+    /// `silent_at`; or the stored one is from a clock that was wrong, and so are all its words.
+    ///
+    /// The newest word counts, not the greatest: a server that shortens its interval is judged by the new one at once.
+    pub fn replaces(self, stored: Self, now: Millis) -> bool {
+        self > stored || stored.is_from_a_wrong_clock(now)
+    }
+
+    /// Whether it was received later than it can have been.
+    pub fn is_from_a_wrong_clock(self, now: Millis) -> bool {
+        self.received_at > now + FROM_A_WRONG_CLOCK
+    }
+
+    /// The same, as if it were received now.
+    pub fn moved_to(self, now: Millis) -> Self {
+        Self { received_at: now, silent_at: now + (self.silent_at - self.received_at) }
+    }
+}
+
 impl Pipeline {
-    /// What all workers' rows say together.
+    /// What all workers' rows say together. Nothing was settled later than now, and a row from the future is of a worker
+    /// whose clock is wrong.
     pub fn of(rows: &[Progress], now: Millis) -> Self {
-        let live = || rows.iter().filter(|row| now - row.written_at <= WORKER_LIVE);
-        let settled = rows.iter().filter_map(|row| row.newest_settled).max();
+        let live = || {
+            let written = now - WORKER_LIVE..=now + FROM_A_WRONG_CLOCK;
+            rows.iter().filter(move |row| written.contains(&row.written_at))
+        };
+        let settled = rows.iter().filter_map(|row| row.newest_settled).max().map(|settled| settled.min(now));
         let in_hand = live().filter_map(|row| row.oldest_in_hand).min();
         Self {
             watermark: settled.map(|settled| in_hand.map_or(settled, |in_hand| settled.min(in_hand))),
@@ -206,5 +242,35 @@ mod tests {
             pipeline(900, 5)
         );
         assert_eq!(Pipeline::of(&[], 0), Pipeline::default());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_neither_hides_a_lag_nor_holds_the_watermark() {
+        let ahead = Progress {
+            newest_settled: Some(500_000),
+            oldest_in_hand: Some(1),
+            open_since: Some(1),
+            written_at: 130_001,
+        };
+        let now = 100_000;
+        assert_eq!(Pipeline::of(&[ahead], now), Pipeline { watermark: Some(now), open_since: None });
+        assert_eq!(Pipeline::of(&[Progress { written_at: 130_000, ..ahead }], now), pipeline(1, 1));
+    }
+
+    #[test]
+    fn the_newest_word_counts_and_one_from_the_future_loses_to_any() {
+        let beat = |received_at, silent_at| Beat { received_at, silent_at };
+        let stored = beat(100_000, 340_000);
+        for (new, now, replaces, why) in [
+            (beat(100_001, 108_001), 100_001, true, "heard later with a shorter interval"),
+            (beat(99_999, 999_999), 100_001, false, "heard earlier with a longer one"),
+            (beat(100_000, 340_001), 100_001, true, "a tie goes to the later moment"),
+            (beat(100_000, 340_000), 100_001, false, "again"),
+            (beat(50_000, 50_004), 70_000, false, "30 s ahead is not yet wrong"),
+            (beat(50_000, 50_004), 69_999, true, "further ahead is"),
+        ] {
+            assert_eq!(new.replaces(stored, now), replaces, "{why}");
+        }
+        assert_eq!(stored.moved_to(7), beat(7, 240_007));
     }
 }

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::{
-    Dialect, PerEngine, Query, Registry, RegistryError, count, fold, id, json, one_of, query,
+    Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query,
 };
-use fleet::{Interval, Millis, ServerId, wire::v1::Host};
+use fleet::{
+    Interval, Millis, ServerId,
+    liveness::{Beat, FROM_A_WRONG_CLOCK},
+};
+use wire::v1::Host;
 
 /// What a worker needs to know of a server before it stores its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +20,28 @@ pub struct Standing {
     pub sighting: Option<Marks>,
 }
 
-/// How far a sighting has got. All in Unix ms.
+/// How far a sighting has got. Times in Unix ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marks {
-    /// Greatest `silent_at` written.
-    pub silent_at: Millis,
+    /// The newest beat written.
+    pub beat: Beat,
+    /// How often the server reports, by that beat.
+    pub interval: Interval,
     /// Greatest `sampled_at` written.
     pub sampled_at: Millis,
     /// `sampled_at` of the facts written, if there are any.
     pub facts_at: Option<Millis>,
+}
+
+#[derive(sqlx::FromRow)]
+struct StandingRow {
+    id: String,
+    generation: i64,
+    received_at: Option<Millis>,
+    silent_at: Option<Millis>,
+    interval_ms: Option<Millis>,
+    sampled_at: Option<Millis>,
+    facts_at: Option<Millis>,
 }
 
 /// What a worker saw of one server. All times in Unix ms.
@@ -32,11 +49,11 @@ pub struct Marks {
 pub struct Sighting {
     /// Whose.
     pub server: ServerId,
-    /// Gate time at which it was heard last.
+    /// Gate time of its newest beat.
     pub received_at: Millis,
-    /// From when it counts as silent.
+    /// From when it counts as silent after that beat.
     pub silent_at: Millis,
-    /// How often it reports, by its newest sample.
+    /// How often it reports, by that beat.
     pub interval: Interval,
     /// Its newest sample.
     pub sampled_at: Millis,
@@ -44,21 +61,35 @@ pub struct Sighting {
     pub facts: Option<(Millis, Host)>,
 }
 
-/// The end of the statement that writes sightings. A macro, because `concat!` takes nothing but literals.
-macro_rules! keep_greatest {
-    () => {
-        "
+/// The end of the statement that writes sightings: [`Beat::replaces`] in SQL. The placeholder is the latest time that a
+/// right clock can have told. A macro, because `concat!` takes nothing but literals.
+macro_rules! keep_newest_beat {
+    ($latest:literal) => {
+        concat!(
+            "
 ON CONFLICT (server_id) DO UPDATE SET
-    received_at = CASE WHEN excluded.received_at > sightings.received_at
-                       THEN excluded.received_at ELSE sightings.received_at END,
-    silent_at = CASE WHEN excluded.silent_at > sightings.silent_at
-                     THEN excluded.silent_at ELSE sightings.silent_at END,
-    interval_ms = CASE WHEN excluded.sampled_at > sightings.sampled_at
-                       THEN excluded.interval_ms ELSE sightings.interval_ms END,
+    received_at = CASE WHEN ",
+            keep_newest_beat!(@replaces $latest),
+            " THEN excluded.received_at ELSE sightings.received_at END,
+    silent_at = CASE WHEN ",
+            keep_newest_beat!(@replaces $latest),
+            " THEN excluded.silent_at ELSE sightings.silent_at END,
+    interval_ms = CASE WHEN ",
+            keep_newest_beat!(@replaces $latest),
+            " THEN excluded.interval_ms ELSE sightings.interval_ms END,
     sampled_at = CASE WHEN excluded.sampled_at > sightings.sampled_at
                       THEN excluded.sampled_at ELSE sightings.sampled_at END
-WHERE excluded.received_at > sightings.received_at OR excluded.silent_at > sightings.silent_at
-   OR excluded.sampled_at > sightings.sampled_at"
+WHERE ",
+            keep_newest_beat!(@replaces $latest),
+            " OR excluded.sampled_at > sightings.sampled_at"
+        )
+    };
+    (@replaces $latest:literal) => {
+        concat!(
+            "(sightings.received_at > ",
+            $latest,
+            " OR (excluded.received_at, excluded.silent_at) > (sightings.received_at, sightings.silent_at))"
+        )
     };
 }
 
@@ -73,7 +104,7 @@ WHERE excluded.facts_at > facts.facts_at"
 }
 
 const STANDING: PerEngine = one_of!(
-    "SELECT s.id, s.generation, g.silent_at, g.sampled_at, f.facts_at
+    "SELECT s.id, s.generation, g.received_at, g.silent_at, g.interval_ms, g.sampled_at, f.facts_at
 FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
 WHERE s.id",
     ""
@@ -89,7 +120,7 @@ SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'
        json_extract(batch.value, '$[3]'), json_extract(batch.value, '$[4]')
 FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
 WHERE true",
-        keep_greatest!()
+        keep_newest_beat!("$2")
     ),
     postgres: concat!(
         "INSERT INTO sightings (server_id, received_at, silent_at, interval_ms, sampled_at)
@@ -97,7 +128,7 @@ SELECT s.id, batch.received_at, batch.silent_at, batch.interval_ms, batch.sample
 FROM UNNEST($1, $2, $3, $4, $5) AS batch (server_id, received_at, silent_at, interval_ms, sampled_at)
 JOIN servers s ON s.id = batch.server_id
 ORDER BY s.id",
-        keep_greatest!()
+        keep_newest_beat!("$6")
     ),
 };
 
@@ -119,46 +150,48 @@ ORDER BY s.id",
     ),
 };
 
+const CORRECT: &str = "
+UPDATE sightings SET received_at = $1, silent_at = silent_at - received_at + $1 WHERE received_at > $2";
+
 /// What one server told of itself: when, what, and the text in which a search finds it.
 type Told = (ServerId, Millis, String, String);
 
 impl Registry {
     /// What is known of these servers, by one query; one that is unknown or deleted is left out.
     pub async fn standing(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Standing>, RegistryError> {
-        type Row = (String, i64, Option<Millis>, Option<Millis>, Option<Millis>);
         if servers.is_empty() {
             return Ok(HashMap::new());
         }
         let ids = json(&servers)?;
         // By the writer, though it only reads: lists that take long must not hold up the worker.
-        let rows: Vec<Row> = self.writer().all(query(STANDING).bind(ids)).await?;
+        let rows: Vec<StandingRow> = self.writer().all(query(STANDING).bind(ids)).await?;
         let mut standing = HashMap::with_capacity(rows.len());
-        for (server, generation, silent_at, sampled_at, facts_at) in rows {
-            let generation = count("servers", "generation", &server, generation)?;
-            let marks = |(silent_at, sampled_at)| Marks { silent_at, sampled_at, facts_at };
-            let sighting = silent_at.zip(sampled_at).map(marks);
-            standing.insert(id("servers", "id", &server)?, Standing { generation, sighting });
+        for row in rows {
+            let generation = count("servers", "generation", &row.id, row.generation)?;
+            let sighting = row.marks()?;
+            standing.insert(id("servers", "id", &row.id)?, Standing { generation, sighting });
         }
         Ok(standing)
     }
 
     /// Writes sightings, by one statement, and one more if any of them brings facts; all of it or nothing.
     ///
-    /// In whatever order they come and however often, the greatest `received_at` and `silent_at` stay, the interval of
-    /// the greatest `sampled_at`, and the facts of the greatest `sampled_at` that had any. A server that is not there
-    /// (any more) is left out. Every row costs a write, so send only those that say something new.
-    pub async fn sight(&self, sightings: &[Sighting]) -> Result<(), RegistryError> {
+    /// In whatever order they come and however often, the newest beat stays with its interval, the greatest `sampled_at`,
+    /// and the facts of the greatest `sampled_at` that had any; a beat that is ahead of the clock, which says `now`,
+    /// [loses to any](Beat::replaces). A server that is not there (any more) is left out. Every row costs a write, so
+    /// send only those that say something new.
+    pub async fn sight(&self, sightings: &[Sighting], now: Millis) -> Result<(), RegistryError> {
         if sightings.is_empty() {
             return Ok(());
         }
-        let merged = merge(sightings);
+        let merged = merge(sightings, now);
         let mut told: Vec<Told> = Vec::new();
         for one in merged.values() {
             if let Some((at, host)) = &one.facts {
                 told.push((one.server, *at, json(host)?, fold::searchable(host.hostname.as_deref())));
             }
         }
-        let see = see(self.dialect(), &merged)?;
+        let see = see(self.dialect(), &merged, now)?;
         if told.is_empty() {
             return self.writer().run(see).await.map(drop);
         }
@@ -169,14 +202,34 @@ impl Registry {
         })
         .await
     }
+
+    /// Takes beats that are ahead of the clock, which says `now`, as heard now, and answers how many there were: whoever
+    /// sent them and is gone is then silent in time.
+    pub async fn correct_beats(&self, now: Millis) -> Result<u64, RegistryError> {
+        self.writer().run(query(CORRECT).bind(now).bind(now + FROM_A_WRONG_CLOCK)).await
+    }
 }
 
-fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>) -> Result<Query, RegistryError> {
+impl StandingRow {
+    fn marks(&self) -> Result<Option<Marks>, RegistryError> {
+        let Self { id, received_at, silent_at, interval_ms, sampled_at, facts_at, .. } = self;
+        let Some((((received_at, silent_at), interval_ms), sampled_at)) =
+            received_at.zip(*silent_at).zip(*interval_ms).zip(*sampled_at)
+        else {
+            return Ok(None);
+        };
+        let interval = Interval::try_from(interval_ms).map_err(|_| corrupt("sightings", "interval_ms", id))?;
+        Ok(Some(Marks { beat: Beat { received_at, silent_at }, interval, sampled_at, facts_at: *facts_at }))
+    }
+}
+
+fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>, now: Millis) -> Result<Query, RegistryError> {
+    let latest = now + FROM_A_WRONG_CLOCK;
     match dialect {
         Dialect::Sqlite => {
             let row =
                 |one: &Sighting| (one.server, one.received_at, one.silent_at, one.interval, one.sampled_at);
-            Ok(query(SIGHT).bind(json(&merged.values().map(row).collect::<Vec<_>>())?))
+            Ok(query(SIGHT).bind(json(&merged.values().map(row).collect::<Vec<_>>())?).bind(latest))
         }
         Dialect::Postgres => {
             let times = |of: fn(&Sighting) -> Millis| merged.values().map(of).collect::<Vec<_>>();
@@ -185,7 +238,8 @@ fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>) -> Result<Query,
                 .bind(times(|one| one.received_at))
                 .bind(times(|one| one.silent_at))
                 .bind(times(|one| one.interval.millis()))
-                .bind(times(|one| one.sampled_at)))
+                .bind(times(|one| one.sampled_at))
+                .bind(latest))
         }
     }
 }
@@ -202,25 +256,28 @@ fn tell(dialect: Dialect, told: &[Told]) -> Result<Query, RegistryError> {
 }
 
 /// At most one a server, in the order of ids: the key, so that a page of the table is met once.
-fn merge(sightings: &[Sighting]) -> BTreeMap<ServerId, Sighting> {
+fn merge(sightings: &[Sighting], now: Millis) -> BTreeMap<ServerId, Sighting> {
     let mut merged: BTreeMap<ServerId, Sighting> = BTreeMap::new();
     for sighting in sightings {
         merged
             .entry(sighting.server)
-            .and_modify(|held| held.take(sighting))
+            .and_modify(|held| held.take(sighting, now))
             .or_insert_with(|| sighting.clone());
     }
     merged
 }
 
 impl Sighting {
-    fn take(&mut self, other: &Self) {
-        self.received_at = self.received_at.max(other.received_at);
-        self.silent_at = self.silent_at.max(other.silent_at);
-        if other.sampled_at > self.sampled_at {
+    fn beat(&self) -> Beat {
+        Beat { received_at: self.received_at, silent_at: self.silent_at }
+    }
+
+    fn take(&mut self, other: &Self, now: Millis) {
+        if other.beat().replaces(self.beat(), now) {
+            (self.received_at, self.silent_at) = (other.received_at, other.silent_at);
             self.interval = other.interval;
-            self.sampled_at = other.sampled_at;
         }
+        self.sampled_at = self.sampled_at.max(other.sampled_at);
         let told_at = |facts: &Option<(Millis, Host)>| facts.as_ref().map(|(at, _)| *at);
         if told_at(&other.facts) > told_at(&self.facts) {
             self.facts.clone_from(&other.facts);

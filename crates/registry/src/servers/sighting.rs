@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fleet::{Interval, Millis, ServerId, wire::v1::Host};
+
 use crate::engine::{
     Dialect, PerEngine, Query, Registry, RegistryError, count, fold, id, json, one_of, query,
 };
-use fleet::{Interval, Millis, ServerId, wire::v1::Host};
 
 /// What a worker needs to know of a server before it stores its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Marks {
 /// What a worker saw of one server. All times in Unix ms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sighting {
-    /// Whose.
+    /// Which server.
     pub server: ServerId,
     /// Gate time at which it was heard last.
     pub received_at: Millis,
@@ -38,7 +39,7 @@ pub struct Sighting {
     pub silent_at: Millis,
     /// How often it reports, by its newest sample.
     pub interval: Interval,
-    /// Its newest sample.
+    /// When its newest sample was taken.
     pub sampled_at: Millis,
     /// Facts and the `sampled_at` they came with, if it told any.
     pub facts: Option<(Millis, Host)>,

@@ -3,8 +3,9 @@
 /// Longest text that a search looks for, in bytes; SQLite refuses patterns from 50,000 on.
 const MAX_NEEDLE_BYTES: usize = 4_096;
 
-/// The form in which two texts are equal that differ in case alone, in any script. Character by character, so that a
-/// part of a text folds to a part of the folded text. By way of upper case, where ß is SS and both small sigmas are one.
+/// Folds the case of a text in any script: two texts that differ in case alone fold to the same. It folds character by
+/// character, so that a part of a text folds to a part of the folded text, and by way of upper case, because there ß is SS
+/// and both small sigmas are one letter.
 pub(crate) fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }

@@ -39,7 +39,7 @@ const MAIL: &[Grant] = &[
     ("SELECT, UPDATE", &["deliveries"]),
 ];
 
-/// One at a time: two that change the rights of one table at once fail.
+/// Processes change rights one at a time: two that change the rights of one table at once fail.
 const ALONE: &str = "SELECT pg_advisory_xact_lock(7310868735422738255)";
 
 impl FromStr for DatabaseRole {
@@ -59,8 +59,8 @@ impl fmt::Display for DatabaseRole {
 }
 
 impl Registry {
-    /// Gives `role`, which has to be there, what `guest` needs in this schema, and takes all else in it away. For whoever
-    /// [migrated](Self::migrate), as new tables come closed. A file has no roles.
+    /// Gives `role`, which has to be there, what `guest` needs in this schema, and takes all else in it away. To be
+    /// called after [`migrate`](Self::migrate), since nobody has rights to a new table. A file has no roles.
     pub async fn admit(&self, guest: Guest, role: &DatabaseRole) -> Result<(), RegistryError> {
         let Self::Postgres(postgres) = self else { return Ok(()) };
         let mut session = postgres.session().await?;

@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::{Dialect, RegistryError};
 
-/// Applies what is missing. Boxed, because the compiler cannot tell that it may move between threads otherwise.
+/// Applies the migrations that are missing. Boxed, because the compiler cannot tell that it may move between threads otherwise.
 pub(super) fn run<'a, A>(
     dialect: Dialect,
     store: A,

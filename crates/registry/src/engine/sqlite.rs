@@ -38,7 +38,7 @@ impl Sqlite {
         let pool = || {
             SqlitePoolOptions::new()
                 .acquire_timeout(PATIENCE)
-                // A connection to a file does not go stale: no trial of it, no end to its life.
+                // A connection to a file does not go stale, so it is neither tried before use nor ever closed.
                 .test_before_acquire(false)
                 .idle_timeout(None)
                 .max_lifetime(None)

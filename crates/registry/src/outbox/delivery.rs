@@ -1,7 +1,8 @@
 //! Deliveries: one mail of a report to one recipient, from the outbox to what became of it.
 //!
 //! `queued → sending → sent | failed | unknown`, and from `sending` back to `queued` when it is certain that nothing was
-//! sent. Whoever is to send takes the row first, so no two ever do; what is `unknown` is never sent again.
+//! sent. A process claims the row of a delivery before it sends the mail, so that no two processes send it. A delivery that
+//! is `unknown` is never sent again.
 
 use fleet::{
     Millis,
@@ -16,9 +17,9 @@ use crate::engine::{PerEngine, Registry, RegistryError, Tx, corrupt, count, id, 
 pub enum DeliveryState {
     /// Waits for its report, for the queue, or for its next attempt.
     Queued,
-    /// Somebody sends it.
+    /// A process sends it.
     Sending,
-    /// The server of the recipient's side, or ours, has taken it.
+    /// A mail server has taken it.
     Sent,
     /// It will not be sent.
     Failed,
@@ -52,13 +53,13 @@ pub struct Delivery {
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
-    /// It was taken.
+    /// The mail was taken.
     Sent,
-    /// It never will be, and why.
+    /// The mail will never be taken; why.
     Failed(String),
-    /// It may have been, and why nobody knows.
+    /// The mail may have been taken; why nobody knows.
     Unknown(String),
-    /// It was not; the reason, and when to try again in Unix ms.
+    /// The mail was not taken; why, and when to try again in Unix ms.
     Again(String, Millis),
 }
 
@@ -212,8 +213,8 @@ impl Registry {
         Ok(self.writer().run(settle).await? > 0)
     }
 
-    /// Whatever was claimed before this time and not settled since is unknown: its process is gone, and nobody can tell
-    /// whether it had sent. Answers how many.
+    /// A delivery that was claimed before this time and not settled since becomes unknown: its process is gone, and nobody
+    /// can tell whether it had sent the mail. Answers how many there were.
     pub async fn give_up_deliveries(&self, before: Millis, now: Millis) -> Result<u64, RegistryError> {
         const REASON: &str = "the process that sent it ended before it had an answer";
         self.writer().run(query(GIVE_UP).bind(before).bind(REASON).bind(now)).await

@@ -285,7 +285,7 @@ impl Registry {
 fn push_filter(statement: &mut Statement, filter: &AccountFilter) {
     statement.push(" WHERE 1 = 1");
     if let Some(q) = &filter.q {
-        // E-mail addresses are ASCII as far as they are compared: either engine folds those alike.
+        // What is compared of an e-mail address is ASCII, and both engines fold ASCII alike.
         match fold::pattern(q) {
             Some(pattern) => statement
                 .push(" AND (u.username_folded LIKE ")
@@ -322,7 +322,7 @@ impl Row {
         })
     }
 
-    /// Since when it is disabled, and its epoch, if it is to be `disabled` or not.
+    /// Since when it is disabled and its epoch, once it is `disabled` or not.
     fn switched(&self, disabled: Option<bool>, now: Millis) -> (Option<Millis>, i64) {
         match disabled {
             Some(true) if self.disabled_at.is_none() => (Some(now), self.epoch + 1),

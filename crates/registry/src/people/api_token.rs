@@ -69,8 +69,8 @@ LEFT JOIN role_scopes p ON p.role_id = u.role_id AND p.scope = s.scope
 WHERE t.hash = $1 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)";
 
 impl Registry {
-    /// Makes a token. Its hash is SHA-256 of its text. That it is worth no more than its maker is seen to whenever it
-    /// is used.
+    /// Makes a token. Its hash is SHA-256 of its text. Its scopes may be any: each use of it compares them with what its
+    /// maker may do then.
     pub async fn make_api_token(
         &self,
         token: &ApiToken,

@@ -22,7 +22,7 @@ pub struct User {
     pub disabled: bool,
     /// Counts up when every session of this user must end; a session remembers the one it began with.
     pub epoch: i64,
-    /// Of its role. A scope that this release does not know is left out.
+    /// The scopes of its role. A scope that this release does not know is left out.
     pub scopes: Vec<Scope>,
 }
 

@@ -40,7 +40,7 @@ pub struct Role {
 pub struct RoleChange<'a> {
     /// Blanks around it are dropped.
     pub name: Option<&'a str>,
-    /// All of them.
+    /// The scopes that it then has, and no others.
     pub scopes: Option<&'a [Scope]>,
 }
 
@@ -231,13 +231,13 @@ impl Row {
     }
 }
 
-/// As texts, each once.
+/// Scopes as texts, each once.
 pub(super) fn spelt(scopes: &[Scope]) -> Vec<&'static str> {
     Scope::ALL.into_iter().filter(|scope| scopes.contains(scope)).map(Scope::as_str).collect()
 }
 
 impl From<UserId> for RoleId {
-    /// A new id; the kind of UUID is the same.
+    /// The id of a role to be made: ids of users and of roles are the same kind of UUID.
     fn from(id: UserId) -> Self {
         Self(id.to_string())
     }

@@ -18,10 +18,10 @@ pub enum Refresh {
     Rotated {
         /// Whose session it is.
         user: UserId,
-        /// Which.
+        /// Which session.
         session: SessionId,
     },
-    /// The token was used before, so someone else has it: its session is revoked now.
+    /// The token was used before, so two have it: its session has ended.
     Reused,
     /// No such token; or it expired, or its session has ended.
     Unknown,
@@ -43,7 +43,7 @@ const FORGET: &str = "DELETE FROM sessions WHERE expires_at <= $1";
 const BEGIN: &str =
     "INSERT INTO sessions (id, user_id, epoch, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
 const ADD_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)";
-/// A token of a session that has ended is as good as none.
+/// Finds no token whose session has ended.
 const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";

@@ -22,15 +22,15 @@ const BATCH: usize = 5_000;
 pub struct NewReport {
     /// Its id.
     pub id: ReportId,
-    /// Start of what it is about, in it; Unix ms.
+    /// Start of the time that it is about, which belongs to it; Unix ms.
     pub from: Millis,
-    /// End of it, not in it.
+    /// End of that time, which does not belong to it.
     pub to: Millis,
-    /// In which its times are told.
+    /// The time zone in which its times are told.
     pub time_zone: String,
     /// Which servers, as JSON; to the registry it is a text.
     pub filter: String,
-    /// As what its sheet is attached; to the registry it is a text.
+    /// The format in which its sheet is attached; to the registry it is a text.
     pub format: String,
     /// Each mail: its id and where it goes.
     pub recipients: Vec<(DeliveryId, String)>,
@@ -52,17 +52,17 @@ pub enum ReportState {
 pub struct Report {
     /// Its id.
     pub id: ReportId,
-    /// What made it; `None`: a person or a program asked for it. The schedule may be gone.
+    /// The schedule that made it, which may be gone; `None`: a person or a program asked for it.
     pub schedule: Option<ScheduleId>,
-    /// Start of what it is about, in it.
+    /// Start of the time that it is about, which belongs to it.
     pub from: Millis,
-    /// End of it, not in it.
+    /// End of that time, which does not belong to it.
     pub to: Millis,
-    /// In which its times are told.
+    /// The time zone in which its times are told.
     pub time_zone: String,
     /// Which servers, as JSON.
     pub filter: String,
-    /// As what its sheet is attached.
+    /// The format in which its sheet is attached.
     pub format: String,
     /// How far it is.
     pub state: ReportState,
@@ -241,7 +241,7 @@ impl Registry {
         row.map(Row::report).transpose()
     }
 
-    /// Writes what a report says, and gives its deliveries free. False: another process has done so; its rows stay.
+    /// Writes what a report says; its deliveries are due from then on. False: another process has done so; its rows stay.
     pub async fn finish_report(
         &self,
         id: ReportId,

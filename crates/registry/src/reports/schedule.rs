@@ -27,9 +27,9 @@ pub struct ReportSchedule {
     pub recipients: Vec<String>,
     /// Which servers, as JSON.
     pub filter: String,
-    /// As what the sheets are attached.
+    /// The format in which the sheets are attached.
     pub format: String,
-    /// Runs due up to this time (Unix ms) are none of it.
+    /// A run that was due at this time (Unix ms) or before does not count.
     pub since: Millis,
     /// Rises with each change.
     pub version: u64,
@@ -52,7 +52,7 @@ pub struct ScheduleChange {
     pub recipients: Option<Vec<String>>,
     /// Which servers, as JSON.
     pub filter: Option<String>,
-    /// As what the sheets are attached.
+    /// The format in which the sheets are attached.
     pub format: Option<String>,
 }
 
@@ -128,8 +128,8 @@ impl Registry {
         row.map(Row::schedule).transpose()
     }
 
-    /// Changes a schedule and answers what it is now. When its cron or its zone changes, what was due before is none of it
-    /// any more.
+    /// Changes a schedule and answers what it is now. When its cron or its zone changes, runs
+    /// that were due before do not count any more.
     pub async fn change_schedule(
         &self,
         id: ScheduleId,
@@ -183,8 +183,8 @@ impl Registry {
         rows.into_iter().map(tick).collect()
     }
 
-    /// Makes the tick of a run, and its report with the deliveries, in one transaction. False: the tick is there, so that
-    /// another process has done it; or the schedule is not any more what it was.
+    /// Makes the tick of a run, and its report with the deliveries, in one transaction. False: another process has made the
+    /// tick, or the schedule was changed or deleted since it was read.
     pub async fn tick(
         &self,
         schedule: &ReportSchedule,

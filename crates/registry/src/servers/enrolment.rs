@@ -92,7 +92,8 @@ WHERE hash = $1 AND used < uses AND expires_at > $2 AND revoked_at IS NULL RETUR
 const BEFORE: &str = "SELECT e.server_id, e.generation, s.generation FROM enrolment_tokens t
 JOIN enrolments e ON e.token_id = t.id LEFT JOIN servers s ON s.id = e.server_id
 WHERE t.hash = $1 AND e.key_hash = $2 AND t.revoked_at IS NULL";
-/// Of a server that was made here and had no credential yet, what people said of it stays.
+/// A server that a person made under this name, and that had no credential yet, is taken over; what people said of it
+/// stays.
 const ADD_SERVER: &str = "INSERT INTO servers
 (id, name, name_folded, address, search, generation, version, created_at, updated_at, enrolled_at)
 VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $7) ON CONFLICT (name_folded) DO UPDATE SET

@@ -13,7 +13,7 @@ use crate::{
 /// What a row of a sheet asks for.
 #[derive(Debug, Clone)]
 pub struct ImportRow {
-    /// By which people find it in the sheet.
+    /// Its number in the sheet, by which people find it.
     pub number: u32,
     /// The server that it is about; without it, the one of its name or, if there is none, a new one.
     pub id: Option<ServerId>,
@@ -23,7 +23,7 @@ pub struct ImportRow {
     pub change: ProfileChange,
 }
 
-/// What would become of a row, or what did.
+/// What becomes of a row or, without `apply`, would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOutcome {
     /// A server without a credential, which enrols later by its name.
@@ -83,7 +83,7 @@ const ANALYZE: PerEngine = PerEngine { sqlite: "SELECT 1 WHERE false", postgres:
 const BY_ID: PerEngine = one_of!("SELECT id, name, address FROM servers WHERE id", "");
 const BY_NAME: PerEngine = one_of!("SELECT id, name, address FROM servers WHERE name_folded", "");
 const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");
-/// No name begins with a blank, so that names can be exchanged whatever the order.
+/// Gives servers names that nobody can have, since no name begins with a blank: so rows may exchange names in any order.
 const FREE_NAMES: PerEngine = one_of!("UPDATE servers SET name_folded = ' ' || id WHERE id", "");
 const UPDATE: PerEngine = PerEngine {
     sqlite: "UPDATE servers SET name = batch.value ->> 1, name_folded = batch.value ->> 2,
@@ -147,12 +147,12 @@ fn ids_of(rows: &[ImportRow]) -> Vec<ServerId> {
     rows.iter().filter_map(|row| row.id).collect()
 }
 
-/// Folded.
+/// The names that the rows give, folded.
 fn names_of(rows: &[ImportRow]) -> Vec<String> {
     rows.iter().filter_map(|row| row.change.name.as_deref()).map(fold::fold_name).collect()
 }
 
-/// What is written, as statements take it.
+/// What an import writes, as statements take it.
 #[derive(Default)]
 struct Work<'a> {
     freed: Vec<ServerId>,
@@ -190,7 +190,7 @@ impl<'a> Work<'a> {
         work
     }
 
-    /// By one statement for each table and each way to write it.
+    /// Writes it by one statement for each table and each way to write there.
     async fn write(&self, tx: &mut Tx<'_>, now: Millis) -> Result<(), RegistryError> {
         tx.run(query(FREE_NAMES).bind(json(&self.freed)?)).await?;
         tx.run(query(UPDATE).bind(json(&self.update)?).bind(now)).await?;
@@ -261,7 +261,7 @@ impl Known {
                 *outcome = ImportOutcome::Wrong(ImportFault::SameName(first));
             }
         }
-        // Names that become free are free for the others.
+        // A name that one row gives up is free for another.
         for outcome in &mut outcomes {
             let Some((server, profile)) = self.server_of(outcome) else { continue };
             let owner = self.by_name.get(&profile.folded()).filter(|owner| **owner != server);
@@ -293,7 +293,7 @@ impl Known {
         }
     }
 
-    /// The server of a row, as it will be.
+    /// The server that a row is about, and what it will say of it.
     fn server_of<'a>(&'a self, outcome: &'a ImportOutcome) -> Option<(ServerId, &'a Profile)> {
         match outcome {
             ImportOutcome::Create { id, profile } | ImportOutcome::Update { id, after: profile, .. } => {

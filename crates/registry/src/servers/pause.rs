@@ -20,7 +20,7 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
-/// Holds the row; whoever finds that there is nothing to do takes it back.
+/// Holds the row and raises its version; whoever then finds nothing to do rolls back.
 const HOLD: &str =
     "UPDATE servers SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNING paused_at";
 const LASTING: &str = "SELECT ends_at, reason FROM pauses WHERE server_id = $1 AND paused_at = $2";
@@ -40,7 +40,7 @@ const PAUSES: PerEngine = one_of!(
     " ORDER BY server_id, paused_at"
 );
 
-/// Holds a server's row to the end of the transaction. Since when it is paused, and how, if it is.
+/// Holds a server's row to the end of the transaction, and answers since when the server is paused and how, if it is.
 async fn hold(tx: &mut Tx<'_>, server: &str, now: Millis) -> Result<Option<(Millis, Pause)>, Stop> {
     let held: Option<(Option<Millis>,)> = tx.maybe(query(HOLD).bind(server).bind(now)).await?;
     let (paused_at,) = held.ok_or(Refusal::NotFound)?;

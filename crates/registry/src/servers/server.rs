@@ -26,7 +26,7 @@ pub struct Server {
     pub generation: u32,
     /// Rises with every change by a person.
     pub version: i64,
-    /// Its state, as the roll that was passed tells it.
+    /// Its status, as the roll that was passed tells it.
     pub status: Status,
     /// Key to value.
     pub labels: BTreeMap<String, String>,

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::engine::{
-    Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query,
-};
 use fleet::{
     Interval, Millis, ServerId,
     liveness::{Beat, FROM_A_WRONG_CLOCK},
 };
 use wire::v1::Host;
+
+use crate::engine::{
+    Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query,
+};
 
 /// What a worker needs to know of a server before it stores its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ struct StandingRow {
 /// What a worker saw of one server. All times in Unix ms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sighting {
-    /// Whose.
+    /// Which server.
     pub server: ServerId,
     /// Gate time of its newest beat.
     pub received_at: Millis,
@@ -55,7 +56,7 @@ pub struct Sighting {
     pub silent_at: Millis,
     /// How often it reports, by that beat.
     pub interval: Interval,
-    /// Its newest sample.
+    /// When its newest sample was taken.
     pub sampled_at: Millis,
     /// Facts and the `sampled_at` they came with, if it told any.
     pub facts: Option<(Millis, Host)>,

@@ -1,23 +1,18 @@
 //! The contract of the registry: the same cases on every engine. And what is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod account;
 mod audit;
-mod enrolment;
-mod grants;
-mod import;
-mod large;
-mod life;
-mod list;
+mod engine;
 mod people;
 mod pipeline;
-mod profile;
 mod report;
 mod schema;
-mod server;
-mod sighting;
-mod status;
+mod servers;
 mod store;
+
+use engine::life;
+use people::{account, session};
+use servers::{edit, enrolment, import, large, list, sighting, status};
 
 /// Makes each case a test of each engine.
 macro_rules! contract {
@@ -60,7 +55,7 @@ contract! {
         a_denylist_is_whole_at_its_version
         revoking_at_once_counts_every_time
         tokens_are_listed_newest_first;
-    people:
+    session:
         first_admin_is_made_once
         an_admin_has_every_scope
         a_user_is_found_regardless_of_case
@@ -140,7 +135,7 @@ contract! {
         a_schedule_is_made_changed_and_deleted
         a_tick_is_once_at_any_number_of_replicas
         a_changed_schedule_takes_no_tick_of_what_it_was;
-    profile:
+    edit:
         a_server_that_was_made_enrols_once_by_its_name
         a_tokens_labels_are_those_of_who_enrols_with_it
         a_token_for_one_server_replaces_its_credential

@@ -5,7 +5,7 @@ use fleet::{ServerId, Status};
 /// Which servers. Every field that is given narrows the list.
 #[derive(Debug, Clone, Default)]
 pub struct ServerFilter {
-    /// In this state.
+    /// Of this status.
     pub status: Option<Status>,
     /// Of exactly this name, regardless of case.
     pub name: Option<String>,
@@ -46,8 +46,8 @@ pub struct Sort {
 }
 
 impl ServerFilter {
-    /// Whether nothing narrows the list, or its state alone.
-    pub(super) fn is_at_most_a_state(&self) -> bool {
+    /// Whether nothing narrows the list but a status at the most.
+    pub(super) fn is_at_most_a_status(&self) -> bool {
         let Self { status: _, name, address, q, labels, ids } = self;
         name.is_none() && address.is_none() && q.is_none() && labels.is_empty() && ids.is_none()
     }

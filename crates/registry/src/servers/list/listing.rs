@@ -21,15 +21,15 @@ use crate::engine::{Dialect, Page, RegistryError, Statement};
 /// At most so many servers are found and then sorted. If there are more, this many were read in vain.
 const FEW: i64 = 10_000;
 
-/// A list by when servers were heard first tries so many times as many sightings as it has to pass over and to show. Only
-/// if that does not fill the page does it sort all of them.
+/// A list that is sorted by when servers were heard first reads so many times as many sightings as it has to pass over and
+/// to show. Only if those do not fill the page does it sort all of them.
 const TRIED: i64 = 16;
 
 /// The columns of the sort keys within a statement, from the first key to the last. There are no more keys than these.
 const ALIASES: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
 
 /// Every status, sorted by its word.
-const STATES: [Status; 4] = [Status::Down, Status::Paused, Status::Unknown, Status::Up];
+const STATUSES: [Status; 4] = [Status::Down, Status::Paused, Status::Unknown, Status::Up];
 
 /// A list of servers as somebody asked for it.
 pub(crate) struct Listing<'a> {
@@ -118,8 +118,8 @@ impl<'a> Listing<'a> {
     /// counting them costs next to nothing.
     pub(crate) fn few(&self) -> Result<Option<Statement>, RegistryError> {
         let many = [None, Some(Status::Up), Some(Status::Unknown)];
-        let counted = !self.is_by_state() && !self.filter.labels_alone().is_empty();
-        if counted || self.filter.is_at_most_a_state() && many.contains(&self.filter.status) {
+        let counted = !self.is_by_status() && !self.filter.labels_alone().is_empty();
+        if counted || self.filter.is_at_most_a_status() && many.contains(&self.filter.status) {
             return Ok(None);
         }
         let mut statement = Statement::new(self.dialect);
@@ -145,13 +145,13 @@ impl<'a> Listing<'a> {
     /// [`runs`](Self::runs) takes. Where the status does not matter it is one row.
     pub(crate) fn counts(&self) -> Result<Statement, RegistryError> {
         let filter = self.filter;
-        if filter.is_at_most_a_state() && (filter.status.is_some() || self.is_by_state()) {
+        if filter.is_at_most_a_status() && (filter.status.is_some() || self.is_by_status()) {
             return Ok(self.judge.tally(self.dialect));
         }
         let mut statement = Statement::new(self.dialect);
         self.judge.push_roll(&mut statement);
         statement.push(" SELECT ");
-        if self.is_by_state() {
+        if self.is_by_status() {
             self.judge.push_status(&mut statement).push(", COUNT(*)");
             push_servers(&mut statement, true);
             self.narrow(&mut statement, None, Way::Find)?;
@@ -174,11 +174,11 @@ impl<'a> Listing<'a> {
         let of =
             |status: Status| counts.iter().find(|(word, _)| word == status.as_str()).map_or(0, |(_, hits)| *hits);
         let mut all: Vec<(Option<Status>, i64)> = match self.filter.status {
-            None if self.is_by_state() => STATES.map(|status| (Some(status), of(status))).to_vec(),
-            Some(status) if self.filter.is_at_most_a_state() => vec![(Some(status), of(status))],
+            None if self.is_by_status() => STATUSES.map(|status| (Some(status), of(status))).to_vec(),
+            Some(status) if self.filter.is_at_most_a_status() => vec![(Some(status), of(status))],
             status => vec![(status, counts.first().map_or(0, |(_, hits)| *hits))],
         };
-        if self.is_by_state() && self.sort[0].descending {
+        if self.is_by_status() && self.sort[0].descending {
             all.reverse();
         }
         let (from, to) = (self.page.offset(), self.page.offset().saturating_add(self.page.limit()));
@@ -196,8 +196,8 @@ impl<'a> Listing<'a> {
     /// The statements by which the ids of a run that are on the page may be read, the cheapest first. A statement that
     /// answers fewer than [`Run::len`] has missed some, and the next one is to be tried. The last one never misses any.
     pub(crate) fn candidates(&self, run: &Run) -> Result<Vec<Candidate>, RegistryError> {
-        let keys = if self.is_by_state() { &self.sort[1..] } else { &self.sort };
-        let narrowed = run.status.is_some() || !self.filter.is_at_most_a_state();
+        let keys = if self.is_by_status() { &self.sort[1..] } else { &self.sort };
+        let narrowed = run.status.is_some() || !self.filter.is_at_most_a_status();
         if narrowed && run.hits <= FEW {
             let (mut ids, order) = (Statement::new(self.dialect), Order { keys, backward: false });
             self.push_found(&mut ids, run.status, keys, None)?;
@@ -224,7 +224,7 @@ impl<'a> Listing<'a> {
     }
 
     /// Whether servers are sorted by their status first.
-    fn is_by_state(&self) -> bool {
+    fn is_by_status(&self) -> bool {
         self.sort.first().is_some_and(|sort| sort.key == SortKey::Status)
     }
 

@@ -1,4 +1,4 @@
-//! A fleet of which lists are not put together as those of a small one are: more hits than are sorted at once.
+//! A fleet so large that its lists are walked: a filter lets more servers through than are found and sorted at once.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -18,7 +18,7 @@ use registry::{
 
 use crate::store::{KEYS, NOW, Store, by, host, server_id, sighting};
 
-/// 10,000 are sorted at once; all but 4 in 100 are up.
+/// How many servers: 10,000 are found and sorted at once, and all but 4 in 100 are up.
 const SERVERS: u64 = 10_700;
 
 fn change(number: u64) -> ProfileChange {
@@ -26,14 +26,14 @@ fn change(number: u64) -> ProfileChange {
     let labels = [("env", env.to_owned()), ("rack", (number % 300).to_string()), ("owner", "ops".to_owned())];
     let address = (!number.is_multiple_of(7)).then(|| format!("10.0.0.{}", number % 250));
     ProfileChange {
-        // In another order than their ids.
+        // The names are in another order than the ids.
         name: Some(format!("host-{:05}", number * 7_919 % SERVERS)),
         address: Some(address),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
     }
 }
 
-/// Of 100, one was never heard, one is paused and one silent; and the last one is known to be by the cache alone.
+/// Of 100 servers one was never heard, one is paused, one is silent, and one is silent by what the cache says alone.
 async fn fill(store: &Store) -> Vec<Sighting> {
     let rows: Vec<ImportRow> = (0..SERVERS)
         .map(|number| ImportRow {
@@ -49,7 +49,7 @@ async fn fill(store: &Store) -> Vec<Sighting> {
     let mut late = Vec::new();
     let mut seen = Vec::new();
     for number in (0..SERVERS).filter(|number| number % 100 != 1) {
-        // Many first and many last in one moment.
+        // Many servers were heard first in the same moment, and many last.
         let heard = NOW
             + match number % 100 {
                 2 => -36_000_000,
@@ -107,7 +107,7 @@ fn is_hit(filter: &ServerFilter, server: &Server) -> bool {
         && filter.labels.iter().all(|(key, value)| server.labels.get(key) == Some(value))
 }
 
-/// Those without a value last in either direction, ties by id.
+/// Sorts servers as the list does: those without a value come last in either direction, ties are broken by id.
 fn order(sort: &[Sort], a: &Server, b: &Server) -> Ordering {
     let word = |server: &Server| format!("{:?}", server.status);
     for Sort { key, descending } in sort {
@@ -135,7 +135,7 @@ fn order(sort: &[Sort], a: &Server, b: &Server) -> Ordering {
     a.id.cmp(&b.id)
 }
 
-/// All of them, by parts that are read another way.
+/// The whole list, read part by part along the names.
 async fn everyone(store: &Store, roll: &Roll) -> Vec<Server> {
     let mut all: Vec<Server> = Vec::new();
     loop {
@@ -159,7 +159,7 @@ pub async fn pages_are_parts_of_the_sorted_list(store: Store) {
     let heard = silent_at(NOW + 1_000, fleet::Interval::DEFAULT);
     let mut runner = TestRunner::new(Config::default());
     let mut met: BTreeMap<String, usize> = BTreeMap::new();
-    // Few are silent; all of them.
+    // Of the silent servers, which are few, every page.
     for (watermark, pages) in [(heard, 120), (heard + 2 * SIGHTING_SLACK, 40)] {
         let roll = roll(watermark);
         let everyone = everyone(&store, &roll).await;
@@ -187,7 +187,7 @@ pub async fn pages_are_parts_of_the_sorted_list(store: Store) {
         for (filter, sort, at, page_size) in asked {
             let mut hits: Vec<&Server> = everyone.iter().filter(|one| is_hit(&filter, one)).collect();
             hits.sort_by(|a, b| order(&sort, a, b));
-            // Half of them the first.
+            // Half of the pages are the first one.
             let share = (at - 0.5).max(0.0) * 2.0;
             let number = (share * hits.len() as f64 / f64::from(page_size)) as u32;
             let page = Page { page: number + 1, page_size };

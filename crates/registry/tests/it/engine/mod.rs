@@ -1,0 +1,5 @@
+//! What is true of the engines, whatever is in them.
+
+pub mod grants;
+pub mod life;
+mod postgres;

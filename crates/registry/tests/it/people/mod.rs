@@ -1,0 +1,4 @@
+//! Users, roles, sessions and API tokens.
+
+pub mod account;
+pub mod session;

@@ -16,7 +16,7 @@ use crate::{DeadLetterQueues, FirstAdminError, Management, people::given_first_a
 /// How often to look whether a store is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why management cannot run (any more).
+/// Why management cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The listener cannot be used, or a part ended by itself.
@@ -99,7 +99,7 @@ pub async fn run(
         }
     });
     let ended = service::run(server, parts, health, shutdown.clone(), settings.drain).await;
-    // It waits for what is under way, and the server of the registry may have stopped answering.
+    // Closing waits for statements that are under way, which may never end when the database has stopped answering.
     shutdown.hard.run_until_cancelled(registry.close()).await;
     match failed.try_recv() {
         Ok(error) => Err(error),
@@ -132,8 +132,8 @@ impl Start {
     }
 }
 
-/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the registry
-/// is away, which passes; the inner one is for a person to mend.
+/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the
+/// registry is away, which passes; the inner one is for a person to mend.
 async fn prepare(
     registry: &Registry,
     guests: &[(Guest, DatabaseRole)],

@@ -1,5 +1,5 @@
-//! Which servers a list is about, and in which order: the parameters that the list itself, its export and the list of uptime
-//! have in common.
+//! Which servers a list is about, and in which order: the parameters that the list itself, its export and the list of
+//! uptime have in common.
 
 use chassis::Problem;
 use fleet::{Millis, Status};
@@ -69,7 +69,7 @@ pub(crate) fn read_status(text: &str) -> Result<Status, &'static str> {
     }
 }
 
-/// As [`read_status`] reads it.
+/// The status as [`read_status`] reads it.
 pub(crate) fn spell(status: Status) -> &'static str {
     match status {
         Status::Up => "up",
@@ -79,7 +79,7 @@ pub(crate) fn spell(status: Status) -> &'static str {
     }
 }
 
-/// `key:value`; the value may hold colons.
+/// Reads `key:value`; the value may hold colons.
 pub(crate) fn read_label(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once(':') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -87,7 +87,7 @@ pub(crate) fn read_label(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-/// Columns separated by commas, each at most once, `-` for descending.
+/// Reads columns separated by commas, each at most once, with `-` before one that descends.
 fn sort(text: &str) -> Result<Vec<Sort>, &'static str> {
     let mut sort: Vec<Sort> = Vec::new();
     for part in text.split(',') {

@@ -91,8 +91,8 @@ impl App {
     /// What states are judged by, now. Without the cache, servers that fell silent lately are found down later, and
     /// none is found down falsely.
     ///
-    /// The cache is asked for the last [`SIGHTING_SLACK`] alone: whoever fell silent before that is down by its sighting, which
-    /// is never further behind.
+    /// The cache is asked for the last [`SIGHTING_SLACK`] alone: whoever fell silent before that is down by its
+    /// sighting, which is never further behind.
     pub(crate) async fn roll(&self) -> Result<Roll, RegistryError> {
         let pipeline = Pipeline::of(&self.registry.progress().await?, self.clock.now());
         let Some(watermark) = pipeline.watermark else { return Ok(Roll { pipeline, silent: Vec::new() }) };

@@ -1,4 +1,4 @@
-//! What is done without being asked.
+//! What management does on its own, beside answering requests.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, operations::DeadLetters, reports};
 
-/// How often the denylist is rewritten: a cache that was emptied has it again by then.
+/// How often the denylist is written to the cache: one that was emptied has it again after this long.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
 
 /// How often history looks for days that are too old, and how soon again if it could not.

@@ -1,11 +1,11 @@
 //! The REST interface for people and programs, under `/server-management/v1`.
 //!
-//! It reads the registry, history and the cache, and owns every change that a person makes. The parsers of parameters and
-//! bodies stand before the handlers, so that no handler sees a raw string.
+//! It reads the registry, history and the cache, and owns every change that a person makes. The parsers of parameters
+//! and bodies stand before the handlers, so that no handler sees a raw string.
 //!
-//! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`, `reports`,
-//! `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all that others may
-//! use of it. The roof (the other files) joins them.
+//! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`,
+//! `reports`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
+//! that others may use of it. The roof (the other files) joins them.
 #![warn(missing_docs)]
 
 mod app;

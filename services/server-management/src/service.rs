@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{DeadLetterQueues, FirstAdminError, Management, people::given_first_admin, settings::Settings};
 
-/// Why management cannot run (any more).
+/// Why management cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The listener cannot be used, or a part ended by itself.
@@ -96,7 +96,7 @@ pub async fn run(
         }
     });
     let ended = service::run(server, parts, health, shutdown.clone(), settings.drain).await;
-    // It waits for what is under way, and the server of the registry may have stopped answering.
+    // Closing waits for statements that are under way, which may never end when the database has stopped answering.
     shutdown.hard.run_until_cancelled(registry.close()).await;
     match failed.try_recv() {
         Ok(error) => Err(error),
@@ -129,8 +129,8 @@ impl Start {
     }
 }
 
-/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the registry
-/// is away, which passes; the inner one is for a person to mend.
+/// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the
+/// registry is away, which passes; the inner one is for a person to mend.
 async fn prepare(
     registry: &Registry,
     guests: &[(Guest, DatabaseRole)],

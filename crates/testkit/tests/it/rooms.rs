@@ -1,163 +1,248 @@
-//! The storeys of a crate: its ground knows no domain, a domain uses of another only what that one's `mod.rs` offers,
-//! and no two domains need each other. Whatever is in neither list is the roof, which may use everything.
+//! The storeys of the large crates. The ground knows no domain; a domain is a folder, of which others use only what its
+//! `mod.rs` offers; the roof joins the domains, and nothing below it names it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+mod source;
 
+use std::{fs, path::Path};
+
+use self::source::{GLOB, Segments, declared, named};
+
+/// The modules at the root of a crate, by their storey. A module that is not listed may not exist.
 struct House {
-    /// Its folder, from the root of the repository.
-    sources: &'static str,
+    /// Where its sources are.
+    folder: &'static str,
     ground: &'static [&'static str],
     domains: &'static [&'static str],
+    /// Besides `lib.rs` and `main.rs`.
+    roof: &'static [&'static str],
 }
 
-const HOUSES: [House; 1] = [House {
-    sources: "crates/fleet/src",
-    ground: &["id", "text"],
-    domains: &["access", "availability", "calendar", "messages", "snapshot"],
-}];
+const HOUSES: [House; 3] = [
+    House {
+        folder: "crates/registry/src",
+        ground: &["engine", "audit", "refusal"],
+        domains: &["people", "servers", "pipeline", "reports", "outbox"],
+        roof: &[],
+    },
+    House {
+        folder: "services/server-management/src",
+        ground: &["app", "http"],
+        domains: &["people", "servers", "reports", "operations"],
+        roof: &["background", "openapi", "routes", "service", "settings"],
+    },
+    House {
+        folder: "crates/fleet/src",
+        ground: &["id", "text"],
+        domains: &["access", "availability", "snapshot", "calendar", "messages"],
+        roof: &[],
+    },
+];
 
-impl House {
-    fn folder(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(self.sources)
-    }
-
-    /// What is wrong with a file of this text in that room, and the domains that it uses.
-    fn judge(&self, room: &str, text: &str) -> (Vec<String>, BTreeSet<String>) {
-        let offered = self.offered_by_the_roof();
-        let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
-        for path in paths(text) {
-            let first = offered.get(&path[0]).unwrap_or(&path[0]);
-            if first == room || !self.domains.contains(&first.as_str()) {
-                continue;
-            }
-            let told = format!("{}: {room} uses {}", self.sources, path.join("::"));
-            if self.ground.contains(&room) {
-                faults.push(format!("{told}, but ground knows no domain"));
-            }
-            let inner = path.get(1).filter(|_| path[0] == *first);
-            if inner.is_some_and(|inner| self.is_module(first, inner)) {
-                faults.push(format!("{told}, but a domain offers only what its mod.rs does"));
-            }
-            used.insert(first.clone());
-        }
-        (faults, used)
-    }
-
-    /// `pub use domain::Name` in lib.rs makes `crate::Name` a way into that domain.
-    fn offered_by_the_roof(&self) -> BTreeMap<String, String> {
-        let root = fs::read_to_string(self.folder().join("lib.rs")).unwrap();
-        let shown = root.replace("pub use ", "pub use crate::");
-        let pairs = paths(&shown).into_iter().filter(|path| path.len() > 1);
-        pairs.map(|path| (path[path.len() - 1].clone(), path[0].clone())).collect()
-    }
-
-    fn is_module(&self, domain: &str, name: &str) -> bool {
-        let folder = self.folder().join(domain);
-        folder.join(format!("{name}.rs")).exists() || folder.join(name).is_dir()
-    }
-}
-
-/// The paths that begin with `crate::`, without that, and with their trees spelt out: `crate::{a, b::{c, d}}` gives
-/// `a`, `b::c` and `b::d`.
-fn paths(text: &str) -> Vec<Vec<String>> {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = lines.join("\n");
-    let mut found = Vec::new();
-    for (at, start) in code.match_indices("crate::") {
-        tree(&code[at + start.len()..], &[], &mut found);
-    }
-    found
-}
-
-/// Reads one tree of paths and returns what is behind it.
-fn tree<'a>(text: &'a str, before: &[String], found: &mut Vec<Vec<String>>) -> &'a str {
-    let mut rest = text.trim_start();
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = inside;
-        loop {
-            rest = tree(rest, before, found);
-            let Some(end) = rest.find([',', '}']) else { return "" };
-            let more = rest.as_bytes()[end] == b',';
-            rest = rest[end + 1..].trim_start();
-            if !more || rest.starts_with('}') {
-                return rest.trim_start_matches('}');
-            }
-        }
-    }
-    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    let path = [before, &[rest[..end].to_owned()]].concat();
-    if let Some(deeper) = rest[end..].strip_prefix("::").filter(|deeper| !deeper.starts_with('<')) {
-        return tree(deeper, &path, found);
-    }
-    found.push(path);
-    &rest[end..]
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
-fn room_of(sources: &Path, file: &Path) -> String {
-    let first = file.strip_prefix(sources).unwrap().components().next().unwrap();
-    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
-}
-
-/// Takes away, again and again, the domains that need none of those left. What remains is a circle.
-fn circle(mut arrows: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    loop {
-        let left: BTreeSet<String> = arrows.keys().cloned().collect();
-        let before = arrows.len();
-        arrows.retain(|_, used| !used.is_disjoint(&left));
-        if arrows.len() == before {
-            return left.into_iter().collect();
-        }
-    }
-}
+/// A source: its path below the folder of sources, and what is in it.
+type Source = (String, String);
 
 #[test]
-fn every_house_keeps_to_its_storeys() {
+fn the_large_crates_keep_their_storeys() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut faults = Vec::new();
     for house in &HOUSES {
-        let sources = house.folder();
-        let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for room in house.ground.iter().chain(house.domains) {
-            let there = sources.join(room).is_dir() || sources.join(format!("{room}.rs")).exists();
-            assert!(there, "{} has no room {room}", house.sources);
+        let folder = root.join(house.folder);
+        let mut sources = Vec::new();
+        read(&folder, &folder, &mut sources);
+        assert!(!sources.is_empty(), "{} has no sources", house.folder);
+        faults.extend(judge(house, &sources).into_iter().map(|fault| format!("{}/{fault}", house.folder)));
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+fn read(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(root, &path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            sources.push((name, fs::read_to_string(&path).unwrap()));
         }
-        for file in files(&sources) {
-            let room = room_of(&sources, &file);
-            if !house.ground.contains(&room.as_str()) && !house.domains.contains(&room.as_str()) {
+    }
+}
+
+/// What is wrong with a house. One of which no domain is a folder yet is not divided into storeys, and is left alone.
+fn judge(house: &House, sources: &[Source]) -> Vec<String> {
+    let House { ground, domains, roof, .. } = house;
+    let modules: Vec<Segments> = sources.iter().map(|(path, _)| module(path)).collect();
+    let is_folder = |domain: &str| sources.iter().any(|(path, _)| path.starts_with(&format!("{domain}/")));
+    if !domains.iter().any(|domain| is_folder(domain)) {
+        return Vec::new();
+    }
+    let rooms: Vec<&str> = [*ground, *domains, *roof].concat();
+    let there = |room: &str| modules.iter().any(|module| module.first().is_some_and(|first| first == room));
+    let missing = rooms
+        .iter()
+        .filter(|room| !there(room))
+        .map(|room| format!("{room}: is in the table, and not there"));
+    let mut faults: Vec<String> = missing.collect();
+    for ((path, text), module) in sources.iter().zip(&modules) {
+        // It is a crate of its own, and sees only what lib.rs makes public.
+        if path == "main.rs" {
+            continue;
+        }
+        let room = module.first().map(String::as_str);
+        if let Some(room) = room.filter(|room| !rooms.contains(room)) {
+            faults.push(format!("{path}: {room} is on no storey"));
+        }
+        for name in named(text, module, &rooms) {
+            let Some(other) = name.first().map(String::as_str).filter(|other| Some(*other) != room) else {
                 continue;
-            }
-            let (faults, used) = house.judge(&room, &fs::read_to_string(&file).unwrap());
-            assert!(faults.is_empty(), "{}: {faults:?}", file.display());
-            arrows.entry(room).or_default().extend(used);
+            };
+            let below = room.is_some_and(|room| ground.contains(&room) || domains.contains(&room));
+            let fault = if roof.contains(&other) && below {
+                "the roof is above it"
+            } else if !domains.contains(&other) {
+                continue;
+            } else if room.is_some_and(|room| ground.contains(&room)) {
+                "the ground knows no domain"
+            } else if reaches_in(sources, &name) {
+                "of another domain only what its mod.rs offers, by name"
+            } else {
+                continue;
+            };
+            faults.push(format!("{path}: names {}; {fault}", name.join("::")));
         }
-        let circle = circle(arrows);
-        assert!(circle.is_empty(), "{}: {circle:?} need each other", house.sources);
+    }
+    faults
+}
+
+/// The module that a file is.
+fn module(path: &str) -> Segments {
+    let path = path.strip_suffix(".rs").unwrap();
+    let mut module: Segments = path.split('/').map(str::to_owned).collect();
+    if module.last().is_some_and(|last| last == "mod") || module.len() == 1 && ["lib", "main"].contains(&path)
+    {
+        module.pop();
+    }
+    module
+}
+
+/// Whether a name goes past what the `mod.rs` of its domain offers: into a module of it, unless that has the name of an
+/// item that is offered, or to everything at once.
+fn reaches_in(sources: &[Source], name: &[String]) -> bool {
+    let [domain, item, rest @ ..] = name else { return false };
+    let face = sources.iter().find(|(path, _)| module(path) == [domain.as_str()]);
+    let (modules, brought) = face.map(|(_, text)| declared(text)).unwrap_or_default();
+    item == GLOB || modules.contains(item) && !(rest.is_empty() && brought.contains(item))
+}
+
+/// A house like the large ones, with `text` in the file `path` of it.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let house = House { folder: "", ground: &["engine"], domains: &["people", "servers"], roof: &["routes"] };
+    let offers = "mod users; mod roles { } mod first; pub(crate) use self::{first::first, users::User};";
+    let plain =
+        [("lib.rs", ""), ("engine/mod.rs", ""), ("people/mod.rs", offers), ("servers/mod.rs", "mod list;")];
+    let more = [("people/users.rs", ""), ("servers/list.rs", ""), ("routes.rs", "")];
+    let others = plain.into_iter().chain(more).filter(|(other, _)| *other != path);
+    let sources: Vec<Source> =
+        others.chain([(path, text)]).map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+    judge(&house, &sources)
+}
+
+#[test]
+fn a_ground_that_knows_a_domain_is_found() {
+    for text in [
+        "use crate::people;",
+        "use crate::people::User;",
+        "use crate::{engine, people::{self as who, User}};",
+        "use super::people::User;",
+        "mod tests { use super::super::people::User; }",
+        "mod tests { fn f() { crate::people::User::new(); } }",
+        "use crate as all; fn f() { all::people::User::new(); }",
+        "use crate::*; fn f() { people::User::new(); }",
+        "fn f(user: &crate::people::User) {}",
+        "impl Iterator for crate::people::User {}",
+        "fn f() { let _ = vec![crate::people::User::new()]; }",
+        "macro_rules! user { () => { $crate::people::User::new() }; }",
+        "#[serde(with = \"crate::people\")] struct S;",
+        "#[openapi(paths(crate::{engine::x, people::show}))] struct S;",
+        "pub(in crate::people) struct S;",
+    ] {
+        assert!(faults("engine/mod.rs", text).concat().contains("the ground knows no domain"), "{text}");
     }
 }
 
 #[test]
-fn what_is_forbidden_is_found() {
-    let fleet = &HOUSES[0];
-    let faults = |room: &str, text: &str| fleet.judge(room, text).0.len();
-    assert_eq!(faults("text", "use crate::{Millis, snapshot::Interval};"), 1);
-    assert_eq!(faults("text", "use crate::Snapshot;"), 1, "by way of the roof");
-    assert_eq!(
-        faults("messages", "use crate::{\n    Millis,\n    availability::liveness::{silent_at, Status},\n};"),
-        2
-    );
-    assert_eq!(
-        faults("messages", "use crate::{ServerId, availability::{Pipeline, silent_at}, snapshot::Snapshot};"),
-        0
-    );
-    assert_eq!(faults("messages", "fn f() -> crate::snapshot::check::Fault {}"), 1);
-    let arrow = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
-    assert_eq!(circle([arrow("a", "b"), arrow("b", "a"), arrow("c", "a")].into()), ["a", "b", "c"]);
-    assert!(circle([arrow("a", "b"), arrow("c", "a")].into()).is_empty());
+fn a_domain_that_reaches_into_another_is_found() {
+    for text in [
+        "use crate::people::users;",
+        "use crate::people::users::User;",
+        "use crate::people::roles::Role;",
+        "use crate::people::{User, users::{self}};",
+        "use crate::people; fn f() { people::users::show(); }",
+        "use crate::people as who; fn f() { who::users::show(); }",
+        "use crate::people; use people::users::show;",
+        "use crate::people::*;",
+        "use crate::people::first::first;",
+        "use super::super::people::users::show;",
+        "fn f() -> crate::people::users::User {}",
+        "fn f() { tracing::info!(user = %crate::people::users::show(), \"shown\"); }",
+        "mod tests { use crate::people::users::User; }",
+    ] {
+        for path in ["servers/list.rs", "routes.rs", "lib.rs"] {
+            let text = if path == "servers/list.rs" { text } else { &text.replace("super::super", "crate") };
+            assert!(faults(path, text).concat().contains("only what its mod.rs offers"), "{path}: {text}");
+        }
+    }
+    for text in
+        ["pub use people::users::User;", "mod tests { use super::*; fn f() { people::users::show(); } }"]
+    {
+        assert!(!faults("lib.rs", text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn whoever_names_the_roof_from_below_is_found() {
+    for path in ["engine/mod.rs", "servers/list.rs"] {
+        assert!(
+            faults(path, "use crate::routes::PREFIX;").concat().contains("the roof is above it"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_the_storeys_allow_is_not_found() {
+    for (path, text) in [
+        (
+            "engine/mod.rs",
+            "use crate::engine::tx::Tx; use people::users::User; use ::people::users; use crate::Root;",
+        ),
+        (
+            "engine/mod.rs",
+            "/// See [`crate::people::User`].\n#[doc = \"crate::people\"] fn people() { let people = 1; }",
+        ),
+        ("servers/list.rs", "use crate::{engine::Tx, people, people::User}; fn f() { people::User::new(); }"),
+        (
+            "servers/list.rs",
+            "use super::list; use crate::servers::list::{self, *}; use other::people::users::User;",
+        ),
+        (
+            "people/mod.rs",
+            "mod users; #[openapi(paths(users::show))] struct S; fn f() { vec![users::show()]; }",
+        ),
+        ("routes.rs", "use crate::{people, servers}; fn f() { vec![people::routes(), servers::routes()]; }"),
+        ("lib.rs", "pub use people::{User, first, get}; use crate::engine::x::Y;"),
+        ("main.rs", "use some::settings; fn main() { people::users::User::new(); }"),
+    ] {
+        assert_eq!(faults(path, text), Vec::<String>::new(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_module_without_a_storey_and_a_storey_without_a_module_are_found() {
+    assert!(faults("helpers.rs", "").concat().contains("helpers is on no storey"));
+    let house = House { folder: "", ground: &["engine"], domains: &["people", "servers"], roof: &[] };
+    let source = |path: &str| (path.to_owned(), String::new());
+    let half = [source("lib.rs"), source("people/mod.rs"), source("servers.rs")];
+    assert_eq!(judge(&house, &half), ["engine: is in the table, and not there"]);
+    let flat = [source("lib.rs"), source("people.rs"), source("whatever.rs")];
+    assert_eq!(judge(&house, &flat), Vec::<String>::new());
 }

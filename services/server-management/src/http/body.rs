@@ -25,10 +25,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body. Unknown fields are ignored; so is the content type, since no cookie carries rights here.
+/// A JSON body. Unknown fields are ignored. So is the content type: it guards against forms of foreign pages, which
+/// could only use the rights of a cookie, and there are no cookies here.
 pub(crate) struct Body<T>(pub(crate) T);
 
-/// The `{id}` of the path; whatever is no id names nothing, hence 404.
+/// The `{id}` of the path. A text that is no id is the id of nothing: 404.
 pub(crate) struct Id<T>(pub(crate) T);
 
 /// Limits what [`Body`] reads; to be put into the application's data.
@@ -83,8 +84,9 @@ fn unread(error: &actix_web::Error) -> Problem {
     }
 }
 
-/// Tells JSON of another shape (`invalid_body`) from what is not JSON at all (`invalid_json`), even if the shape is wrong
-/// before the JSON is. An array is another shape, though serde would take its items for the fields in their order.
+/// Tells JSON of another shape (`invalid_body`) from what is not JSON at all (`invalid_json`), even if the shape is
+/// wrong before the JSON is. An array is another shape, though serde would take its items for the fields in their
+/// order.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let parsed = if bytes.trim_ascii_start().starts_with(b"{") {
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
@@ -101,14 +103,14 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
 pub(crate) fn label(field: &str, text: String) -> Result<String, Problem> {
     let mut text = text.trim().to_owned();
     let seen = |text: &str| !text.chars().all(unseen);
-    // No sheet holds these, and what was exported is to be imported unchanged.
+    // A sheet cannot hold these two, and an import of an export has to change nothing.
     text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
     let seen_before = seen(&text);
     text::clean(&mut text).map_err(|bad| invalid_body(format!("{field} {bad}")))?;
     // Cleaning may have cut it just behind a space.
     let text = text.trim_end();
-    // Something has to be visible before cleaning, which replaces control characters by visible ones, and after it, since it
-    // may have cut off the only visible part.
+    // Something has to be visible before cleaning, which replaces control characters by visible ones, and after it,
+    // since it may have cut off the only visible part.
     if seen_before && seen(text) {
         return Ok(text.to_owned());
     }
@@ -129,8 +131,8 @@ fn unseen(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Of a field that may be left out, tells `null` (`Some(None)`, where `T` is an `Option`) from one that is left out. For
-/// `#[serde(default, deserialize_with = "given")]`.
+/// Of a field that may be left out, tells `null` (`Some(None)`, where `T` is an `Option`) from one that is left out.
+/// For `#[serde(default, deserialize_with = "given")]`.
 pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

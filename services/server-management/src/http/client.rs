@@ -1,4 +1,4 @@
-//! From where a request comes: for throttling its network, for the audit log the address itself.
+//! The address that a request comes from: its network for throttling, the address itself for the audit log.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, web};
 
 use crate::app::App;
 
-/// The client's address; for IPv6 its /64, which is one household or host.
+/// The client's address; for IPv6 its /64 network, since all of that belongs to one household or host.
 pub(crate) fn address(request: &HttpRequest) -> String {
     whole(request).map_or_else(|| "unknown".to_owned(), |address| network(address).to_string())
 }

@@ -1,5 +1,5 @@
-//! What the OpenAPI document is made of in more than one place: the answers that are problems, the token, and the schemas of
-//! parameters.
+//! What the OpenAPI document is made of in more than one place: the answers that are problems, the token, and the
+//! schemas of parameters.
 
 use serde_json::json;
 use utoipa::{

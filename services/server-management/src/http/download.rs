@@ -15,9 +15,9 @@ use tokio::{
 
 /// Rows that are read at once.
 pub(crate) const PART: u32 = 1_000;
-/// Chunks of 64 KiB that wait for whoever reads.
+/// Chunks of 64 KiB that may wait for the client.
 const WAITING: usize = 4;
-/// How long whoever reads may take for a chunk.
+/// How long the client may take for a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a sheet of `R` looks like.
@@ -43,8 +43,9 @@ enum Broken {
 type Pass = mpsc::Sender<io::Result<Bytes>>;
 
 impl<R: Send + 'static, const N: usize> Sheet<R, N> {
-    /// Answers with the `first` rows and those that `after` reads behind the last one, until there are none. The first are
-    /// read before the answer begins, so that it can still be another. `turn` is held to the end.
+    /// Answers with the `first` rows and then with those that `after` reads behind the last one, until there are none.
+    /// The caller has read the first rows before the answer begins, so that a store that is away can still be a 503.
+    /// `turn` is held until the sheet is sent.
     pub(crate) fn answer(
         self,
         turn: OwnedSemaphorePermit,
@@ -58,7 +59,7 @@ impl<R: Send + 'static, const N: usize> Sheet<R, N> {
                 if !pass.is_closed() {
                     tracing::warn!(%error, sheet = name, "an export broke off");
                 }
-                // Without it the body would end as if it were whole.
+                // The error cuts the connection; without it the body would end as if it were whole.
                 drop(pass.try_send(Err(io::ErrorKind::BrokenPipe.into())));
             }
             drop(turn);

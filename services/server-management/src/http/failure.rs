@@ -23,7 +23,7 @@ use crate::app::RETRY_AFTER;
 /// How often to log that requests fail because the same store is away.
 const ONCE_IN: Duration = Duration::from_secs(60);
 
-/// How much of a name that a client made up is told back, in characters.
+/// How much of a name that a client made up is repeated in the answer, in characters.
 const MOST_TOLD: usize = 64;
 
 /// The stable codes: code, status, meaning. The OpenAPI shows them with the schema `Problem`.
@@ -61,7 +61,8 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("not_ready", 503, "The process is starting or stopping."),
 ];
 
-/// A problem as a handler answers it. Errors of stores become one here, and are logged here: the answer says nothing.
+/// A problem as a handler answers it. An error of a store becomes one here, and is logged here: the answer says nothing
+/// of it.
 #[derive(Debug)]
 pub(crate) struct Failure(Problem);
 
@@ -71,7 +72,7 @@ pub(crate) fn invalid_parameter(parameter: &str, reason: impl fmt::Display) -> P
     Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).with("parameter", parameter)
 }
 
-/// 400: `parameter`, whose name the client may have made up, cannot be taken. The name is told once, and cut.
+/// 400: `parameter` cannot be taken. The client may have made up its name, so the answer has it once, and shortened.
 pub(crate) fn foreign_parameter(parameter: &str, reason: impl fmt::Display) -> Problem {
     let name: String = parameter.chars().take(MOST_TOLD).collect();
     let detail = format!("a parameter {reason}");
@@ -90,7 +91,7 @@ pub(crate) fn unsupported_encoding() -> Problem {
         .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
-/// 401: what should prove who asks does not; `detail` says what to do.
+/// 401: what the request holds as a proof of who sends it is none; `detail` says what to do.
 pub(crate) fn unauthorized(detail: &str) -> Problem {
     let challenge = HeaderValue::from_static("Bearer");
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).header(WWW_AUTHENTICATE, challenge)
@@ -135,8 +136,8 @@ impl From<Problem> for Failure {
     }
 }
 
-/// Lets a line of the log through at most once in [`ONCE_IN`]: while a store is away, every open dashboard makes a request
-/// fail every few seconds.
+/// Lets a line of the log through at most once in [`ONCE_IN`]: while a store is away, every open dashboard makes a
+/// request fail every few seconds.
 struct Seldom(Mutex<Option<Instant>>);
 
 static REGISTRY: Seldom = Seldom(Mutex::new(None));

@@ -14,7 +14,7 @@ use chassis::Problem;
 
 use crate::http::failure::Failure;
 
-/// The versions of which one must be the present one; `None`: whichever it is.
+/// One of these versions must be the present one; `None`: any version will do.
 pub(crate) struct IfMatch(pub(crate) Option<Vec<i64>>);
 
 /// The `ETag` of a version.
@@ -44,7 +44,7 @@ impl FromRequest for IfMatch {
         if tags == ["*"] {
             return ready(Ok(Self(None)));
         }
-        // What is no tag of ours, a weak one too, is the tag of no version.
+        // A tag that is not one of ours, or is weak, matches no version.
         let versions = tags.iter().filter_map(|tag| version(tag)).collect();
         ready(Ok(Self(Some(versions))))
     }

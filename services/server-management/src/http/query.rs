@@ -1,5 +1,6 @@
-//! The parsers of query parameters. A parameter that is unknown, given twice or out of bounds is refused, and the answer
-//! names it; one with an empty value counts as not given. A handler without an argument [`Parsed`] takes no parameters.
+//! The parsers of query parameters. A parameter that is unknown, given twice or out of bounds is refused, and the
+//! answer names it; one with an empty value counts as not given. A handler without an argument [`Parsed`] takes no
+//! parameters.
 
 use std::{
     fmt::Display,
@@ -22,7 +23,7 @@ pub(crate) const MAX_TEXT_BYTES: usize = 256;
 /// The query of a request, as what the handler asks for.
 pub(crate) struct Parsed<T>(pub(crate) T);
 
-/// Marks a request whose query was parsed.
+/// Marks a request whose query was parsed by an argument of its handler.
 struct Read;
 
 /// What a query can be parsed to.
@@ -123,7 +124,7 @@ impl<A: FromParameters, B: FromParameters> FromParameters for (A, B) {
     }
 }
 
-/// Digits alone: `+5` and ` 5` have one spelling too many.
+/// A number made of digits alone. `parse` would take `+5` too, and a number should have one spelling.
 pub(crate) fn decimal<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -75,8 +75,8 @@ fn in_order(from: Millis, to: Millis) -> Result<(), Problem> {
     if from < to { Ok(()) } else { Err(invalid_parameter("from", "must be before to")) }
 }
 
-/// Unix milliseconds or, for people, RFC 3339. In a query an unescaped `+` means a space; since no other space can be
-/// in such a time, the one of `…T08:00:00+02:00` is taken for what was meant.
+/// Unix milliseconds or, for people, RFC 3339. In a query an unescaped `+` means a space. No time has a space where
+/// `…T08:00:00+02:00` has its `+`, so a space there is read as the `+` that was meant.
 pub(crate) fn time(text: &str) -> Result<Millis, &'static str> {
     let at = decimal(text).or_else(|| {
         let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));

@@ -18,8 +18,8 @@ pub(crate) struct Limit {
     pub(crate) what: &'static str,
 }
 
-/// 429 if one of `limits` is reached. Without the cache nobody is throttled; the cost of a hash, and how few are
-/// computed at once, bound what is tried meanwhile.
+/// 429 if one of `limits` is reached. Without the cache nobody is throttled: until it is back, attempts are bounded by
+/// how few hashes are computed at once.
 pub(crate) async fn check(app: &App, limits: &[Limit]) -> Result<(), Problem> {
     let now = app.clock.now();
     for limit in limits {

@@ -1,4 +1,5 @@
-//! The files of the dashboard, and of the page that shows the interface: embedded at compile time, so that no working directory can change them.
+//! The files of the dashboard, and of the page that shows the interface: embedded at compile time, so that no working
+//! directory can change them.
 
 use actix_web::{
     HttpResponse,

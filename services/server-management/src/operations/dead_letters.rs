@@ -1,5 +1,5 @@
-//! How many dead letters there are. Counting opens a connection to the broker, so it is done in the background, and requests
-//! are answered with the last figures.
+//! How many dead letters there are. Counting opens a connection to the broker, so it is done in the background, and
+//! requests are answered with the last figures.
 
 use std::sync::{Mutex, PoisonError};
 

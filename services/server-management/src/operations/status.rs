@@ -1,4 +1,4 @@
-//! How the fleet stands, and how far behind we are.
+//! How many servers are in each state, and how far behind the pipeline is.
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;

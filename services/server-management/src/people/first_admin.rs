@@ -1,4 +1,4 @@
-//! The first user: there is no default password, and no way in for whoever comes first.
+//! The first user. There is no default password, and whoever visits a new suite first gets no rights by that.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -95,7 +95,7 @@ pub async fn first_admin(
     Ok(if made { how } else { FirstAdmin::NotNeeded })
 }
 
-/// As [`first_admin`] where there is no folder to leave a password in: several processes have none in common.
+/// As [`first_admin`], where no password can be generated: several processes have no folder in common to leave it in.
 pub(crate) async fn given_first_admin(
     registry: &Registry,
     password: Option<Secret>,
@@ -107,7 +107,7 @@ pub(crate) async fn given_first_admin(
     Ok(())
 }
 
-/// False when another process was quicker.
+/// Makes the user; false when another process was quicker.
 async fn make(registry: &Registry, password: Secret, clock: &Clock) -> Result<bool, FirstAdminError> {
     let password = admin_password(password)?;
     let hash = password::hash(password.expose().to_owned(), random()).await?;

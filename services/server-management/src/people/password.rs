@@ -6,8 +6,8 @@ use tokio::task::spawn_blocking;
 /// Longest password, in bytes, wherever one is given.
 pub(crate) const MAX_PASSWORD_BYTES: usize = 1_024;
 
-/// The hash that an unknown user is compared with, so that it takes the time that a known one takes. It has the parameters
-/// of [`hash`], and nobody knows a password for it.
+/// The hash that an unknown user is compared with, so that it takes the time that a known one takes. It has the
+/// parameters of [`hash`], and nobody knows a password for it.
 const DUMMY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 

@@ -1,5 +1,5 @@
-//! Logging in and out. An access token serves for a quarter of an hour; a refresh token is exchanged, once, for the next
-//! pair, and one that is used twice ends its session.
+//! Logging in and out. An access token serves for a quarter of an hour; a refresh token is exchanged, once, for the
+//! next pair, and one that is used twice ends its session.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -39,7 +39,7 @@ const REFRESH_LIFE: Millis = 30 * 86_400_000;
 const MAX_USERNAME_BYTES: usize = 256;
 
 /// Failures within 15 minutes: of an account from one address, of an address over all accounts, and of an account from
-/// everywhere. The last is high, since whoever reaches it shuts the account's owner out.
+/// everywhere. The last limit is high, since whoever reaches it shuts the account's owner out too.
 const MOST_OF_BOTH: usize = 10;
 const MOST_OF_ADDRESS: usize = 30;
 const MOST_OF_ACCOUNT: usize = 100;
@@ -101,7 +101,8 @@ pub(crate) async fn log_in(
     let LogIn { username, password } = body.0;
     bounded("username", &username, 1..=MAX_USERNAME_BYTES)?;
     bounded("password", &password, 1..=MAX_PASSWORD_BYTES)?;
-    // Failures are read and counted within one turn, so that many attempts at once are throttled like one after the other.
+    // Failures are read and counted within one turn, so that many attempts at once are throttled like one after the
+    // other.
     let turn = app.turn_to_hash().await?;
     let user = app.registry.user_by_name(&username).await?;
     // All spellings of a name count as one, of an unknown user too: throttling must not tell which users there are.
@@ -178,8 +179,8 @@ pub(crate) async fn show(caller: Caller) -> Json<LoggedInAs> {
     Json(LoggedInAs { user_id: caller.user.id, username: caller.user.username.clone(), scopes })
 }
 
-/// Writes a refused log-in to the audit log. Throttling bounds how many there are, so that nobody can fill the log. A name that
-/// no user has is left out: now and then it is a password, typed into the wrong field.
+/// Writes a refused log-in to the audit log. Throttling bounds how many there are, so that nobody can fill the log. A
+/// name that no user has is left out: now and then it is a password, typed into the wrong field.
 async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> Result<(), Failure> {
     let actor = Actor::stranger(from);
     let change = Change {

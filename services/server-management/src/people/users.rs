@@ -10,7 +10,7 @@ use fleet::{Millis, Scope, id::UserId};
 use registry::{Account, AccountChange, AccountFilter, NewAccount, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{
-    IntoParams as _, ToSchema,
+    ToSchema,
     openapi::path::{Parameter, ParameterIn},
 };
 
@@ -239,8 +239,8 @@ pub(crate) async fn set_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Proves by the password in force that an open session is not used by somebody who found it. Gives the epoch of that password:
-/// it must not have changed when the new one is set.
+/// Proves by the password in force that an open session is not used by somebody who found it. Gives the epoch of that
+/// password: it must not have changed when the new one is set.
 async fn prove(app: &App, caller: &Caller, current: Option<String>) -> Result<i64, Failure> {
     let current = current.ok_or_else(|| invalid_body("current_password is required for one's own"))?;
     let turn = app.turn_to_hash().await?;

@@ -28,7 +28,7 @@ const DAY: Millis = 24 * HOUR;
 /// How often to look for what is due, for reports to compute, for mails to publish.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What was due before is not caught up.
+/// Runs that were due longer ago are not caught up.
 const CATCH_UP: Millis = DAY;
 
 /// Most runs of a schedule in that time: one a minute, and the hour that comes twice counts once.
@@ -40,13 +40,14 @@ const SCHEDULES: u32 = 500;
 /// For how long nobody else computes a report that one process computes.
 const LEASE: Millis = 2 * MINUTE;
 
-/// A report that could not be computed for this long will not be.
+/// A report that could not be computed for this long fails.
 const GIVE_UP: Millis = DAY;
 
 /// Servers read and computed at once.
 const SERVERS: u32 = 2_500;
 
-/// Mails published at once, and when a job is published again that may not have got there, or may have been lost.
+/// Mails whose jobs are published at once. A job is published again after `AGAIN`, in case it did not reach the queue,
+/// and after `NET`, in case the queue lost it.
 const JOBS: u32 = 100;
 const AGAIN: Millis = MINUTE;
 const NET: Millis = HOUR;
@@ -129,7 +130,7 @@ async fn compute_one(app: &App, report: &Report) -> Result<(), RegistryError> {
             }
             Ok(())
         }
-        // It is claimed anew when the lease is over; why it failed is logged where it did.
+        // Somebody claims it anew when the lease is over. Where it failed, the reason was logged.
         Err(failure) if failure.may_pass() && begun - report.created_at < GIVE_UP => Ok(()),
         Err(failure) => app.registry.fail_report(report.id, &failure.to_string(), begun).await,
     }
@@ -181,7 +182,7 @@ fn figure(pieces: &[Piece], covered: Millis) -> Uptime {
     Uptime::new(covered, pieces.iter().map(Piece::length).sum())
 }
 
-/// Asks history only where the sums cannot tell.
+/// The longest outage of each. History is asked only for servers whose figures show that there was one.
 async fn longest_outages(
     app: &App,
     asked: &[(ServerId, Vec<Piece>)],

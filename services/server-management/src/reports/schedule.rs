@@ -246,8 +246,8 @@ fn item(schedule: ReportSchedule, now: i64) -> ScheduleItem {
     }
 }
 
-/// When a schedule is due, in which zone, and what each report is about. `None` for what a later release wrote, or for a zone
-/// that only a newer database of zones has: nothing can be said of when it is due.
+/// When a schedule is due, in which zone, and what each report is about. `None` for what a later release wrote, or for
+/// a zone that only a newer database of zones has: nothing can be said of when it is due.
 pub(crate) fn read(schedule: &ReportSchedule) -> Option<(Cron, Zone, Window)> {
     let cron = schedule.cron.parse().ok()?;
     Some((cron, schedule.time_zone.parse().ok()?, schedule.window.parse().ok()?))

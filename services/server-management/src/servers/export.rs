@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What an import reads; the rest of an export is for people.
+/// The columns that an import reads; the other columns of an export are for people.
 pub(crate) const READ_BACK: [&str; 4] = ["id", "name", "address", "labels"];
 
 /// Names and widths, in the order of [`cells`].

@@ -1,4 +1,4 @@
-//! A sheet of servers: each row is judged; then all of them are done, or none.
+//! An import of a sheet of servers: each row is judged; then the changes of all rows are made, or none.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
@@ -201,7 +201,7 @@ async fn read(mut form: Multipart) -> Result<File, Failure> {
 impl Sheet {
     /// Blocks; takes as long as the file is large.
     fn read(bytes: &[u8], now: Millis) -> Result<Self, SheetError> {
-        // Every workbook is a zip, and no csv in UTF-8 begins like one.
+        // An xlsx is a zip, and no csv begins like a zip.
         let format = if bytes.starts_with(b"PK\x03\x04") { Format::Xlsx } else { Format::Csv };
         let mut upload = Upload::open(bytes, format, Limits::default())?;
         let mut rows = upload.rows()?;

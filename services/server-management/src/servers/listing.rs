@@ -1,5 +1,5 @@
-//! Which servers a list is about, and in which order: the parameters that the list itself, its export and the list of uptime
-//! have in common.
+//! Which servers a list is about, and in which order: the parameters that the list itself, its export and the list of
+//! uptime have in common.
 
 use chassis::Problem;
 use fleet::{Millis, Status};
@@ -63,7 +63,7 @@ pub(crate) fn read_status(text: &str) -> Result<Status, &'static str> {
     text.parse().map_err(|_| "must be up, down, unknown or paused")
 }
 
-/// `key:value`; the value may hold colons.
+/// Reads `key:value`; the value may hold colons.
 pub(crate) fn read_label(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once(':') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -71,7 +71,7 @@ pub(crate) fn read_label(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-/// Columns separated by commas, each at most once, `-` for descending.
+/// Reads columns separated by commas, each at most once, with `-` before one that descends.
 fn sort(text: &str) -> Result<Vec<Sort>, &'static str> {
     let mut sort: Vec<Sort> = Vec::new();
     for part in text.split(',') {

@@ -287,7 +287,7 @@ fn item(latest: Option<Latest>, server: Server) -> ServerItem {
         created_at,
         updated_at,
         facts,
-        // A cache full of garbage is a cache that knows nothing.
+        // What is damaged in the cache is left out, as if the cache did not know it.
         latest: latest.and_then(|latest| RawValue::from_string(latest.snapshot.to_string()).ok()),
     }
 }

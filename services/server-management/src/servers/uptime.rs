@@ -90,7 +90,7 @@ pub(crate) async fn expected(
     let pauses = app.registry.pauses(&ids).await?;
     let extents = app.history.extents(&ids).await?;
     let oldest_retained = retention::oldest_retained(app.clock.now(), app.settings.history_days);
-    // Less may be kept than the setting says: it may have been raised lately.
+    // Less may be kept than the setting says, if it was raised lately: what is gone stays gone.
     let oldest_retained = oldest_retained.max(app.history.oldest_retained());
     let mut asked: Vec<(ServerId, Vec<Piece>)> = Vec::with_capacity(servers.len());
     for (server, extent) in servers.iter().zip(extents) {

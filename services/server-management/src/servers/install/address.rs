@@ -12,8 +12,8 @@ const MAX_HOST_BYTES: usize = 253;
 /// Longest path, in bytes.
 const MAX_PATH_BYTES: usize = 256;
 
-/// `http://` or `https://`, a host, maybe a port and a path; without a slash at the end. It has none of the characters that
-/// mean something to a shell.
+/// `http://` or `https://`, a host, maybe a port and a path; without a slash at the end. It has none of the characters
+/// that mean something to a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use bench::{
+use serde_json::json;
+use simulator::{
     Suite,
     http::{Connection, Target},
     process::{Started, cpu, family, free_address, memory},
     stored::stored_snapshots,
 };
-use serde_json::json;
 use tokio::{
     process::Command,
     time::{Instant, interval, sleep},

@@ -10,15 +10,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use bench::{Urls, process::cpu};
 use fleet::Message;
 use queue::rabbitmq;
+use simulator::process::cpu;
+use testkit::{Server, Servers};
 use tokio::task::JoinSet;
 
 use crate::{
     gate, perf_test,
     records::{length, message, most_in_a_message},
-    servers::{Party, SERVERS, delete_queues},
+    servers::{Party, SERVERS},
     table::{Table, median, micros, own, thousands},
 };
 
@@ -28,27 +29,17 @@ const WINDOWS: [usize; 3] = [1_000, 100, 8];
 
 #[derive(clap::Args)]
 pub struct Settings {
-    /// Folder with the service binaries
-    #[arg(long, default_value = "target/release")]
-    pub binaries: PathBuf,
     /// Folder with the jars of RabbitMQ's PerfTest
     #[arg(long, default_value = "target/perf-test")]
     perf_test: PathBuf,
     /// Length of one run at the broker in seconds
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Length of one run over HTTP in seconds
-    #[arg(long, default_value_t = 6)]
-    pub http_seconds: u64,
-    /// Connections of the generator over HTTP, each with one request in flight
-    #[arg(long, default_value_t = 1_024)]
-    pub connections: usize,
-    /// Servers that report over HTTP
-    #[arg(long, default_value_t = 10_000)]
-    pub servers: usize,
     /// Runs of each, interleaved
     #[arg(long, default_value_t = 3)]
-    pub runs: usize,
+    runs: usize,
+    #[command(flatten)]
+    gate: gate::Settings,
 }
 
 /// One way of publishing.
@@ -69,19 +60,18 @@ struct Outcome {
 }
 
 pub async fn run(settings: &Settings) -> Result<()> {
-    let urls = Urls::from_env()?;
     let broker = Party::server(SERVERS[0]).await?;
     let mut contenders = contenders(settings)?;
     for run in 1..=settings.runs {
         eprintln!("run {run} of {}", settings.runs);
         for contender in &mut contenders {
-            let outcome = contender.publish(&urls.amqp, &broker, settings).await?;
+            let outcome = contender.publish(&broker, settings).await?;
             eprintln!("  {}: {}/s", contender.name, thousands(outcome.rate));
             contender.runs.push(outcome);
         }
     }
     print(&contenders, settings)?;
-    gate::run(urls, &broker, settings).await
+    gate::run(&broker, settings.runs, &settings.gate).await
 }
 
 fn contenders(settings: &Settings) -> Result<Vec<Contender>> {
@@ -102,27 +92,28 @@ fn contenders(settings: &Settings) -> Result<Vec<Contender>> {
 }
 
 impl Contender {
-    /// To a queue of its own, which is deleted afterwards.
-    async fn publish(&self, amqp: &str, broker: &Party, settings: &Settings) -> Result<Outcome> {
+    /// To a queue of its own, which goes afterwards.
+    async fn publish(&self, broker: &Party, settings: &Settings) -> Result<Outcome> {
         let message = message(self.pack)?;
         let lasting = Duration::from_secs(settings.seconds);
-        let prefix = format!("bench-{:016x}", u64::from_le_bytes(chassis::random()));
-        let queues = [format!("{prefix}.snapshots"), format!("{prefix}.snapshots.dead")];
+        let servers = Servers::of(&[Server::RabbitMq]).await;
+        let (amqp, prefix) = (&servers.rabbitmq().direct, servers.prefix());
         let begun = broker.cpu()?;
         let (messages, rate, publisher) = if self.perf_test {
             let jars = &settings.perf_test;
             let size = length(&message)?;
-            let rate = perf_test::publish(jars, amqp, &queues[0], size, self.window, lasting).await?;
+            let rate =
+                perf_test::publish(jars, amqp, &format!("{prefix}.snapshots"), size, self.window, lasting)
+                    .await?;
             (rate * lasting.as_secs_f64(), rate, None)
         } else {
             let url = amqp.parse()?;
-            let publishing = rabbitmq::Settings::new(url, &prefix, "snapshots");
+            let publishing = rabbitmq::Settings::new(url, prefix, "snapshots");
             let before = cpu(&[own()])?;
             let (messages, rate) = publish(&publishing, &message, self.window, lasting).await?;
             (messages, rate, Some(cpu(&[own()])? - before))
         };
         let broker_cpu = broker.cpu()? - begun;
-        delete_queues(amqp, &queues).await?;
         let (pack, snapshots) = (self.pack as f64, messages * self.pack as f64);
         Ok(Outcome {
             rate: rate * pack,

@@ -3,14 +3,14 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Context, Result};
-use bench::{Journal, Kind, Load, drive};
 use chassis::Clock;
 use fleet::Millis;
+use simulator::{Journal, Kind, Load, drive};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fleet::{Settings, Stage},
+    stage::{Settings, Stage},
     table::{Table, thousands},
 };
 

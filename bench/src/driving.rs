@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bench::{Journal, Load, Simulated, drive, process::cpu};
+use simulator::{Journal, Load, Simulated, drive, process::cpu};
 use tokio_util::sync::CancellationToken;
 
 use crate::table::{micros, own, thousands};

@@ -71,18 +71,6 @@ impl Elastic {
         Ok(Kept { documents, bytes, parts })
     }
 
-    /// All that has this prefix.
-    pub async fn delete(&self, prefix: &str) -> Result<()> {
-        let found = self.ask(Method::GET, &format!("{prefix}-*/_alias"), None).await?;
-        for name in found.as_object().context("no list of indices")?.keys() {
-            self.ask(Method::DELETE, name, None).await?;
-        }
-        // There is none but ours.
-        let template = format!("{}/_index_template/{prefix}-snapshots", self.url);
-        self.http.delete(template).send().await?;
-        Ok(())
-    }
-
     async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Value> {
         let mut request = self.http.request(method, format!("{}/{path}", self.url));
         if let Some(body) = body {

@@ -1,83 +1,24 @@
 //! The fleet composition as it runs: what a snapshot costs each process as load grows, what PostgreSQL has to write, and
 //! how a backlog drains.
 
-use std::{path::PathBuf, time::Duration};
-
-use anyhow::{Context, Result, ensure};
-use bench::{Fleet, Journal, Kind, Operator, Service, Simulated, Urls, enrol, process::memory, services};
-use tokio::time::{Instant, sleep};
+use anyhow::{Result, ensure};
+use simulator::{Fleet, Operator, enrol, services};
 
 use crate::{
     drain, load,
     servers::{Party, SERVERS},
+    stage::{PATIENCE, Settings, Stage},
     steady,
     table::{Table, megabytes, thousands},
 };
-
-/// How often the worker is asked how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Longest wait for what is acknowledged to be stored.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// Of the worker: snapshots that it settled, whatever became of them.
-const SETTLED: &str = "rollcall_worker_snapshots_total";
-
-#[derive(clap::Args)]
-pub struct Settings {
-    /// Folder with the service binaries
-    #[arg(long, default_value = "target/release")]
-    binaries: PathBuf,
-    /// Servers enrolled
-    #[arg(long, default_value_t = 10_000)]
-    pub servers: usize,
-    /// Gates, between which the connections are shared out
-    #[arg(long, default_value_t = 1)]
-    gates: usize,
-    /// Connections of the generator, each with one request in flight
-    #[arg(long, default_value_t = 1_024)]
-    pub connections: usize,
-    /// Loads in snapshots per second; a last one is as fast as it goes
-    #[arg(long, value_delimiter = ',', default_values_t = [500.0, 2_000.0, 8_000.0])]
-    pub loads: Vec<f64>,
-    /// Length of one run of a load in seconds
-    #[arg(long, default_value_t = 6)]
-    pub seconds: u64,
-    /// Runs of each load, interleaved
-    #[arg(long, default_value_t = 3)]
-    pub runs: usize,
-    /// Snapshots per second that go on coming while the worker is stopped, and while it catches up
-    #[arg(long, default_value_t = 2_000.0)]
-    pub arrival: f64,
-    /// Seconds for which the worker is stopped
-    #[arg(long, default_value_t = 20)]
-    pub stopped: u64,
-    /// Servers whose beats are followed for --beats intervals, to count rows of PostgreSQL
-    #[arg(long, default_value_t = 2_000)]
-    pub steady_servers: usize,
-    /// Intervals of 30 s for which they are
-    #[arg(long, default_value_t = 40)]
-    pub beats: i64,
-}
-
-/// A suite under load.
-pub struct Stage<'a> {
-    pub fleet: &'a Fleet,
-    pub gates: Vec<Service>,
-    pub worker: Service,
-    pub management: Service,
-    pub servers: Vec<Simulated>,
-    /// All that was ever sent.
-    pub journal: Journal,
-}
 
 pub async fn run(settings: &Settings) -> Result<()> {
     let mut parties = Vec::new();
     for server in SERVERS {
         parties.push(Party::server(server).await?);
     }
-    let fleet = Fleet::new(Urls::from_env()?, &settings.binaries).await?;
-    let measured = measure(&fleet, parties, settings).await;
-    fleet.remove().await?;
-    measured
+    let fleet = Fleet::new(&settings.binaries).await?;
+    measure(&fleet, parties, settings).await
 }
 
 async fn measure(fleet: &Fleet, servers: Vec<Party>, settings: &Settings) -> Result<()> {
@@ -96,77 +37,15 @@ async fn measure(fleet: &Fleet, servers: Vec<Party>, settings: &Settings) -> Res
     let listed = operator.get("servers?page_size=500").await?.0;
     ensure!(listed == 200, "the list of servers: {listed}");
     memories.push(("at the end", stage.memory()?));
-    let verdict = fleet.settled(&stage.journal, PATIENCE).await?;
+    let found = fleet.settled(&stage.journal, PATIENCE).await?;
     print_memory(&memories, settings);
     println!(
-        "\nThe suite: {} acknowledged, {verdict}; {} dead letters.",
+        "\nThe suite: {} acknowledged, {found}; {} dead letters.",
         thousands(stage.journal.acknowledged() as f64),
         fleet.dead_letters().await?
     );
-    ensure!(verdict.clean(), "what is stored is not what was acknowledged");
+    ensure!(found.clean(), "what is stored is not what was acknowledged");
     stage.stop().await
-}
-
-impl<'a> Stage<'a> {
-    /// Starts the services; nobody is enrolled yet.
-    async fn set(fleet: &'a Fleet, settings: &Settings) -> Result<Self> {
-        let management = fleet.start(Kind::Management).await?;
-        let worker = fleet.start(Kind::Worker).await?;
-        let mut gates = Vec::new();
-        for _ in 0..settings.gates {
-            gates.push(fleet.start(Kind::Gate).await?);
-        }
-        Ok(Self { fleet, gates, worker, management, servers: Vec::new(), journal: Journal::default() })
-    }
-
-    pub fn gate_urls(&self) -> Vec<String> {
-        self.gates.iter().map(|gate| gate.url.clone()).collect()
-    }
-
-    /// Our own processes.
-    pub fn parties(&self) -> Vec<Party> {
-        vec![
-            Party::services("gate", &self.gates.iter().collect::<Vec<_>>()),
-            Party::services("worker", &[&self.worker]),
-            Party::services("management", &[&self.management]),
-        ]
-    }
-
-    /// Snapshots that the worker has settled since it was started.
-    pub async fn settled_now(&self) -> Result<f64> {
-        self.worker.metric(SETTLED).await
-    }
-
-    /// Waits until the worker has settled so many since it was started.
-    pub async fn settled(&self, count: f64) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let settled = self.settled_now().await?;
-            if settled >= count {
-                return Ok(());
-            }
-            ensure!(Instant::now() < until, "{settled} of {count} are stored\n{}", self.worker.log());
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// PSS and RSS in bytes: of the first gate, the worker, server-management.
-    fn memory(&self) -> Result<[(u64, u64); 3]> {
-        let gate = self.gates.first().context("no gate")?;
-        let mut all = [(0, 0); 3];
-        for (place, service) in all.iter_mut().zip([gate, &self.worker, &self.management]) {
-            let memory = memory(&[service.pid()])?;
-            *place = (memory.pss, memory.rss);
-        }
-        Ok(all)
-    }
-
-    async fn stop(self) -> Result<()> {
-        for service in self.gates.into_iter().chain([self.worker, self.management]) {
-            service.stop().await?;
-        }
-        Ok(())
-    }
 }
 
 fn print_memory(memories: &[(&str, [(u64, u64); 3])], settings: &Settings) {

@@ -1,13 +1,12 @@
 //! The gate as a process, from a request to the broker's confirm.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bench::{Fleet, Journal, Kind, Load, Service, Simulated, Urls, process::free_address};
 use fleet::{AgentKey, Keyring};
+use simulator::{Fleet, Journal, Kind, Load, Service, Simulated, process::free_address, services::AGENT_KEY};
 
 use crate::{
-    broker::Settings,
     driving::{Outcome, drive_one},
     records::strangers,
     reference::start_bare,
@@ -15,8 +14,21 @@ use crate::{
     table::{Table, median, micros, thousands},
 };
 
-/// The key of every fleet that the simulator makes.
-pub const AGENT_KEY: [u8; 32] = [b'a'; 32];
+#[derive(clap::Args)]
+pub struct Settings {
+    /// Folder with the service binaries
+    #[arg(long, default_value = "target/release")]
+    binaries: PathBuf,
+    /// Length of one run over HTTP in seconds
+    #[arg(long, default_value_t = 6)]
+    http_seconds: u64,
+    /// Connections of the generator over HTTP, each with one request in flight
+    #[arg(long, default_value_t = 1_024)]
+    connections: usize,
+    /// Servers that report over HTTP
+    #[arg(long, default_value_t = 10_000)]
+    servers: usize,
+}
 
 #[derive(Default)]
 struct Measured {
@@ -29,17 +41,16 @@ struct Measured {
 }
 
 /// Nobody consumes: what is confirmed waits in the queue, and is deleted at the end.
-pub async fn run(urls: Urls, broker: &Party, settings: &Settings) -> Result<()> {
-    let fleet = Fleet::new(urls, &settings.binaries).await?;
-    let measured = measure(&fleet, broker, settings).await;
-    fleet.remove().await?;
-    print(&measured?, settings);
+pub async fn run(broker: &Party, runs: usize, settings: &Settings) -> Result<()> {
+    let fleet = Fleet::new(&settings.binaries).await?;
+    let measured = measure(&fleet, broker, runs, settings).await?;
+    print(&measured, runs, settings);
     Ok(())
 }
 
-async fn measure(fleet: &Fleet, broker: &Party, settings: &Settings) -> Result<Measured> {
+async fn measure(fleet: &Fleet, broker: &Party, runs: usize, settings: &Settings) -> Result<Measured> {
     let gate = fleet.start(Kind::Gate).await?;
-    let keyring = Keyring::new(AgentKey::new(&AGENT_KEY)?, None);
+    let keyring = Keyring::new(AgentKey::new(AGENT_KEY.as_bytes())?, None);
     // A gate asks nobody who is enrolled: the credential is enough.
     let servers = strangers(settings.servers).into_iter();
     let mut servers: Vec<Simulated> =
@@ -47,8 +58,8 @@ async fn measure(fleet: &Fleet, broker: &Party, settings: &Settings) -> Result<M
     let lasting = Duration::from_secs(settings.http_seconds);
     let load = Load { connections: settings.connections, lasting, ..Load::default() };
     let mut measured = Measured::default();
-    for run in 1..=settings.runs {
-        eprintln!("run {run} of {}", settings.runs);
+    for run in 1..=runs {
+        eprintln!("run {run} of {runs}");
         let before = broker.cpu()?;
         let (outcome, sent) = drive_one(&gate.url, gate.pid(), &mut servers, &load).await?;
         check(&sent, &gate)?;
@@ -75,7 +86,7 @@ fn check(sent: &Journal, gate: &Service) -> Result<()> {
     (sent.acknowledged() > 0).then_some(()).context("nothing was acknowledged")
 }
 
-fn print(measured: &Measured, settings: &Settings) {
+fn print(measured: &Measured, runs: usize, settings: &Settings) {
     let Measured { gate, bare, broker, packed } = measured;
     let median_of = |runs: &[Outcome], figure: fn(&Outcome) -> f64| median(runs.iter().map(figure).collect());
     let ours = median_of(gate, |run| run.rate);
@@ -91,21 +102,21 @@ fn print(measured: &Measured, settings: &Settings) {
     ]);
     let names = ["the gate, confirmed by the broker", "bare actix, 204"];
     let brokers = [format!("{:.1}", median(broker.clone())), "-".to_owned()];
-    for ((name, runs), broker) in names.into_iter().zip([gate, bare]).zip(brokers) {
-        let rate = median_of(runs, |run| run.rate);
-        let each: Vec<String> = runs.iter().map(|run| thousands(run.rate)).collect();
+    for ((name, outcomes), broker) in names.into_iter().zip([gate, bare]).zip(brokers) {
+        let rate = median_of(outcomes, |run| run.rate);
+        let each: Vec<String> = outcomes.iter().map(|run| thousands(run.rate)).collect();
         table.row([
             name.to_owned(),
             thousands(rate),
             each.join(" "),
             format!("{:.2}×", ours / rate),
-            format!("{:.1}", median_of(runs, |run| run.cpu)),
+            format!("{:.1}", median_of(outcomes, |run| run.cpu)),
             broker,
-            format!("{:.1}", median_of(runs, |run| run.generator_cpu)),
-            format!("{:.1}", median_of(runs, |run| run.p99_ms.unwrap_or(f64::NAN))),
+            format!("{:.1}", median_of(outcomes, |run| run.generator_cpu)),
+            format!("{:.1}", median_of(outcomes, |run| run.p99_ms.unwrap_or(f64::NAN))),
         ]);
     }
-    let Settings { runs, http_seconds, connections, .. } = settings;
+    let Settings { http_seconds, connections, .. } = settings;
     table.print(&format!(
         "Gate: one snapshot a request over {connections} connections, {runs} runs of {http_seconds} s, the target is 0.6×"
     ));

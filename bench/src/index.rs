@@ -3,11 +3,11 @@
 use std::{io::Write, time::Instant};
 
 use anyhow::{Result, ensure};
-use bench::Urls;
 use chassis::Clock;
 use fleet::{Millis, Record, ServerId};
 use history::{ElasticUrl, History};
 use serde_json::Value;
+use testkit::{Server, Servers};
 
 use crate::{
     elastic::{Elastic, Kept},
@@ -63,7 +63,7 @@ struct Outcome {
 }
 
 pub async fn run(settings: &Settings) -> Result<()> {
-    let elastic = Elastic::new(&Urls::from_env()?.elasticsearch)?;
+    let elastic = Elastic::new(&Server::Elasticsearch.url())?;
     let server = Party::server(SERVERS[3]).await?;
     let mut contenders = [
         Contender { name: "our mapping, by History::append", way: Way::Ours, runs: Vec::new() },
@@ -75,10 +75,9 @@ pub async fn run(settings: &Settings) -> Result<()> {
         eprintln!("run {run} of {}", settings.runs);
         let these = if run == 0 { &all[..WARM.min(all.len())] } else { &all };
         for contender in &mut contenders {
-            let prefix = format!("bench-{:016x}", u64::from_le_bytes(chassis::random()));
-            let outcome = write(&elastic, &server, &prefix, contender.way, these, settings.batch).await;
-            elastic.delete(&prefix).await?;
-            let outcome = outcome?;
+            let servers = Servers::of(&[Server::Elasticsearch]).await;
+            let way = contender.way;
+            let outcome = write(&elastic, &server, servers.prefix(), way, these, settings.batch).await?;
             eprintln!("  {}: {}/s", contender.name, thousands(outcome.rate));
             if run > 0 {
                 contender.runs.push(outcome);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use bench::{
+use simulator::{
     Journal, Load, Simulated, Suite, drive, enrol, oracle,
     process::{Memory, cpu, free_address, memory},
 };
@@ -97,15 +97,15 @@ pub async fn run(settings: &Settings) -> Result<()> {
     eprintln!("a connection for each server");
     let connected = connect_all(&suite.url, suite.pid(), &mut servers, &mut journal).await?;
     eprintln!("comparing {} attempts with what is stored", journal.entries.len());
-    let verdict = oracle(&journal, &suite.history_db()).await?;
+    let found = oracle(&journal, &suite.history_db()).await?;
     let bytes = bytes_in(&folder.path().join("suite"))?;
     suite.stop().await?;
 
     print_rates(&contenders, settings);
-    println!("\nrollcall: {} acknowledged, {verdict}.", thousands(journal.acknowledged() as f64));
+    println!("\nrollcall: {} acknowledged, {found}.", thousands(journal.acknowledged() as f64));
     println!(
         "On disk {:.0} bytes a snapshot; enrolling went at {} servers/s.",
-        bytes as f64 / verdict.stored as f64,
+        bytes as f64 / found.stored as f64,
         thousands(enrolling)
     );
     let mut table = Table::new(&["memory of rollcall, MB", "PSS", "RSS"]);
@@ -119,7 +119,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
         table.row([name, megabytes(memory.pss), megabytes(memory.rss)]);
     }
     table.print("Memory");
-    ensure!(verdict.clean(), "the store disagrees with the journal: {verdict}");
+    ensure!(found.clean(), "the store disagrees with the journal: {found}");
     Ok(())
 }
 

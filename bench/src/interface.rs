@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use bench::{
+use fleet::{Millis, retention::DAY};
+use serde_json::{Value, json};
+use simulator::{
     http::{Connection, Target},
     process::{forget_peak, memory, peak},
 };
-use fleet::{Millis, retention::DAY};
-use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::registered::Described;

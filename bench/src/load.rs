@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bench::{Load, drive, process::cpu};
+use simulator::{Load, drive, process::cpu};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     elastic::Elastic,
-    fleet::{Settings, Stage},
     servers::Party,
+    stage::{Settings, Stage},
     table::{Table, median, micros, own, thousands},
 };
 
@@ -68,7 +68,7 @@ async fn drive_one(
     stage.journal.extend(sent);
     stage.settled(before + count).await?;
     let stored = begun.elapsed();
-    elastic.refresh(&format!("{}-snapshots-*", stage.fleet.prefix)).await?;
+    elastic.refresh(&format!("{}-snapshots-*", stage.fleet.prefix())).await?;
     let mut cpu = [0.0; PARTIES];
     for ((place, party), before) in cpu.iter_mut().zip(parties).zip(times) {
         *place = micros(party.cpu()?.saturating_sub(before)) / count;

@@ -20,6 +20,7 @@ mod records;
 mod reference;
 mod registered;
 mod servers;
+mod stage;
 mod steady;
 mod table;
 mod uptime;
@@ -46,7 +47,7 @@ enum Command {
     /// The gate behind Traefik, beside the same gate asked directly
     Proxy(proxy::Settings),
     /// What a snapshot costs each process of the fleet composition; memory, rows written, a backlog
-    Fleet(fleet::Settings),
+    Fleet(stage::Settings),
     /// Documents per second and bytes of the history in Elasticsearch, beside the mapping that it would choose
     Index(index::Settings),
     /// The agent beside node_exporter and zabbix-agent

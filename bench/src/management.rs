@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use bench::{Fleet, Kind, Service, Suite, Urls, process::free_address, services};
 use chassis::Clock;
 use fleet::retention::DEFAULT_DAYS;
 use history::History;
 use registry::Registry;
+use simulator::{Fleet, Kind, Service, Suite, process::free_address, services};
 
 use crate::{
     interface::{Cost, Interface, Took},
@@ -92,10 +92,9 @@ pub async fn run(settings: &Settings) -> Result<()> {
         print("SQLite", &stages, settings);
     }
     if !settings.no_fleet {
-        let fleet = Fleet::new(Urls::from_env()?, &settings.binaries).await?;
-        let measured = composed(&fleet, settings).await;
-        fleet.remove().await?;
-        print("PostgreSQL and Elasticsearch", &measured?, settings);
+        let fleet = Fleet::new(&settings.binaries).await?;
+        let measured = composed(&fleet, settings).await?;
+        print("PostgreSQL and Elasticsearch", &measured, settings);
     }
     Ok(())
 }
@@ -130,7 +129,7 @@ async fn composed(fleet: &Fleet, settings: &Settings) -> Result<Vec<Stage>> {
         registry: Registry::open_postgres(&fleet.urls.database.parse()?),
         history: History::open_elasticsearch(
             &fleet.urls.elasticsearch.parse()?,
-            &fleet.prefix,
+            fleet.prefix(),
             DEFAULT_DAYS,
         )?,
     };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use bench::{Fleet, Kind, Load, Service, Simulated, Urls, process::free_address};
 use fleet::{AgentKey, Keyring};
+use simulator::{Fleet, Kind, Load, Service, Simulated, process::free_address, services::AGENT_KEY};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -17,7 +17,6 @@ use tokio::{
 
 use crate::{
     driving::{Outcome, drive_one},
-    gate::AGENT_KEY,
     records::strangers,
     table::{Table, median, thousands},
 };
@@ -54,10 +53,8 @@ struct Measured {
 }
 
 pub async fn run(settings: &Settings) -> Result<()> {
-    let fleet = Fleet::new(Urls::from_env()?, &settings.binaries).await?;
-    let measured = measure(&fleet, settings).await;
-    fleet.remove().await?;
-    let (direct, proxied) = measured?;
+    let fleet = Fleet::new(&settings.binaries).await?;
+    let (direct, proxied) = measure(&fleet, settings).await?;
     print(&direct, &proxied, settings);
     Ok(())
 }
@@ -65,7 +62,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
 async fn measure(fleet: &Fleet, settings: &Settings) -> Result<(Measured, Measured)> {
     let gate = fleet.start(Kind::Gate).await?;
     let proxy = Proxy::start(&settings.traefik, &gate).await?;
-    let keyring = Keyring::new(AgentKey::new(&AGENT_KEY)?, None);
+    let keyring = Keyring::new(AgentKey::new(AGENT_KEY.as_bytes())?, None);
     let servers = strangers(settings.servers).into_iter();
     let mut servers: Vec<Simulated> =
         servers.map(|id| Simulated { id, credential: keyring.issue(id, 1), newest: 0 }).collect();

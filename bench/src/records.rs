@@ -1,10 +1,10 @@
 //! Records as a gate hands them on, for what is measured behind it.
 
 use anyhow::{Context, Result};
-use bench::snapshot;
 use chassis::Clock;
 use fleet::{Interval, Message, Millis, Record, ServerId, Snapshot, wire::v1::Host};
 use queue::rabbitmq::LARGEST;
+use simulator::snapshot;
 
 /// What a server of the usual interval sent at `at`; the gate received it then too.
 pub fn record(server: ServerId, at: Millis, host: Option<Host>) -> Result<Record> {

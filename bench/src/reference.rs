@@ -8,7 +8,7 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Result;
-use bench::{
+use simulator::{
     http::{Connection, Target},
     process::Started,
     snapshot,

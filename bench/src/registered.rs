@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use bench::snapshot;
 use fleet::{
     Interval, Millis, Record, ServerId, Snapshot, liveness::Progress, retention::DAY, wire::v1::Host,
 };
 use history::History;
 use registry::{Actor, ImportOutcome, ImportRow, ProfileChange, Registry, Sighting, Who};
+use simulator::snapshot;
 
 /// Servers of one transaction.
 const PART: usize = 5_000;

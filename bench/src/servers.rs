@@ -3,8 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bench::{Service, process::family};
-use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
+use simulator::{Service, process::family};
 use tokio::process::Command;
 
 /// Their names, here and for `dev/services`.
@@ -64,15 +63,4 @@ fn family_ticks(root: u32) -> Result<u64> {
         ticks += times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     }
     Ok(ticks)
-}
-
-/// Deletes queues with what is in them.
-pub async fn delete_queues(amqp: &str, queues: &[String]) -> Result<()> {
-    let broker = Connection::connect(amqp, ConnectionProperties::default()).await?;
-    let channel = broker.create_channel().await?;
-    for queue in queues {
-        channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
-    }
-    broker.close(200, "done".into()).await?;
-    Ok(())
 }

@@ -6,16 +6,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bench::{Entry, Simulated};
 use chassis::Clock;
 use fleet::{Message, Millis, wire::v1::Host};
 use queue::rabbitmq;
+use simulator::{Entry, Simulated};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::sleep;
 
 use crate::{
-    fleet::{Settings, Stage},
     records::record,
+    stage::{Settings, Stage},
     table::{Table, thousands},
 };
 
@@ -31,7 +31,7 @@ pub async fn run(stage: &mut Stage<'_>, settings: &Settings) -> Result<()> {
     let count = settings.steady_servers.min(stage.servers.len());
     eprintln!("{count} servers over {} beats", WARM + settings.beats);
     let publishing =
-        rabbitmq::Settings::new(stage.fleet.urls.amqp.parse()?, &stage.fleet.prefix, "snapshots");
+        rabbitmq::Settings::new(stage.fleet.urls.amqp.parse()?, stage.fleet.prefix(), "snapshots");
     let publisher = rabbitmq::publisher::<Message>(&publishing);
     publisher.reached().await;
     let first = Clock::system().now() - (WARM + settings.beats) * BEAT;
@@ -89,14 +89,12 @@ fn host() -> Host {
     }
 }
 
-/// Rows that were inserted and updated, by table of the suite's own schema.
+/// Rows that were inserted and updated, by table of the suite's own database.
 async fn rows(stage: &Stage<'_>) -> Result<HashMap<String, i64>> {
     let mut server = PgConnection::connect(&stage.fleet.urls.database).await?;
-    let found = sqlx::query(
-        "SELECT relname::text, n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE schemaname = $1",
-    );
-    let found = found.bind(&stage.fleet.prefix).fetch_all(&mut server).await?;
-    ensure!(!found.is_empty(), "no tables in {}", stage.fleet.prefix);
+    let found = sqlx::query("SELECT relname::text, n_tup_ins + n_tup_upd FROM pg_stat_user_tables");
+    let found = found.fetch_all(&mut server).await?;
+    ensure!(!found.is_empty(), "no tables");
     let row = |row: sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
     found.into_iter().map(row).collect::<Result<_, sqlx::Error>>().context("the counts")
 }

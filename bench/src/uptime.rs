@@ -6,12 +6,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use bench::{
-    Simulated, Suite, enrol,
-    http::{Connection, Target},
-    process::free_address,
-    snapshot,
-};
 use chassis::Clock;
 use fleet::{
     Interval, Millis, Record, Snapshot,
@@ -20,6 +14,12 @@ use fleet::{
 };
 use history::History;
 use serde_json::json;
+use simulator::{
+    Simulated, Suite, enrol,
+    http::{Connection, Target},
+    process::free_address,
+    snapshot,
+};
 
 use crate::table::{Table, median, thousands};
 

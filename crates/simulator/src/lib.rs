@@ -1,7 +1,16 @@
 //! A fleet in one process: simulated servers that report to a suite, a journal of what they were told, and the oracle
-//! that compares the journal with what is stored.
+//! that compares the journal with what is stored. And the suite itself, as processes that can be killed, stopped and woken.
 //!
-//! The benchmarks of the binary `bench` use it, and so do tests that kill the suite under load.
+//! Tests that break the suite under load use it (`tests/it/faults` above all), and so does `bench`:
+//!
+//! ```ignore
+//! let suite = Suite::start(binary, data, free_address()?).await?;
+//! let mut servers = enrol(&suite.url, &suite.admin_password()?, 50).await?;
+//! let load = Load { connections: 16, lasting: Duration::from_secs(20), ..Load::default() };
+//! let journal = drive(&[&suite.url], &mut servers, &load, &stop).await?; // survives what breaks meanwhile
+//! let found = oracle(&journal, &suite.history_db()).await?;
+//! assert!(found.clean(), "{found}");
+//! ```
 #![warn(missing_docs)]
 
 pub mod http;
@@ -11,13 +20,13 @@ pub mod operator;
 pub mod oracle;
 pub mod process;
 pub mod services;
-pub mod simulator;
+pub mod simulated;
 pub mod snapshot;
 pub mod stored;
 
 pub use journal::{Entry, Journal};
 pub use operator::Operator;
-pub use oracle::{Verdict, judge, oracle};
+pub use oracle::{Reconciliation, oracle, reconcile};
 pub use process::Suite;
 pub use services::{Fleet, Kind, Service, Urls};
-pub use simulator::{Load, Simulated, drive, enrol};
+pub use simulated::{Load, Simulated, drive, enrol};

@@ -13,12 +13,12 @@ use crate::{
     stored::{Identity, stored_snapshots},
 };
 
-/// Most identities that a verdict prints of each kind.
+/// Most identities of each kind that are printed.
 const SHOWN: usize = 3;
 
-/// What the comparison found.
+/// The journal reconciled with the store: in what the two differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Reconciliation {
     /// Distinct snapshots that are stored.
     pub stored: usize,
     /// Acknowledged, and not stored.
@@ -29,14 +29,14 @@ pub struct Verdict {
     pub unexpected: Vec<Identity>,
 }
 
-impl Verdict {
+impl Reconciliation {
     /// Nothing lost, nothing doubled, nothing invented.
     pub fn clean(&self) -> bool {
         self.lost.is_empty() && self.duplicated.is_empty() && self.unexpected.is_empty()
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Reconciliation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} stored", self.stored)?;
         let kinds =
@@ -52,12 +52,12 @@ impl fmt::Display for Verdict {
 }
 
 /// Compares a journal of all that was ever sent with a history file. The suite may run, if it is quiet, or not.
-pub async fn oracle(journal: &Journal, history_db: &Path) -> Result<Verdict> {
-    Ok(judge(journal, &stored_snapshots(history_db).await?))
+pub async fn oracle(journal: &Journal, history_db: &Path) -> Result<Reconciliation> {
+    Ok(reconcile(journal, &stored_snapshots(history_db).await?))
 }
 
 /// Compares a journal of all that was ever sent with all that is stored.
-pub fn judge(journal: &Journal, found: &[Identity]) -> Verdict {
+pub fn reconcile(journal: &Journal, found: &[Identity]) -> Reconciliation {
     let mut stored: HashMap<Identity, u32> = HashMap::with_capacity(journal.entries.len());
     for identity in found {
         *stored.entry(*identity).or_default() += 1;
@@ -69,7 +69,7 @@ pub fn judge(journal: &Journal, found: &[Identity]) -> Verdict {
         .map(|entry| (entry.server, entry.sampled_at))
         .filter(|identity| !stored.contains_key(identity))
         .collect();
-    Verdict {
+    Reconciliation {
         stored: stored.len(),
         lost: lost.into_iter().collect(),
         duplicated: stored.iter().filter(|(_, count)| **count > 1).map(|(identity, _)| *identity).collect(),

@@ -1,4 +1,4 @@
-//! Processes that a benchmark or a test starts, and what the kernel tells of them.
+//! Processes that a measurement or a test starts, and what the kernel tells of them.
 
 use std::{
     fs, io,
@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::http::{Connection, Target};
 
-/// How long a process may take to become ready, or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process may take to become ready, or to end, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `rollcall` without its own agent. Dropped, it is killed.
 pub struct Suite {

@@ -3,18 +3,16 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lapin::{ConnectionProperties, options::QueueDeleteOptions};
-use reqwest::Url;
 use rustix::process::Signal;
-use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
+use testkit::{Door, Server, Servers};
 use tokio::{
     process::Command,
     time::{Instant, sleep},
@@ -23,26 +21,26 @@ use tokio::{
 use crate::{
     indexed::indexed_snapshots,
     journal::Journal,
-    oracle::{Verdict, judge},
+    oracle::{Reconciliation, reconcile},
     process::{Started, free_address},
 };
 
-/// How long a service may take to become ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a service may take to become ready, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Password of the user `admin` in every fleet that is made here.
-pub const ADMIN_PASSWORD: &str = "a password of the bench";
+pub const ADMIN_PASSWORD: &str = "a password of the simulator";
+
+/// `AGENT_KEY` of every fleet that is made here.
+pub const AGENT_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// Lines of its log that a service shows when a test fails.
 const LAST_LINES: usize = 12;
 
-const NO_SERVERS: &str =
-    "is not set: `make services` starts the servers, `eval \"$(dev/services env)\"` tells where";
-
-/// Where the servers are.
+/// By which ways a service reaches the servers.
 #[derive(Debug, Clone)]
 pub struct Urls {
     /// RabbitMQ.
@@ -55,11 +53,11 @@ pub struct Urls {
     pub elasticsearch: String,
 }
 
-/// A suite of its own on the servers. What it left there is removed by [`remove`](Self::remove).
+/// A suite of its own on the real servers. Dropped, what it left there is removed: its services end before.
 pub struct Fleet {
-    /// First part of all its names.
-    pub prefix: String,
-    /// Where its servers are; the database's URL leads to a schema of its own.
+    /// Its place on the servers.
+    pub servers: Servers,
+    /// The direct ways to them.
     pub urls: Urls,
     /// Whoever asks servers and services.
     pub http: reqwest::Client,
@@ -102,48 +100,40 @@ struct Start {
 }
 
 impl Urls {
-    /// Those of the environment, as `make test` sets them.
-    pub fn from_env() -> Result<Self> {
-        let url = |name: &str| std::env::var(name).with_context(|| format!("{name} {NO_SERVERS}"));
-        Ok(Self {
-            amqp: url("AMQP_URL")?,
-            database: url("DATABASE_URL")?,
-            redis: url("REDIS_URL")?,
-            elasticsearch: url("ELASTICSEARCH_URL")?,
-        })
+    /// Straight to the servers.
+    pub fn direct(servers: &Servers) -> Self {
+        Self::by(servers, |door| &door.direct)
     }
 
-    /// Where the server of this URL listens.
-    pub fn address(url: &str) -> Result<SocketAddr> {
-        let url = Url::parse(url)?;
-        let port = url.port_or_known_default().context("a URL without a port")?;
-        let host = url.host_str().context("a URL without a host")?;
-        (host, port).to_socket_addrs()?.next().context("a host without an address")
+    /// By way of the proxies.
+    pub fn proxied(servers: &Servers) -> Self {
+        Self::by(servers, |door| &door.url)
     }
 
-    /// The same server by way of another address.
-    pub fn by_way_of(url: &str, address: SocketAddr) -> Result<String> {
-        let mut url = Url::parse(url)?;
-        url.set_host(Some(&address.ip().to_string()))?;
-        ensure!(url.set_port(Some(address.port())).is_ok(), "a URL without a port");
-        Ok(url.into())
+    fn by(servers: &Servers, way: fn(&Door) -> &String) -> Self {
+        let [amqp, database, redis, elasticsearch] =
+            Server::ALL.map(|server| way(servers.door(server)).clone());
+        Self { amqp, database, redis, elasticsearch }
     }
 }
 
 impl Fleet {
     /// Makes a place on the servers for services whose binaries lie in the folder `binaries`.
-    pub async fn new(urls: Urls, binaries: &Path) -> Result<Self> {
-        let number = u64::from_le_bytes(chassis::random());
-        let prefix = format!("bench-{number:016x}");
-        let mut server = PgConnection::connect(&urls.database).await.context("the database")?;
-        let schema = AssertSqlSafe(format!("CREATE SCHEMA \"{prefix}\""));
-        sqlx::raw_sql(schema).execute(&mut server).await?;
-        let mut database = Url::parse(&urls.database)?;
-        database.query_pairs_mut().append_pair("options[search_path]", &prefix);
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        let urls = Urls { database: database.into(), ..urls };
-        Ok(Self { prefix, urls, http, binaries: binaries.to_owned(), logs: TempDir::new()? })
+    pub async fn new(binaries: &Path) -> Result<Self> {
+        let servers = Servers::of(&Server::ALL).await;
+        let urls = Urls::direct(&servers);
+        Ok(Self {
+            servers,
+            urls,
+            http: testkit::http(),
+            binaries: binaries.to_owned(),
+            logs: TempDir::new()?,
+        })
+    }
+
+    /// First part of all its names.
+    pub fn prefix(&self) -> &str {
+        self.servers.prefix()
     }
 
     /// Starts a service and waits until it is ready.
@@ -166,8 +156,8 @@ impl Fleet {
             ("DATABASE_URL", urls.database.clone()),
             ("REDIS_URL", urls.redis.clone()),
             ("ELASTICSEARCH_URL", urls.elasticsearch.clone()),
-            ("ROLLCALL_PREFIX", self.prefix.clone()),
-            ("AGENT_KEY", "a".repeat(32)),
+            ("ROLLCALL_PREFIX", self.prefix().to_owned()),
+            ("AGENT_KEY", AGENT_KEY.to_owned()),
             ("TOKEN_KEY", "t".repeat(32)),
             ("ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
             ("LISTEN", listen.to_string()),
@@ -181,18 +171,18 @@ impl Fleet {
     }
 
     /// What is stored against what was acknowledged.
-    pub async fn verdict(&self, journal: &Journal) -> Result<Verdict> {
-        let found = indexed_snapshots(&self.http, &self.urls.elasticsearch, &self.prefix).await?;
-        Ok(judge(journal, &found))
+    pub async fn reconcile(&self, journal: &Journal) -> Result<Reconciliation> {
+        let found = indexed_snapshots(&self.http, &self.urls.elasticsearch, self.prefix()).await?;
+        Ok(reconcile(journal, &found))
     }
 
     /// Waits until all that was acknowledged is stored, for `patience` at most; answers what is then there.
-    pub async fn settled(&self, journal: &Journal, patience: Duration) -> Result<Verdict> {
+    pub async fn settled(&self, journal: &Journal, patience: Duration) -> Result<Reconciliation> {
         let until = Instant::now() + patience;
         loop {
-            let verdict = self.verdict(journal).await?;
-            if verdict.lost.is_empty() || Instant::now() > until {
-                return Ok(verdict);
+            let found = self.reconcile(journal).await?;
+            if found.lost.is_empty() || Instant::now() > until {
+                return Ok(found);
             }
             sleep(10 * LOOK_EVERY).await;
         }
@@ -208,50 +198,8 @@ impl Fleet {
     /// How many dead letters there are.
     pub async fn dead_letters(&self) -> Result<u32> {
         let url = self.urls.amqp.parse()?;
-        let settings = queue::rabbitmq::Settings::new(url, &self.prefix, "snapshots");
+        let settings = queue::rabbitmq::Settings::new(url, self.prefix(), "snapshots");
         Ok(queue::rabbitmq::dead_letters(&settings).await?)
-    }
-
-    /// Removes all that the suite left on the servers.
-    pub async fn remove(self) -> Result<()> {
-        let elasticsearch = self.urls.elasticsearch.trim_end_matches('/');
-        let indices = format!("{elasticsearch}/{}-*", self.prefix);
-        let names: Value = self.http.get(format!("{indices}/_alias")).send().await?.json().await?;
-        for name in names.as_object().context("no list of indices")?.keys() {
-            self.http.delete(format!("{elasticsearch}/{name}")).send().await?;
-        }
-        let template = format!("{elasticsearch}/_index_template/{}-snapshots", self.prefix);
-        self.http.delete(template).send().await?;
-        let mut server = PgConnection::connect(&self.urls.database).await?;
-        let schema = AssertSqlSafe(format!(
-            "SET client_min_messages = warning; DROP SCHEMA \"{}\" CASCADE",
-            self.prefix
-        ));
-        sqlx::raw_sql(schema).execute(&mut server).await?;
-        let broker = lapin::Connection::connect(&self.urls.amqp, ConnectionProperties::default()).await?;
-        let channel = broker.create_channel().await?;
-        for queue in ["snapshots", "snapshots.dead", "mail", "mail.dead"] {
-            let queue = format!("{}.{queue}", self.prefix);
-            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
-        }
-        broker.close(200, "done".into()).await?;
-        self.forget_cache().await
-    }
-
-    /// Removes every key of the suite from Redis.
-    pub async fn forget_cache(&self) -> Result<()> {
-        let mut cache = self.cache().await?;
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut cache).await?;
-        if !keys.is_empty() {
-            let _deleted: u64 = redis::cmd("DEL").arg(keys).query_async(&mut cache).await?;
-        }
-        Ok(())
-    }
-
-    /// A connection to Redis.
-    pub async fn cache(&self) -> Result<redis::aio::MultiplexedConnection> {
-        Ok(redis::Client::open(self.urls.redis.as_str())?.get_multiplexed_async_connection().await?)
     }
 }
 

@@ -101,7 +101,7 @@ struct Share {
     next: Instant,
 }
 
-/// Logs in as `admin` and enrols `count` servers, named `bench-<random>-00000` and so on, in this order.
+/// Logs in as `admin` and enrols `count` servers, named `fleet-<random>-00000` and so on, in this order.
 pub async fn enrol(base_url: &str, admin_password: &str, count: usize) -> Result<Vec<Simulated>> {
     let target = Target::resolve(base_url).await?;
     let mut connection = Connection::open(&target).await.context("connecting")?;
@@ -141,7 +141,7 @@ async fn enrol_part(
     let mut enrolled = Vec::with_capacity(numbers.len());
     for number in numbers {
         let address = Ipv4Addr::from(0x0a00_0000 | u32::try_from(number % (1 << 24))?);
-        let name = format!("bench-{fleet}-{number:05}");
+        let name = format!("fleet-{fleet}-{number:05}");
         let body = json!({"token": token, "enrolment_key": hex::<32>(), "name": name, "address": address});
         let path = "/server-management/v1/enrolments";
         let made = connection.call(&target, "POST", path, None, Some(&body)).await?;

@@ -1,8 +1,10 @@
-//! For tests alone: waiting for a condition, an HTTP client, a proxy that breaks the network, and programs in Python.
+//! For tests alone: the real servers, a proxy that breaks the network, waiting for a condition, an HTTP client, and programs
+//! in Python.
 #![warn(missing_docs)]
 
 mod proxy;
 mod python;
+mod servers;
 
 use std::{
     pin::pin,
@@ -12,10 +14,12 @@ use std::{
 
 pub use proxy::Proxy;
 pub use python::python;
+pub use servers::{Door, Server, Servers};
 pub use tempfile::{TempDir, tempdir};
 
-/// How long a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a condition may take to come true, or an answer to come. A test that fails takes that long, so it may be
+/// generous: a machine that does much else is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `holds` answers true; fails the test, naming `what` it waited for, if it never does.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, holds: F) {
@@ -34,7 +38,7 @@ pub async fn eventually_within<F: AsyncFnMut() -> bool>(patience: Duration, what
     }
 }
 
-/// An HTTP client that follows no redirect and gives up after 30 s.
+/// An HTTP client that follows no redirect and gives up after two minutes.
 ///
 /// # Panics
 /// When the client cannot be built, which fails the test.

@@ -19,8 +19,8 @@ enum Mode {
     SwallowReplies,
 }
 
-/// Stands between a client and its server on loopback. Dropping it cuts.
-#[derive(Debug)]
+/// Stands between a client and its server on loopback. Clones are the same one; when the last is dropped, it cuts.
+#[derive(Debug, Clone)]
 pub struct Proxy {
     addr: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
@@ -48,6 +48,18 @@ impl Proxy {
     /// Passes everything again, for new connections and for stalled ones.
     pub fn mend(&self) {
         self.mode.send_replace(Mode::Pass);
+    }
+
+    /// Ends every connection that there is, and lets new ones pass.
+    ///
+    /// # Panics
+    /// When it is not passing to begin with.
+    #[expect(clippy::expect_used, reason = "a test fails by panicking")]
+    pub async fn drop_connections(&self) {
+        let mut witness = TcpStream::connect(self.addr).await.expect("a proxy that passes");
+        self.cut();
+        while witness.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+        self.mend();
     }
 
     /// Closes every connection, and each new one at once.

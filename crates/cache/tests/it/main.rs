@@ -4,18 +4,19 @@
 mod contract;
 mod redis;
 
-/// Stamps each case for each variant; `$open` makes an empty cache.
+/// Stamps each case for each variant; `$open` makes an empty cache, and what has to outlive it.
 macro_rules! contract {
     ($($case:ident)*) => {
-        contract! { in_process, cache::Cache::in_process(); $($case)* }
-        contract! { in_redis, crate::redis::fresh().await.cache(); $($case)* }
+        contract! { in_process, (cache::Cache::in_process(), ()); $($case)* }
+        contract! { in_redis, crate::redis::opened().await; $($case)* }
     };
     ($variant:ident, $open:expr; $($case:ident)*) => {
         mod $variant {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    crate::contract::$case($open).await;
+                    let (cache, _place) = $open;
+                    crate::contract::$case(cache).await;
                 }
             )*
         }

@@ -1,14 +1,11 @@
 //! What only a real server can do: be away, stall, forget, hold garbage, and serve two workers at once.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cache::{Cache, Denylist, RedisUrl, Seen};
 use fleet::{Millis, ServerId};
 use redis::aio::MultiplexedConnection;
-use testkit::{Proxy, eventually};
+use testkit::{Proxy, Server, Servers, eventually};
 
 use crate::contract::{id, latest, seen, silent};
 
@@ -17,43 +14,36 @@ const BOUND: Duration = Duration::from_secs(3);
 
 /// Keys of a test's own on the real server.
 pub struct Fresh {
-    url: String,
-    prefix: String,
+    servers: Servers,
     /// Past the cache, straight to the server.
     redis: MultiplexedConnection,
 }
 
-fn url() -> String {
-    std::env::var("REDIS_URL")
-        .expect("REDIS_URL is not set: `make services` starts the servers, and `make test` uses them")
-}
-
-/// Counted by the server, so that no two tests ever share a prefix.
 pub async fn fresh() -> Fresh {
-    fresh_at(url()).await
+    let servers = Servers::of(&[Server::Redis]).await;
+    Fresh { redis: servers.redis_connection().await, servers }
 }
 
-async fn fresh_at(url: String) -> Fresh {
-    let connected = redis::Client::open(&*url).unwrap().get_multiplexed_async_connection().await;
-    let mut redis = connected.expect("nobody answers at REDIS_URL: `make services` starts the servers");
-    let number: u64 = redis::cmd("INCR").arg("rollcall-test").query_async(&mut redis).await.unwrap();
-    Fresh { url, prefix: format!("rollcall-test-{number}"), redis }
+/// An empty cache, and the place of its keys.
+pub async fn opened() -> (Cache, Fresh) {
+    let fresh = fresh().await;
+    (fresh.cache(), fresh)
 }
 
 impl Fresh {
     /// One more cache on the same keys, as another process has it.
     pub fn cache(&self) -> Cache {
-        Cache::redis(&self.url.parse().unwrap(), &self.prefix)
+        self.cache_at(&self.servers.redis().direct)
+    }
+
+    fn cache_at(&self, url: &str) -> Cache {
+        Cache::redis(&url.parse().unwrap(), self.servers.prefix())
     }
 
     /// One behind a proxy.
-    async fn behind_a_proxy(&self) -> (Cache, Proxy) {
-        let at = self.url.split_once("://").unwrap().1;
-        let at = at.rsplit_once('@').map_or(at, |(_, at)| at);
-        let at: SocketAddr = at.split_once('/').map_or(at, |(at, _)| at).parse().unwrap();
-        let proxy = Proxy::start(at).await;
-        let url = self.url.replace(&at.to_string(), &proxy.addr().to_string());
-        (Cache::redis(&url.parse().unwrap(), &self.prefix), proxy)
+    fn behind_a_proxy(&self) -> (Cache, Proxy) {
+        let door = self.servers.redis();
+        (self.cache_at(&door.url), door.proxy.clone())
     }
 
     /// Runs a command, given as words; `{}` in them is the prefix.
@@ -67,7 +57,7 @@ impl Fresh {
     }
 
     fn key(&self, name: &str) -> String {
-        format!("{}:{name}", self.prefix)
+        format!("{}:{name}", self.servers.prefix())
     }
 }
 
@@ -100,7 +90,8 @@ const CALLS: usize = 9;
 
 /// Breaks the way to the server, sees every call refused in time, mends it, and sees them all answered.
 async fn breaks_and_recovers(break_it: fn(&Proxy)) {
-    let (cache, proxy) = fresh().await.behind_a_proxy().await;
+    let fresh = fresh().await;
+    let (cache, proxy) = fresh.behind_a_proxy();
     eventually("the cache answers", async || failed_calls(&cache).await == 0).await;
     break_it(&proxy);
     assert_eq!(failed_calls(&cache).await, CALLS);
@@ -131,7 +122,7 @@ async fn swallowed_replies_are_refused_in_time_and_mend_by_themselves() {
 async fn it_starts_before_its_server() {
     let fresh = fresh().await;
     let begun = Instant::now();
-    let (cache, proxy) = fresh.behind_a_proxy().await;
+    let (cache, proxy) = fresh.behind_a_proxy();
     proxy.cut();
     assert!(begun.elapsed() < BOUND);
     eventually("the cache is known to be away", async || failed_calls(&cache).await == CALLS).await;
@@ -142,10 +133,11 @@ async fn it_starts_before_its_server() {
 #[tokio::test]
 async fn what_redis_forgets_is_not_there_and_comes_back_with_the_next_beat() {
     // A database of its own: forgetting is for all of it.
-    let mut url = url();
-    url.truncate(url.rfind('/').filter(|at| *at > 8).unwrap_or(url.len()));
-    let mut fresh = fresh_at(format!("{url}/9")).await;
-    let cache = fresh.cache();
+    let servers = Servers::of(&[Server::Redis]).await;
+    let url = format!("{}/9", servers.redis().direct.trim_end_matches(|end| "/0123456789".contains(end)));
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut fresh = Fresh { redis: client.get_multiplexed_async_connection().await.unwrap(), servers };
+    let cache = fresh.cache_at(&url);
     assert_eq!(failed_calls(&cache).await, 0);
     let () = fresh.run(&[b"FLUSHDB"]).await;
     let () = fresh.run(&[b"SCRIPT", b"FLUSH"]).await;
@@ -250,7 +242,8 @@ async fn every_key_expires() {
 
 #[tokio::test]
 async fn a_large_batch_fits_the_bound() {
-    let cache = fresh().await.cache();
+    let fresh = fresh().await;
+    let cache = fresh.cache();
     let snapshot = format!("{{\"filler\":\"{}\"}}", "f".repeat(1_000));
     let batch = || -> Vec<Seen> {
         let seen = |server| Seen { latest: snapshot.as_str().into(), ..seen(server, 100, 100) };
@@ -268,7 +261,8 @@ async fn a_large_batch_fits_the_bound() {
 
 #[tokio::test]
 async fn prefixes_keep_apart() {
-    let (one, other) = (fresh().await.cache(), fresh().await.cache());
+    let (first, second) = (fresh().await, fresh().await);
+    let (one, other) = (first.cache(), second.cache());
     assert_eq!(failed_calls(&one).await, 0);
     assert_eq!(latest(&other, 1).await, None);
     assert_eq!(other.denylist().await.unwrap(), None);
@@ -290,15 +284,14 @@ async fn a_password_never_prints() {
         assert!(!format!("{refused} {refused:?}").contains("hunter2"));
     }
     let fresh = fresh().await;
-    let url = fresh.url.replacen("://", "://nobody:hunter2@", 1);
-    let refused = Cache::redis(&url.parse().unwrap(), &fresh.prefix).denylist().await.unwrap_err();
+    let url = fresh.servers.redis().direct.replacen("://", "://nobody:hunter2@", 1);
+    let refused = fresh.cache_at(&url).denylist().await.unwrap_err();
     assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused}");
 }
 
 #[tokio::test]
 async fn tls_with_a_server_that_speaks_none_is_unavailable() {
     let fresh = fresh().await;
-    let url = fresh.url.replacen("redis://", "rediss://", 1);
-    let cache = Cache::redis(&url.parse().unwrap(), &fresh.prefix);
+    let cache = fresh.cache_at(&fresh.servers.redis().direct.replacen("redis://", "rediss://", 1));
     assert_eq!(failed_calls(&cache).await, CALLS);
 }

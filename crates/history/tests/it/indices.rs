@@ -3,7 +3,6 @@
 use fleet::{Record, retention::DAY, snapshot::MAX_TIME, uptime::Piece};
 use history::{ElasticUrl, History, HistoryError};
 use serde_json::json;
-use testkit::Proxy;
 
 use crate::{
     cluster::{self, Cluster},
@@ -50,8 +49,7 @@ async fn what_is_no_url_or_no_prefix_is_told() {
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable_until_it_is_back() {
     cluster::with(async |cluster: &Cluster| {
-        let proxy = Proxy::start(cluster.addr().await).await;
-        let store = cluster.open_at(proxy.addr());
+        let (proxy, store) = (&cluster.servers.elasticsearch().proxy, cluster.open_by_proxy());
         proxy.cut();
         answers_nothing(&store).await;
         proxy.mend();
@@ -62,7 +60,7 @@ async fn a_server_that_is_away_is_unavailable_until_it_is_back() {
         answers_nothing(&store).await;
         // When the server comes back, the index and the template are gone.
         cluster.delete(&cluster.index(DATE)).await;
-        cluster.delete(&format!("_index_template/{}-snapshots", cluster.prefix)).await;
+        cluster.delete(&format!("_index_template/{}-snapshots", cluster.prefix())).await;
         proxy.mend();
         assert_eq!(store.append(&[record(server(1), MIDNIGHT, 1)]).await.unwrap(), []);
         assert_eq!(count(&store, 1).await, 1);
@@ -75,8 +73,7 @@ async fn a_server_that_is_away_is_unavailable_until_it_is_back() {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_given_up() {
     cluster::with(async |cluster: &Cluster| {
-        let proxy = Proxy::start(cluster.addr().await).await;
-        let store = cluster.open_at(proxy.addr());
+        let (proxy, store) = (&cluster.servers.elasticsearch().proxy, cluster.open_by_proxy());
         proxy.stall();
         tokio::time::pause();
         answers_nothing(&store).await;
@@ -88,8 +85,7 @@ async fn a_server_that_says_nothing_is_given_up() {
 #[tokio::test]
 async fn an_append_whose_reply_was_lost_is_stored_once() {
     cluster::with(async |cluster: &Cluster| {
-        let proxy = Proxy::start(cluster.addr().await).await;
-        let store = cluster.open_at(proxy.addr());
+        let (proxy, store) = (&cluster.servers.elasticsearch().proxy, cluster.open_by_proxy());
         store.append(&[record(server(1), MIDNIGHT, 1)]).await.unwrap();
         let batch = [record(server(1), MIDNIGHT + 1_000, 500), record(server(2), MIDNIGHT + 1_000, 500)];
         proxy.swallow_replies();
@@ -116,7 +112,7 @@ async fn a_record_that_the_mapping_refuses_is_rejected_alone() {
         let mut mapping = cluster.get(&format!("{}/_mapping", cluster.index(DATE))).await;
         let mut mapping = mapping[cluster.index(DATE)]["mappings"].take();
         mapping["properties"].as_object_mut().unwrap().remove("temperature").unwrap();
-        let template = format!("_index_template/{}-snapshots", cluster.prefix);
+        let template = format!("_index_template/{}-snapshots", cluster.prefix());
         cluster.delete(&cluster.index(DATE)).await;
         cluster.delete(&template).await;
         cluster.put(&cluster.index(DATE), json!({"mappings": mapping})).await;
@@ -211,7 +207,7 @@ async fn a_day_that_another_process_expired_does_not_return() {
         assert_eq!(count(&one, 1).await, 2);
         // A store that has not read yet how far back history is kept.
         assert_eq!(cluster.open().append(&late[1..]).await.unwrap().len(), 1);
-        let indices = cluster.get(&format!("{}-snapshots-*/_alias", cluster.prefix)).await;
+        let indices = cluster.get(&format!("{}-snapshots-*/_alias", cluster.prefix())).await;
         assert_eq!(indices.as_object().unwrap().len(), 1);
     })
     .await;

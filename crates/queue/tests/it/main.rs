@@ -14,9 +14,8 @@ macro_rules! contract {
             $(
                 #[$test]
                 async fn $case() {
-                    let (publisher, consumer, place) = $open;
+                    let (publisher, consumer, _place) = $open;
                     crate::$suite::$case(publisher, consumer).await;
-                    place.remove().await;
                 }
             )*
         }

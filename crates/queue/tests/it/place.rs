@@ -1,10 +1,5 @@
 //! Where a test's queue is: in this process, or on the broker of `AMQP_URL` under a name of its own.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::{SocketAddr, ToSocketAddrs},
-};
-
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::BasicGetMessage,
@@ -14,13 +9,11 @@ use lapin::{
     types::FieldTable,
 };
 use queue::{Consumer, Publisher, rabbitmq::Settings};
-use testkit::Proxy;
+use testkit::{Proxy, Server, Servers};
 
-const NO_BROKER: &str = "AMQP_URL is not set: `make services` starts the servers, and `make test` uses them";
-
-pub fn in_process(capacity: usize) -> (Publisher<u32>, Consumer<u32>, Nothing) {
+pub fn in_process(capacity: usize) -> (Publisher<u32>, Consumer<u32>, ()) {
     let (publisher, consumer) = queue::in_process(capacity, |_| 1);
-    (publisher, consumer, Nothing)
+    (publisher, consumer, ())
 }
 
 pub async fn rabbitmq(max_length: u32) -> (Publisher<u32>, Consumer<u32>, Place) {
@@ -29,37 +22,37 @@ pub async fn rabbitmq(max_length: u32) -> (Publisher<u32>, Consumer<u32>, Place)
     (place.publisher().await, place.consumer().await, place)
 }
 
-pub struct Nothing;
-
-impl Nothing {
-    pub async fn remove(self) {}
-}
-
 /// A queue of its own on the broker, and a plain client that looks at it.
 pub struct Place {
     pub settings: Settings,
     pub channel: Channel,
-    connection: Connection,
+    servers: Servers,
+    _connection: Connection,
 }
 
 impl Place {
     pub async fn new() -> Self {
-        let url = std::env::var("AMQP_URL").expect(NO_BROKER);
-        let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect(NO_BROKER);
+        let servers = Servers::of(&[Server::RabbitMq]).await;
+        let url = &servers.rabbitmq().direct;
+        let connected = Connection::connect(url, ConnectionProperties::default()).await;
+        let connection = connected.unwrap_or_else(|trouble| Server::RabbitMq.nobody(trouble));
         let channel = connection.create_channel().await.unwrap();
-        let prefix = format!("test-{:016x}", RandomState::new().hash_one(0));
-        let mut settings = Settings::new(url.parse().unwrap(), prefix, "numbers");
+        let mut settings = Settings::new(url.parse().unwrap(), servers.prefix(), "numbers");
         // What the cases have in hand at once.
         settings.prefetch = 200;
-        Self { settings, channel, connection }
+        Self { settings, channel, servers, _connection: connection }
     }
 
     /// The same place, through a proxy that can break.
-    pub async fn through_a_proxy() -> (Self, Proxy) {
+    pub async fn through_a_proxy() -> Self {
         let mut place = Self::new().await;
-        let proxy = Proxy::start(broker_address()).await;
-        place.settings.url = via(proxy.addr());
-        (place, proxy)
+        place.settings.url = place.servers.rabbitmq().url.parse().unwrap();
+        place
+    }
+
+    /// What it is through.
+    pub fn proxy(&self) -> &Proxy {
+        &self.servers.rabbitmq().proxy
     }
 
     /// Connected.
@@ -128,30 +121,10 @@ impl Place {
     pub async fn delete(&self, queue: &str) {
         self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
-
-    pub async fn remove(self) {
-        self.delete(&self.queue()).await;
-        self.delete(&self.dead()).await;
-        self.connection.close(200, "done".into()).await.unwrap();
-    }
 }
 
 fn header(letter: &BasicGetMessage, name: &str) -> String {
     let headers = letter.properties.headers().clone().unwrap_or_default();
     let value = headers.inner().get(name).and_then(|value| value.as_long_string().cloned());
     value.map(|value| value.to_string()).unwrap_or_default()
-}
-
-fn broker_address() -> SocketAddr {
-    let url = std::env::var("AMQP_URL").expect(NO_BROKER);
-    let uri: lapin::uri::AMQPUri = url.parse().unwrap();
-    (uri.authority.host, uri.authority.port).to_socket_addrs().unwrap().next().unwrap()
-}
-
-/// The URL of the broker, at another address.
-fn via(address: SocketAddr) -> queue::rabbitmq::Url {
-    let url = std::env::var("AMQP_URL").expect(NO_BROKER);
-    let mut uri: lapin::uri::AMQPUri = url.parse().unwrap();
-    (uri.authority.host, uri.authority.port) = (address.ip().to_string(), address.port());
-    uri.to_string().parse().unwrap()
 }

@@ -49,7 +49,6 @@ async fn queues_are_what_the_contract_says() {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     // The broker refuses to declare a queue again with other arguments.
     place.channel.queue_declare(place.queue().as_str().into(), options, arguments).await.unwrap();
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -59,12 +58,12 @@ async fn publish_returns_once_the_broker_has_it() {
     publisher.publish(1).await.unwrap();
     publisher.publish(2).await.unwrap();
     assert_eq!(place.ready(&place.queue()).await, 2);
-    place.remove().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_is_away_is_told_at_once_and_found_later() {
-    let (place, proxy) = Place::through_a_proxy().await;
+    let place = Place::through_a_proxy().await;
+    let proxy = place.proxy();
     proxy.cut();
     let publisher = publisher::<u32>(&place.settings);
     let mut consumer = consumer::<u32>(&place.settings);
@@ -80,13 +79,13 @@ async fn a_broker_that_is_away_is_told_at_once_and_found_later() {
     consumer.reached().await;
     publisher.publish(2).await.unwrap();
     assert_eq!(messages(&receive(&mut consumer).await), [2]);
-    place.remove().await;
 }
 
 #[tokio::test]
 async fn prefetch_is_as_configured_after_a_reconnect() {
-    let (mut place, proxy) = Place::through_a_proxy().await;
+    let mut place = Place::through_a_proxy().await;
     place.settings.prefetch = 3;
+    let proxy = place.proxy();
     let publisher = place.publisher().await;
     for message in 0..10 {
         publisher.publish(message).await.unwrap();
@@ -113,12 +112,12 @@ async fn prefetch_is_as_configured_after_a_reconnect() {
         ack(one).await;
     }
     assert_eq!(seen, (0..12).collect());
-    place.remove().await;
 }
 
 #[tokio::test]
 async fn confirmed_is_never_lost_when_connections_break() {
-    let (place, proxy) = Place::through_a_proxy().await;
+    let place = Place::through_a_proxy().await;
+    let proxy = place.proxy();
     let publisher = place.publisher().await;
     let mut consumer = place.consumer().await;
     let (mut confirmed, mut seen) = (BTreeSet::new(), BTreeMap::<u32, u32>::new());
@@ -148,12 +147,12 @@ async fn confirmed_is_never_lost_when_connections_break() {
         }
         ack(batch).await;
     }
-    place.remove().await;
 }
 
 #[tokio::test]
 async fn a_swallowed_confirm_is_unavailable_and_at_most_a_duplicate() {
-    let (place, proxy) = Place::through_a_proxy().await;
+    let place = Place::through_a_proxy().await;
+    let proxy = place.proxy();
     let publisher = place.publisher().await;
     proxy.swallow_replies();
     let begun = Instant::now();
@@ -168,12 +167,12 @@ async fn a_swallowed_confirm_is_unavailable_and_at_most_a_duplicate() {
     let ones = messages(&batch).into_iter().filter(|message| *message == 1).count();
     assert_eq!(ones, 2, "the one that was doubted, and the one that was sent again");
     drop(batch);
-    place.remove().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_stalls_is_left_and_found_again() {
-    let (place, proxy) = Place::through_a_proxy().await;
+    let place = Place::through_a_proxy().await;
+    let proxy = place.proxy();
     let publisher = place.publisher().await;
     proxy.stall();
     assert!(matches!(publisher.publish(1).await, Err(PublishError::Unavailable(_))));
@@ -183,7 +182,6 @@ async fn a_broker_that_stalls_is_left_and_found_again() {
     .await;
     proxy.mend();
     eventually("connected again", async || publisher.publish(3).await.is_ok()).await;
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -201,7 +199,6 @@ async fn a_deleted_queue_confirms_nothing_and_comes_back() {
     assert!(place.ready(&place.queue()).await as usize > confirmed);
     let batch = collect(&mut consumer, confirmed + 1).await;
     ack(batch).await;
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -236,7 +233,6 @@ async fn poison_is_dead_lettered_at_the_first_try_and_its_neighbours_are_unharme
         assert_eq!(*origin, place.queue());
     }
     assert_eq!(place.ready(&place.queue()).await, 0);
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -260,7 +256,6 @@ async fn refused_parts_alone_are_dead_lettered_each_with_its_reason() {
     let (odd, origin) = (|reason: &str| reason.to_owned(), place.queue());
     let expected = [(b"10".to_vec(), odd("odd"), origin.clone()), (b"11".to_vec(), odd("odder"), origin)];
     assert_eq!(place.take_dead().await, expected);
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -289,7 +284,6 @@ async fn dead_letters_go_through_again() {
     assert_eq!(seen, (0..250).collect());
     eventually("the hopeless one is back", async || dead_letters(&place.settings).await == Ok(1)).await;
     assert!(place.take_dead().await[0].1.starts_with("it is not a message"));
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -304,7 +298,6 @@ async fn what_is_never_settled_ends_as_a_dead_letter() {
     eventually("it is dead", async || dead_letters(&place.settings).await == Ok(1)).await;
     assert_eq!(redrive(&place.settings).await, Ok(1));
     assert_eq!(messages(&receive(&mut consumer).await), [1]);
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -325,7 +318,6 @@ async fn a_paused_consumer_leaves_everything_to_others() {
     drop(other);
     let batch = collect(&mut paused, 10).await;
     assert_eq!(BTreeSet::from_iter(messages(&batch)), (0..10).collect(), "it resumes");
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -341,7 +333,6 @@ async fn what_a_pause_hands_back_was_handed_out_once() {
     drop(held);
     eventually("the rest is back", async || place.ready(&place.queue()).await == 200).await;
     assert_eq!(place.most_deliveries().await, 1);
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -355,7 +346,6 @@ async fn closing_tells_the_broker_of_all_that_was_settled() {
     ack(held).await;
     consumer.close().await;
     eventually("ten went back", async || place.ready(&place.queue()).await == 10).await;
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -372,7 +362,6 @@ async fn what_is_in_hand_outlives_its_consumer() {
     held.remove(0).ack().await;
     drop(held);
     eventually("the second went back", async || place.ready(&place.queue()).await == 2).await;
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -389,7 +378,6 @@ async fn what_was_acked_at_last_is_acked() {
         ack(batch).await;
     }
     assert_eq!(seen, (0..600).collect(), "nothing came twice");
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -404,5 +392,4 @@ async fn a_message_that_is_too_large_is_refused() {
     };
     assert_eq!(refused.len(), 1);
     assert!(refused[0].reason.contains("100001 bytes long"), "{}", refused[0].reason);
-    place.remove().await;
 }

@@ -9,6 +9,7 @@ use std::{
 
 use registry::Registry;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use testkit::Server;
 
 #[derive(Clone)]
 pub struct Schema {
@@ -61,11 +62,12 @@ pub fn server() -> SocketAddr {
 }
 
 pub fn options() -> PgConnectOptions {
-    PgConnectOptions::from_str(&std::env::var("DATABASE_URL").unwrap_or_else(|_| missing())).unwrap()
+    PgConnectOptions::from_str(&Server::PostgreSql.url()).unwrap()
 }
 
 pub async fn run(sql: &str) {
-    let Ok(mut server) = PgConnection::connect_with(&options()).await else { missing() };
+    let connected = PgConnection::connect_with(&options()).await;
+    let mut server = connected.unwrap_or_else(|trouble| Server::PostgreSql.nobody(trouble));
     // It would say for each table that it goes too, and wait for the disk.
     sqlx::raw_sql("SET client_min_messages = warning; SET synchronous_commit = off")
         .execute(&mut server)
@@ -73,10 +75,4 @@ pub async fn run(sql: &str) {
         .unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut server).await.unwrap();
     server.close().await.unwrap();
-}
-
-fn missing() -> ! {
-    panic!(
-        "DATABASE_URL is not set, or nobody answers there: `make services` starts the servers, and `make test` uses them"
-    )
 }

@@ -6,11 +6,11 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::header, web};
-use bench::{Load, drive};
 use fleet::{
     Interval, Snapshot,
     wire::v1::{Accepted, Bulletin, Report},
 };
+use simulator::{Load, drive};
 use testkit::{Proxy, eventually};
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;

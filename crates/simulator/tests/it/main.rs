@@ -1,4 +1,5 @@
-//! The generator and the oracle: what they promise to those who believe them.
+//! The fleet composition on real servers while its parts break; and what the simulator and the oracle promise to those who
+//! believe them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod drive;
@@ -7,8 +8,8 @@ mod flow;
 mod oracle;
 mod stage;
 
-use bench::Simulated;
 use fleet::ServerId;
+use simulator::Simulated;
 
 fn fleet(count: u8) -> Vec<Simulated> {
     let id = |number| ServerId::new(1_790_000_000_000, [number; 10]);

@@ -1,6 +1,6 @@
-use bench::{Entry, Journal, oracle};
 use fleet::{Interval, Millis, Record, ServerId, Snapshot, retention::DAY, wire::v1};
 use history::History;
+use simulator::{Entry, Journal, oracle};
 use testkit::tempdir;
 
 use crate::fleet;
@@ -30,14 +30,14 @@ async fn what_is_lost_and_what_was_never_sent_is_found_on_every_day() {
     let mut journal = Journal { entries: vec![entry(a, NOW, None), entry(a, NOW, Some(202))] };
     journal.extend(Journal { entries: vec![entry(a, NOW - DAY, Some(202)), entry(b, NOW, Some(503))] });
     journal.entries.push(entry(b, NOW + 2, None));
-    let verdict = oracle(&journal, &path).await.unwrap();
-    assert_eq!((verdict.stored, verdict.unexpected, verdict.lost), (4, vec![(b, NOW + 1)], vec![]));
+    let found = oracle(&journal, &path).await.unwrap();
+    assert_eq!((found.stored, found.unexpected, found.lost), (4, vec![(b, NOW + 1)], vec![]));
 
     journal.entries.push(entry(b, NOW + 1, Some(202)));
     assert!(oracle(&journal, &path).await.unwrap().clean());
 
     journal.entries.push(entry(b, NOW + 3, Some(202)));
-    let verdict = oracle(&journal, &path).await.unwrap();
-    assert_eq!((verdict.lost.as_slice(), verdict.clean()), ([(b, NOW + 3)].as_slice(), false));
-    assert!(verdict.to_string().contains(&b.to_string()));
+    let found = oracle(&journal, &path).await.unwrap();
+    assert_eq!((found.lost.as_slice(), found.clean()), ([(b, NOW + 3)].as_slice(), false));
+    assert!(found.to_string().contains(&b.to_string()));
 }

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bench::{
-    Fleet, Journal, Kind, Load, Operator, Service, Simulated, Urls, drive, enrol, services::ADMIN_PASSWORD,
-};
 use fleet::Interval;
 use serde_json::Value;
+use simulator::{
+    Fleet, Journal, Kind, Load, Operator, Service, Simulated, Urls, drive, enrol, services::ADMIN_PASSWORD,
+};
 use testkit::eventually_within;
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -24,9 +24,9 @@ const SERVERS: usize = 100;
 /// Snapshots a second of all of them.
 const RATE: f64 = 300.0;
 /// How long the last of what was acknowledged may take to be stored, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Dropped, its services are killed. What they left on the servers goes with [`Stage::finish`].
+/// Dropped, its services are killed, and what they left on the servers is removed.
 pub struct Stage {
     pub gates: Vec<Service>,
     pub workers: Vec<Service>,
@@ -85,14 +85,14 @@ pub async fn binary(name: &str) -> PathBuf {
 }
 
 /// A place on the servers, without any service.
-pub async fn fleet(urls: Urls) -> Fleet {
-    Fleet::new(urls, &binaries().await).await.unwrap()
+pub async fn fleet() -> Fleet {
+    Fleet::new(&binaries().await).await.unwrap()
 }
 
 impl Stage {
     /// So many gates and workers, and one management, with enrolled servers.
     pub async fn new(gates: usize, workers: usize) -> Self {
-        let fleet = fleet(Urls::from_env().unwrap()).await;
+        let fleet = fleet().await;
         let ways = Ways::all(fleet.urls.clone());
         Self::on(fleet, &ways, gates, workers).await
     }
@@ -147,7 +147,7 @@ impl Stage {
         .await;
     }
 
-    /// Nothing lost, nothing doubled, nothing invented, nothing dead. Then all goes.
+    /// Nothing lost, nothing doubled, nothing invented, nothing dead.
     pub async fn finish(self, journal: &Journal) {
         let Self { fleet, gates, workers, management, .. } = self;
         fleet.settled(journal, PATIENCE).await.unwrap();
@@ -155,11 +155,10 @@ impl Stage {
         for service in gates.into_iter().chain(workers).chain([management]) {
             service.stop().await.unwrap();
         }
-        let verdict = fleet.verdict(journal).await.unwrap();
-        println!("{} acknowledged, {} refused; {verdict}", journal.acknowledged(), journal.refused());
-        assert!(verdict.clean(), "{verdict}");
+        let found = fleet.reconcile(journal).await.unwrap();
+        println!("{} acknowledged, {} refused; {found}", journal.acknowledged(), journal.refused());
+        assert!(found.clean(), "{found}");
         assert_eq!(fleet.dead_letters().await.unwrap(), 0);
-        fleet.remove().await.unwrap();
     }
 }
 

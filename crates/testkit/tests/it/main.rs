@@ -3,3 +3,4 @@
 mod dependencies;
 mod proxy;
 mod rooms;
+mod servers;

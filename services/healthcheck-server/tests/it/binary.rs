@@ -58,9 +58,9 @@ impl Gate {
         fs::write(folder.path().join("key"), format!("{KEY}\n")).unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let child = command()
-            .env("AMQP_URL", &place.amqp_url)
-            .env("REDIS_URL", &place.redis_url)
-            .env("ROLLCALL_PREFIX", &place.prefix)
+            .env("AMQP_URL", place.amqp_url())
+            .env("REDIS_URL", place.redis_url())
+            .env("ROLLCALL_PREFIX", place.prefix())
             .env("AGENT_KEY_FILE", folder.path().join("key"))
             .env("LISTEN", "127.0.0.1:0")
             .env("DRAIN_SECONDS", "2")
@@ -124,8 +124,8 @@ impl Drop for Gate {
 #[tokio::test]
 async fn it_starts_before_its_servers_and_outlives_a_broker_that_is_lost() {
     let place = Place::new().await;
-    place.broker.cut();
-    place.redis.cut();
+    place.broker().cut();
+    place.redis().cut();
     let gate = Gate::start(&place).await;
     let now = Clock::system().now();
     let (status, problem) = gate.get("health/ready").await.unwrap();
@@ -135,22 +135,22 @@ async fn it_starts_before_its_servers_and_outlives_a_broker_that_is_lost() {
     let (code, told) = healthcheck(gate.address);
     assert_eq!((code, told.contains("not ready")), (Some(1), true), "{told}");
 
-    place.redis.mend();
+    place.redis().mend();
     eventually("the cache is reached", async || {
         gate.get("health/ready").await.is_some_and(|(_, problem)| problem.contains(r#""missing":["queue"]"#))
     })
     .await;
-    place.broker.mend();
+    place.broker().mend();
     eventually("ready", async || gate.ready().await).await;
     assert_eq!(healthcheck(gate.address), (Some(0), String::new()));
     assert_eq!(gate.post(1, now).await, Some(202));
 
-    place.broker.cut();
-    place.redis.cut();
+    place.broker().cut();
+    place.redis().cut();
     eventually("it tells the agents", async || gate.post(2, now).await == Some(503)).await;
     assert!(gate.ready().await, "a proxy that takes it out gives a worse answer");
-    place.broker.mend();
-    place.redis.mend();
+    place.broker().mend();
+    place.redis().mend();
     eventually("taken again", async || gate.post(3, now).await == Some(202)).await;
 
     assert_eq!(gate.logged("ready").len(), 1);
@@ -176,7 +176,6 @@ async fn it_starts_before_its_servers_and_outlives_a_broker_that_is_lost() {
     drop(gate);
     let (code, told) = healthcheck(address);
     assert_eq!((code, told.contains("nothing answers")), (Some(1), true), "{told}");
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -224,7 +223,6 @@ async fn a_stop_under_load_serves_on_then_ends_and_loses_nothing_acknowledged() 
     for at in acknowledged.iter().flatten() {
         assert!(in_the_queue.contains(at), "{at} is lost");
     }
-    place.remove().await;
 }
 
 #[test]

@@ -45,7 +45,6 @@ async fn requests_of_many_servers_at_once_arrive_whole_in_fewer_messages() {
     for record in records(&messages) {
         assert_eq!((record.generation, record.received_at, record.interval.millis()), (3, NOW, 30_000));
     }
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -64,7 +63,6 @@ async fn a_request_larger_than_a_message_is_split_and_acknowledged_once() {
         assert!(serde_json::to_vec(message).unwrap().len() <= LARGEST);
     }
     assert_eq!(whats_in(&messages), (0..240).rev().map(|at| (server(1), NOW - at)).collect::<Vec<_>>());
-    place.remove().await;
 }
 
 #[tokio::test]
@@ -87,5 +85,4 @@ async fn a_snapshot_larger_than_a_message_is_refused_by_its_place_and_its_neighb
     assert!(reason.contains("bytes"), "{reason}");
     assert_eq!(beside.status, 202);
     assert_eq!(whats_in(&place.take().await), [(server(2), NOW)]);
-    place.remove().await;
 }

@@ -15,9 +15,9 @@ async fn a_clock_that_is_off_by_more_than_thirty_seconds_makes_it_unready() {
     let settings = Settings {
         keyring: ring(),
         history_days: 35,
-        amqp_url: place.amqp_url.parse().unwrap(),
-        redis_url: place.redis_url.parse().unwrap(),
-        prefix: place.prefix.clone(),
+        amqp_url: place.amqp_url().parse().unwrap(),
+        redis_url: place.redis_url().parse().unwrap(),
+        prefix: place.prefix().to_owned(),
         drain: Duration::ZERO,
     };
     let (right, clock) = (Clock::system(), Clock::fixed(0));
@@ -48,5 +48,4 @@ async fn a_clock_that_is_off_by_more_than_thirty_seconds_makes_it_unready() {
     }
     shutdown.soft.cancel();
     running.await.unwrap().unwrap();
-    place.remove().await;
 }

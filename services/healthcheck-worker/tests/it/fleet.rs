@@ -1,17 +1,11 @@
 //! The servers of a fleet, the real ones: a database, queues, indices and keys of a test's own, each by way of a proxy
 //! that breaks, and the ways past the proxies.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::{SocketAddr, ToSocketAddrs},
-    panic::{AssertUnwindSafe, resume_unwind},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use ::fleet::{Message, Millis, Record};
 use cache::Cache;
 use chassis::Clock;
-use futures_util::FutureExt;
 use healthcheck_worker::Worker;
 use history::History;
 use lapin::{
@@ -19,41 +13,27 @@ use lapin::{
     message::BasicGetMessage,
     options::{
         BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
     },
     types::FieldTable,
 };
 use queue::{Publisher, rabbitmq};
 use registry::{Marks, Registry};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use testkit::{Proxy, eventually};
-use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle};
+use sqlx::{Connection as _, PgConnection};
+use testkit::{Server, Servers, eventually};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, NOW, server};
 
 pub struct Fleet {
-    pub prefix: String,
-    pub broker: Door,
-    pub postgres: Door,
-    pub elasticsearch: Door,
-    pub redis: Door,
     pub registry: Registry,
     pub cache: Cache,
     pub publisher: Publisher<Message>,
-    database: String,
     channel: Channel,
     _connection: Connection,
-}
-
-/// A server and the proxy before it.
-pub struct Door {
-    pub proxy: Proxy,
-    /// By way of the proxy.
-    pub url: String,
-    /// Past it.
-    pub direct: String,
+    /// Goes last: the others use it.
+    pub servers: Servers,
 }
 
 /// A worker in this process.
@@ -72,71 +52,28 @@ pub struct Letter {
 
 /// Runs a case, and removes what it left behind, also when it fails.
 pub async fn with(case: impl AsyncFnOnce(&Fleet)) {
-    let fleet = Fleet::make().await;
-    let outcome = AssertUnwindSafe(case(&fleet)).catch_unwind().await;
-    fleet.remove().await;
-    if let Err(panic) = outcome {
-        resume_unwind(panic);
-    }
-}
-
-impl Door {
-    async fn open(variable: &str, path: Option<&str>) -> Self {
-        let direct = std::env::var(variable).unwrap_or_else(|_| {
-            panic!("{variable} is not set: `make services` starts the servers, and `make test` uses them")
-        });
-        let (scheme, rest) = direct.split_once("://").unwrap();
-        let (place, own_path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (account, host) = place.rsplit_once('@').map_or(("", place), |(account, host)| (account, host));
-        let proxy = Proxy::start(host.to_socket_addrs().unwrap().next().unwrap()).await;
-        let account = if account.is_empty() { String::new() } else { format!("{account}@") };
-        let path = path.unwrap_or(own_path);
-        let url = |host: &str| format!("{scheme}://{account}{host}{path}");
-        Self { url: url(&proxy.addr().to_string()), direct: url(host), proxy }
-    }
-}
-
-impl Door {
-    /// Ends every connection, and lets new ones pass.
-    pub async fn drop_connections(&self) {
-        let mut witness = TcpStream::connect(self.proxy.addr()).await.unwrap();
-        self.proxy.cut();
-        while witness.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
-        self.proxy.mend();
-    }
+    case(&Fleet::make().await).await;
 }
 
 impl Fleet {
     async fn make() -> Self {
-        let unique = format!("{:016x}", RandomState::new().hash_one(0));
-        let (prefix, database) = (format!("test-{unique}"), format!("worker_test_{unique}"));
-        // Not from the template that others may be copying from at the same time.
-        sql(&format!("CREATE DATABASE {database} TEMPLATE template0")).await;
-        let broker = Door::open("AMQP_URL", None).await;
-        let postgres = Door::open("DATABASE_URL", Some(&format!("/{database}"))).await;
-        let elasticsearch = Door::open("ELASTICSEARCH_URL", None).await;
-        let redis = Door::open("REDIS_URL", None).await;
-        let registry = Registry::open_postgres(&postgres.direct.parse().unwrap());
-        let cache = Cache::redis(&redis.direct.parse().unwrap(), &prefix);
-        let connection = Connection::connect(&broker.direct, ConnectionProperties::default()).await.unwrap();
+        let servers = Servers::of(&Server::ALL).await;
+        let prefix = servers.prefix();
+        let registry = Registry::open_postgres(&servers.postgresql().direct.parse().unwrap());
+        let cache = Cache::redis(&servers.redis().direct.parse().unwrap(), prefix);
+        let amqp = &servers.rabbitmq().direct;
+        let connected = Connection::connect(amqp, ConnectionProperties::default()).await;
+        let connection = connected.unwrap_or_else(|trouble| Server::RabbitMq.nobody(trouble));
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let queue = rabbitmq::Settings::new(broker.direct.parse().unwrap(), &prefix, "snapshots");
-        let publisher = rabbitmq::publisher(&queue);
+        let publisher =
+            rabbitmq::publisher(&rabbitmq::Settings::new(amqp.parse().unwrap(), prefix, "snapshots"));
         publisher.reached().await;
-        Self {
-            prefix,
-            broker,
-            postgres,
-            elasticsearch,
-            redis,
-            registry,
-            cache,
-            publisher,
-            database,
-            channel,
-            _connection: connection,
-        }
+        Self { registry, cache, publisher, channel, _connection: connection, servers }
+    }
+
+    pub fn prefix(&self) -> &str {
+        self.servers.prefix()
     }
 
     /// With these servers enrolled.
@@ -149,13 +86,14 @@ impl Fleet {
 
     /// A worker by way of the proxies.
     pub fn worker(&self, name: &str, holding: Duration) -> Running {
-        let queue = rabbitmq::Settings::new(self.broker.url.parse().unwrap(), &self.prefix, "snapshots");
+        let (servers, prefix) = (&self.servers, self.prefix());
+        let queue = rabbitmq::Settings::new(servers.rabbitmq().url.parse().unwrap(), prefix, "snapshots");
         let worker = Worker::new(
             name.to_owned(),
             rabbitmq::consumer(&queue),
-            Registry::open_postgres(&self.postgres.url.parse().unwrap()),
-            History::open_elasticsearch(&self.elasticsearch.url.parse().unwrap(), &self.prefix, 35).unwrap(),
-            Cache::redis(&self.redis.url.parse().unwrap(), &self.prefix),
+            Registry::open_postgres(&servers.postgresql().url.parse().unwrap()),
+            History::open_elasticsearch(&servers.elasticsearch().url.parse().unwrap(), prefix, 35).unwrap(),
+            Cache::redis(&servers.redis().url.parse().unwrap(), prefix),
             Clock::fixed(NOW),
         );
         let stop = CancellationToken::new();
@@ -176,11 +114,11 @@ impl Fleet {
     }
 
     pub fn queue(&self) -> String {
-        format!("{}.snapshots", self.prefix)
+        format!("{}.snapshots", self.prefix())
     }
 
     pub fn dead(&self) -> String {
-        format!("{}.snapshots.dead", self.prefix)
+        format!("{}.snapshots.dead", self.prefix())
     }
 
     /// Messages that wait and that nobody holds.
@@ -212,7 +150,7 @@ impl Fleet {
 
     /// Snapshots in history.
     pub async fn stored(&self) -> u64 {
-        let indices = format!("{}-snapshots-*", self.prefix);
+        let indices = format!("{}-snapshots-*", self.prefix());
         let mut count = None;
         eventually("history counts", async || {
             self.elasticsearch("POST", &format!("{indices}/_refresh"), None).await;
@@ -242,53 +180,21 @@ impl Fleet {
     }
 
     pub async fn elasticsearch(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let url = format!("{}/{path}", self.elasticsearch.direct.trim_end_matches('/'));
-        let mut request = testkit::http().request(method.parse().unwrap(), url);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        request.send().await.unwrap().json().await.unwrap()
+        self.servers.ask_elasticsearch(method, path, body).await
     }
 
     pub async fn redis(&self, command: &redis::Cmd) -> redis::Value {
-        let client = redis::Client::open(self.redis.direct.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        command.query_async(&mut connection).await.unwrap()
-    }
-
-    pub async fn delete_keys(&self) {
-        let client = redis::Client::open(self.redis.direct.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut all = redis::cmd("KEYS");
-        let keys: Vec<String> =
-            all.arg(format!("{}:*", self.prefix)).query_async(&mut connection).await.unwrap();
-        if !keys.is_empty() {
-            redis::cmd("DEL").arg(keys).query_async::<()>(&mut connection).await.unwrap();
-        }
+        command.query_async(&mut self.servers.redis_connection().await).await.unwrap()
     }
 
     /// A connection to the database of the test.
     pub async fn database(&self) -> PgConnection {
-        PgConnection::connect(&self.postgres.direct).await.unwrap()
+        PgConnection::connect(&self.servers.postgresql().direct).await.unwrap()
     }
 
     pub async fn marks(&self, number: u8) -> Option<Marks> {
         let standing = self.registry.standing(&[server(number)]).await.unwrap();
         standing.get(&server(number)).and_then(|standing| standing.sighting)
-    }
-
-    async fn remove(&self) {
-        self.registry.close().await;
-        sql(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await;
-        self.delete_keys().await;
-        let indices = self.elasticsearch("GET", &format!("{}-*/_alias", self.prefix), None).await;
-        for index in indices.as_object().unwrap().keys() {
-            self.elasticsearch("DELETE", index, None).await;
-        }
-        self.elasticsearch("DELETE", &format!("_index_template/{}-snapshots", self.prefix), None).await;
-        for queue in [self.queue(), self.dead()] {
-            self.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
-        }
     }
 }
 
@@ -308,13 +214,6 @@ pub fn foreign_index() -> Value {
 /// A port of loopback that nobody listens on.
 pub fn free_port() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-async fn sql(statement: &str) {
-    let url =
-        std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: `make services` starts the servers");
-    let mut server = PgConnection::connect(&url).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut server).await.unwrap();
 }
 
 fn header(letter: &BasicGetMessage, name: &str) -> String {

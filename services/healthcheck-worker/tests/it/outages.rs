@@ -21,7 +21,9 @@ async fn a_long_outage_is_handed_back_probed_and_gone_on_from() {
         let worker = fleet.worker("worker", SHORT);
         fleet.publish(vec![beat(1, NOW - 9 * BEAT)]).await;
         fleet.until_stored(1).await;
-        for (round, door) in [&fleet.postgres, &fleet.elasticsearch].into_iter().enumerate() {
+        for (round, door) in
+            [fleet.servers.postgresql(), fleet.servers.elasticsearch()].into_iter().enumerate()
+        {
             door.proxy.cut();
             let at = NOW - (2 - round as i64) * BEAT;
             fleet.publish(vec![beat(1, at), beat(9, at)]).await;
@@ -45,7 +47,7 @@ async fn what_is_held_shows_in_the_row_and_stays_with_the_worker() {
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
         fleet.until_stored(1).await;
-        fleet.elasticsearch.proxy.cut();
+        fleet.servers.elasticsearch().proxy.cut();
         fleet.publish(vec![beat(1, NOW)]).await;
         let held = async || {
             let rows = fleet.registry.progress().await.unwrap();
@@ -53,7 +55,7 @@ async fn what_is_held_shows_in_the_row_and_stays_with_the_worker() {
         };
         eventually("the row tells of it", held).await;
         assert_eq!(fleet.ready(&fleet.queue()).await, 0);
-        fleet.elasticsearch.proxy.mend();
+        fleet.servers.elasticsearch().proxy.mend();
         fleet.until_stored(2).await;
         worker.stop().await;
         fleet.nothing_is_left().await;
@@ -70,14 +72,14 @@ async fn a_worker_that_is_asked_to_stop_in_an_outage_hands_back() {
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
         fleet.until_stored(1).await;
-        fleet.elasticsearch.proxy.cut();
+        fleet.servers.elasticsearch().proxy.cut();
         fleet.publish(vec![beat(1, NOW)]).await;
         let in_hand = async || fleet.registry.progress().await.unwrap()[0].oldest_in_hand == Some(NOW);
         eventually("it is in hand", in_hand).await;
         worker.stop().await;
         eventually("it is back", async || fleet.ready(&fleet.queue()).await == 1).await;
         assert_eq!(fleet.ready(&fleet.dead()).await, 0);
-        fleet.elasticsearch.proxy.mend();
+        fleet.servers.elasticsearch().proxy.mend();
         let next = fleet.worker("next", LONG);
         fleet.until_stored(2).await;
         next.stop().await;
@@ -93,11 +95,11 @@ async fn a_reply_of_history_that_never_comes_makes_one_record() {
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
         fleet.until_stored(1).await;
-        fleet.elasticsearch.proxy.swallow_replies();
+        fleet.servers.elasticsearch().proxy.swallow_replies();
         fleet.publish(vec![beat(1, NOW)]).await;
         fleet.until_stored(2).await;
         assert_eq!(fleet.marks(1).await.unwrap().sampled_at, NOW - BEAT, "it does not know yet");
-        fleet.elasticsearch.drop_connections().await;
+        fleet.servers.elasticsearch().proxy.drop_connections().await;
         let far = NOW + 100 * BEAT;
         fleet.publish(vec![beat(1, far)]).await;
         eventually("the next is stored too", async || fleet.marks(1).await.unwrap().sampled_at == far).await;
@@ -131,12 +133,12 @@ async fn a_commit_of_the_registry_that_is_never_told_changes_nothing() {
         sqlx::query("SELECT 1 FROM sightings FOR UPDATE").execute(&mut *lock).await.unwrap();
         fleet.publish(vec![beat(1, NOW)]).await;
         someone_waits_for_a_lock(fleet).await;
-        fleet.postgres.proxy.swallow_replies();
+        fleet.servers.postgresql().proxy.swallow_replies();
         lock.rollback().await.unwrap();
         eventually("it is committed", async || fleet.marks(1).await.unwrap().sampled_at == NOW).await;
         let rows = fleet.registry.progress().await.unwrap();
         assert_eq!(rows[0].newest_settled, Some(NOW - 20 * BEAT), "it does not know yet");
-        fleet.postgres.drop_connections().await;
+        fleet.servers.postgresql().proxy.drop_connections().await;
         fleet.until_settled(NOW).await;
         worker.stop().await;
         assert_eq!(fleet.stored().await, 2);
@@ -164,7 +166,7 @@ async fn a_cache_that_is_away_flushed_or_full_of_garbage_delays_nothing() {
         fleet.publish(vec![beat(1, NOW)]).await;
         eventually("the cache has it", async || cached(NOW).await).await;
 
-        fleet.redis.proxy.cut();
+        fleet.servers.redis().proxy.cut();
         for round in 1..=15 {
             fleet.publish(vec![beat(1, NOW + round * BEAT)]).await;
             fleet.until_stored(1 + round as u64).await;
@@ -177,8 +179,8 @@ async fn a_cache_that_is_away_flushed_or_full_of_garbage_delays_nothing() {
         the_registry_knows(fleet, silent_at(at)).await;
         assert!(cached(NOW).await, "the cache was away");
 
-        fleet.redis.proxy.mend();
-        fleet.delete_keys().await;
+        fleet.servers.redis().proxy.mend();
+        fleet.servers.forget_keys().await;
         let mut at = at;
         let mut count = 16;
         let heals = async || {
@@ -191,7 +193,7 @@ async fn a_cache_that_is_away_flushed_or_full_of_garbage_delays_nothing() {
         eventually("a flushed cache fills again", heals).await;
 
         let (silent, latest) =
-            (format!("{}:silent", fleet.prefix), format!("{}:latest:{}", fleet.prefix, server(1)));
+            (format!("{}:silent", fleet.prefix()), format!("{}:latest:{}", fleet.prefix(), server(1)));
         fleet.redis(redis::cmd("SET").arg(silent).arg("garbage")).await;
         fleet.redis(redis::cmd("DEL").arg(&latest)).await;
         fleet.redis(redis::cmd("LPUSH").arg(&latest).arg("garbage")).await;
@@ -213,7 +215,7 @@ async fn a_day_that_history_refuses_keeps_no_other_out() {
     fleet::with(async |fleet| {
         fleet.enrol([1]).await;
         // NOW is in 2026-09-21.
-        let index = format!("{}-snapshots-2026.09.20", fleet.prefix);
+        let index = format!("{}-snapshots-2026.09.20", fleet.prefix());
         fleet.elasticsearch("PUT", &index, Some(foreign_index())).await;
         let yesterday = NOW - 86_400_000;
         fleet.publish(vec![beat(1, NOW), record(1, NOW, yesterday, None), beat(1, NOW + BEAT)]).await;
@@ -232,7 +234,7 @@ async fn a_day_that_history_refuses_keeps_no_other_out() {
 async fn what_a_person_has_to_mend_is_kept_until_then() {
     fleet::with(async |fleet| {
         fleet.enrol([1]).await;
-        let index = format!("{}-snapshots-2026.09.21", fleet.prefix);
+        let index = format!("{}-snapshots-2026.09.21", fleet.prefix());
         fleet.elasticsearch("PUT", &index, Some(foreign_index())).await;
         fleet.publish(vec![beat(1, NOW), beat(1, NOW + BEAT)]).await;
         let worker = fleet.worker("worker", SHORT);

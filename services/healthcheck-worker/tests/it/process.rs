@@ -21,7 +21,7 @@ struct Process {
 
 fn command(fleet: &Fleet) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_healthcheck-worker"));
-    command.env_clear().env("ROLLCALL_PREFIX", &fleet.prefix).env("AMQP_URL", &fleet.broker.url);
+    command.env_clear().env("ROLLCALL_PREFIX", fleet.prefix()).env("AMQP_URL", &fleet.servers.rabbitmq().url);
     command
 }
 
@@ -35,9 +35,9 @@ impl Process {
     fn start(fleet: &Fleet) -> Self {
         let listen = free_port();
         let child = command(fleet)
-            .env("DATABASE_URL", &fleet.postgres.url)
-            .env("ELASTICSEARCH_URL", &fleet.elasticsearch.url)
-            .env("REDIS_URL", &fleet.redis.url)
+            .env("DATABASE_URL", &fleet.servers.postgresql().url)
+            .env("ELASTICSEARCH_URL", &fleet.servers.elasticsearch().url)
+            .env("REDIS_URL", &fleet.servers.redis().url)
             .env("LISTEN", listen.to_string())
             .env("DRAIN_SECONDS", "0")
             .stdout(Stdio::null())
@@ -99,21 +99,21 @@ impl Drop for Process {
 #[tokio::test]
 async fn it_is_ready_when_all_were_reached_and_consumes_as_soon_as_it_can_store() {
     fleet::with(async |fleet| {
-        for door in [&fleet.broker, &fleet.redis, &fleet.elasticsearch] {
+        for door in [fleet.servers.rabbitmq(), fleet.servers.redis(), fleet.servers.elasticsearch()] {
             door.proxy.cut();
         }
         let process = Process::start(fleet);
         process.until_missing(&["registry", "history", "cache", "queue"]).await;
         fleet.enrol([1]).await;
         process.until_missing(&["history", "cache", "queue"]).await;
-        fleet.elasticsearch.proxy.mend();
+        fleet.servers.elasticsearch().proxy.mend();
         process.until_missing(&["cache", "queue"]).await;
-        fleet.broker.proxy.mend();
+        fleet.servers.rabbitmq().proxy.mend();
         process.until_missing(&["cache"]).await;
         fleet.publish(vec![beat(1, NOW)]).await;
         fleet.until_stored(1).await;
         process.until_missing(&["cache"]).await;
-        fleet.redis.proxy.mend();
+        fleet.servers.redis().proxy.mend();
         process.until_missing(&[]).await;
     })
     .await;
@@ -125,7 +125,7 @@ async fn a_short_outage_is_held_and_stored_once() {
         fleet.enrol([1]).await;
         let mut process = Process::start(fleet);
         process.until_missing(&[]).await;
-        let stores = [(&fleet.postgres, "registry"), (&fleet.elasticsearch, "history")];
+        let stores = [(fleet.servers.postgresql(), "registry"), (fleet.servers.elasticsearch(), "history")];
         for (round, (door, store)) in stores.into_iter().enumerate() {
             let calls = format!("rollcall_worker_store_seconds_count{{store=\"{store}\"}}");
             let before = process.metric(&calls).await;
@@ -164,7 +164,7 @@ async fn sigterm_finishes_what_is_in_hand() {
         fleet.enrol([1]).await;
         let mut process = Process::start(fleet);
         process.until_missing(&[]).await;
-        fleet.elasticsearch.proxy.stall();
+        fleet.servers.elasticsearch().proxy.stall();
         for number in 0..5 {
             fleet.publish(vec![beat(1, NOW + number)]).await;
         }
@@ -172,7 +172,7 @@ async fn sigterm_finishes_what_is_in_hand() {
         eventually("some is in hand", in_hand).await;
         process.signal("-TERM");
         eventually("it is not ready", async || process.missing().await.is_none_or(|m| !m.is_empty())).await;
-        fleet.elasticsearch.proxy.mend();
+        fleet.servers.elasticsearch().proxy.mend();
         assert_eq!(process.ended().await.code(), Some(0));
         let rows = fleet.registry.progress().await.unwrap();
         assert!(rows[0].newest_settled.is_some() && rows[0].oldest_in_hand.is_none(), "{rows:?}");
@@ -190,7 +190,7 @@ async fn a_second_signal_lets_go_of_what_is_not_stored() {
         fleet.enrol([1]).await;
         let mut process = Process::start(fleet);
         process.until_missing(&[]).await;
-        fleet.elasticsearch.proxy.stall();
+        fleet.servers.elasticsearch().proxy.stall();
         fleet.publish(vec![beat(1, NOW)]).await;
         eventually("it is in hand", async || process.metric("rollcall_worker_received_total").await == 1.0)
             .await;
@@ -202,7 +202,7 @@ async fn a_second_signal_lets_go_of_what_is_not_stored() {
         eventually("it is back", async || fleet.ready(&fleet.queue()).await == 1).await;
         assert_eq!(fleet.ready(&fleet.dead()).await, 0);
         // The snapshot that was being written when the worker stopped is written twice, and stored once.
-        fleet.elasticsearch.proxy.mend();
+        fleet.servers.elasticsearch().proxy.mend();
         let _next = Process::start(fleet);
         fleet.until_stored(1).await;
     })
@@ -213,7 +213,7 @@ async fn a_second_signal_lets_go_of_what_is_not_stored() {
 async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
     fleet::with(async |fleet| {
         fleet.enrol([1]).await;
-        let index = format!("{}-snapshots-2026.09.20", fleet.prefix);
+        let index = format!("{}-snapshots-2026.09.20", fleet.prefix());
         fleet.elasticsearch("PUT", &index, Some(fleet::foreign_index())).await;
         let yesterday = beat(1, NOW - 86_400_000);
         fleet.publish(vec![beat(1, NOW), yesterday, beat(1, NOW + BEAT)]).await;
@@ -229,7 +229,7 @@ async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
         let letters = fleet.take_dead(1).await;
         assert_eq!(letters[0].payload, b"hopeless");
         assert_eq!(process.metric("rollcall_worker_snapshots_total{outcome=\"refused\"}").await, 1.0);
-        fleet.broker.proxy.cut();
+        fleet.servers.rabbitmq().proxy.cut();
         let output = redrive(command(fleet)).await;
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{told}");

@@ -1,8 +1,6 @@
 //! Mail as a process, between a real broker and a real registry, killed where it hurts most.
 
 use std::{
-    env,
-    hash::{BuildHasher, RandomState},
     net::TcpListener,
     process::{Child, Command, Stdio},
 };
@@ -11,48 +9,37 @@ use fleet::{
     MailJob,
     id::{DeliveryId, ReportId},
 };
-use lapin::{ConnectionProperties, options::QueueDeleteOptions};
 use queue::rabbitmq;
 use registry::{Actor, DeliveryState, NewReport, Registry};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testkit::{eventually, eventually_within};
+use sqlx::{Connection, PgConnection};
+use testkit::{Server as On, Servers, eventually};
 
 use crate::{post::NOW, server::Server};
 
 /// A database and queues of its own.
 struct Fleet {
-    name: String,
     registry: Registry,
-}
-
-fn url(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: `make services` starts the servers, and `make test` uses them")
-    })
-}
-
-async fn on_server(statement: String) {
-    let mut connection = PgConnection::connect(&url("DATABASE_URL")).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    servers: Servers,
 }
 
 impl Fleet {
     async fn make() -> Self {
-        let name = format!("mail_{:016x}", RandomState::new().hash_one(0));
-        on_server(format!("CREATE DATABASE {name}")).await;
-        let registry = Registry::open_postgres(&Self::database_url(&name).parse().unwrap());
+        let servers = Servers::of(&[On::RabbitMq, On::PostgreSql]).await;
+        let registry = Registry::open_postgres(&servers.postgresql().direct.parse().unwrap());
         registry.migrate().await.unwrap();
-        Self { name, registry }
+        Self { registry, servers }
     }
 
-    fn database_url(name: &str) -> String {
-        let mut url: reqwest::Url = url("DATABASE_URL").parse().unwrap();
-        url.set_path(name);
-        url.into()
+    fn amqp_url(&self) -> &str {
+        &self.servers.rabbitmq().direct
+    }
+
+    fn database_url(&self) -> &str {
+        &self.servers.postgresql().direct
     }
 
     fn queue(&self) -> rabbitmq::Settings {
-        rabbitmq::Settings::new(url("AMQP_URL").parse().unwrap(), self.name.as_str(), "mail")
+        rabbitmq::Settings::new(self.amqp_url().parse().unwrap(), self.servers.prefix(), "mail")
     }
 
     fn start(&self, server: &Server) -> Process {
@@ -60,12 +47,12 @@ impl Fleet {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
         command
             .env_clear()
-            .env("AMQP_URL", url("AMQP_URL"))
-            .env("DATABASE_URL", Self::database_url(&self.name))
+            .env("AMQP_URL", self.amqp_url())
+            .env("DATABASE_URL", self.database_url())
             .env("SMTP_URL", server.url())
             .env("MAIL_FROM", "rollcall@example.com")
             .env("MAIL_ALLOWED_DOMAINS", "example.org")
-            .env("ROLLCALL_PREFIX", &self.name)
+            .env("ROLLCALL_PREFIX", self.servers.prefix())
             .env("LISTEN", listen.to_string())
             .env("DRAIN_SECONDS", "0");
         Process(command.stdout(Stdio::null()).spawn().unwrap())
@@ -73,18 +60,6 @@ impl Fleet {
 
     async fn state(&self, report: ReportId) -> DeliveryState {
         self.registry.report(report).await.unwrap().unwrap().1[0].state
-    }
-
-    async fn remove(self) {
-        self.registry.close().await;
-        on_server(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
-        let connection =
-            lapin::Connection::connect(&url("AMQP_URL"), ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        for end in ["", ".dead"] {
-            let queue = format!("{}.mail{end}", self.name);
-            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
-        }
     }
 }
 
@@ -133,10 +108,10 @@ async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
     drop(process);
     let redrive = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mail"));
-        command.env_clear().env("AMQP_URL", url).env("ROLLCALL_PREFIX", &fleet.name);
+        command.env_clear().env("AMQP_URL", url).env("ROLLCALL_PREFIX", fleet.servers.prefix());
         command.arg("redrive").output().unwrap()
     };
-    let output = redrive(&url("AMQP_URL"));
+    let output = redrive(fleet.amqp_url());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stdout, b"2 dead letters went through the queue again\n");
     eventually("they are back in the queue", async || dead().await == 0).await;
@@ -150,7 +125,6 @@ async fn redrive_sends_dead_letters_through_again_and_needs_the_broker_alone() {
         "{told}"
     );
     drop((process, stranger));
-    fleet.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,15 +161,14 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
     drop(second);
 
     // Twenty minutes later the claim is stale.
-    let mut database = PgConnection::connect(&Fleet::database_url(&fleet.name)).await.unwrap();
+    let mut database = PgConnection::connect(fleet.database_url()).await.unwrap();
     let older = "UPDATE deliveries SET updated_at = updated_at - 1200000 WHERE state = 'sending'";
     sqlx::query(older).execute(&mut database).await.unwrap();
     drop(database);
     let third = fleet.start(&server);
     let unknown = async || fleet.state(reports[0].0).await == DeliveryState::Unknown;
-    eventually_within(std::time::Duration::from_secs(60), "it is unknown", unknown).await;
+    eventually("it is unknown", unknown).await;
     publisher.publish(reports[0].1.clone()).await.unwrap();
     drop(third);
     assert_eq!((server.taken("stall-after").len(), server.taken("ops").len()), (1, 1));
-    fleet.remove().await;
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bench::{Load, drive, enrol, oracle};
+use simulator::{Load, drive, enrol, oracle};
 use testkit::{eventually, tempdir};
 use tokio_util::sync::CancellationToken;
 
@@ -56,8 +56,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     let journal = driving.await.unwrap();
     rollcall.kill();
 
-    let verdict = oracle(&journal, &dir.path().join("history.db")).await.unwrap();
-    println!("{} acknowledged in {:?}; {verdict}", journal.acknowledged(), begun.elapsed());
+    let found = oracle(&journal, &dir.path().join("history.db")).await.unwrap();
+    println!("{} acknowledged in {:?}; {found}", journal.acknowledged(), begun.elapsed());
     assert!(journal.acknowledged() > 100, "hardly anything was acknowledged: the test proves nothing");
-    assert!(verdict.clean(), "{verdict}");
+    assert!(found.clean(), "{found}");
 }

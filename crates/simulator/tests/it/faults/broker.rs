@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bench::{Kind, Urls};
+use simulator::Kind;
 use testkit::{TempDir, eventually, eventually_within, tempdir};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
@@ -17,7 +17,7 @@ use crate::stage::{Stage, Ways, fleet, nobody_is_down};
 /// Below the ports that the system gives away for a moment.
 const PORTS: std::ops::Range<u16> = 27_000..32_000;
 /// Clients come back at once; a broker that starts takes its time on a busy machine.
-const BACK: Duration = Duration::from_secs(90);
+const BACK: Duration = Duration::from_secs(180);
 /// What each consumer may hold, by `queue::rabbitmq::Settings::new`.
 const PREFETCH: &str = "100";
 
@@ -54,7 +54,7 @@ impl Broker {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../dev/services");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/services");
         let mut command = Command::new(script);
         command.args(arguments).env_remove("AMQP_URL");
         command
@@ -95,7 +95,8 @@ impl Drop for Broker {
 }
 
 async fn stage(broker: &Broker, workers: usize) -> Stage {
-    let fleet = fleet(Urls { amqp: broker.url(), ..Urls::from_env().unwrap() }).await;
+    let mut fleet = fleet().await;
+    fleet.urls.amqp = broker.url();
     let ways = Ways::all(fleet.urls.clone());
     Stage::on(fleet, &ways, 2, workers).await
 }
@@ -157,7 +158,7 @@ async fn a_full_queue_is_a_503_until_there_is_room() {
     stage.all_up().await;
     let worker = stage.workers.pop().unwrap();
     worker.stop().await.unwrap();
-    let queue = format!("^{}.snapshots$", stage.fleet.prefix);
+    let queue = format!("^{}.snapshots$", stage.fleet.prefix());
     broker.control(&["set_policy", "full", &queue, r#"{"max-length":20}"#, "--apply-to", "queues"]).await;
     eventually("gates answer 503", async || {
         stage.gates[0].metric("rollcall_gate_refused_requests_total").await.unwrap() >= 50.0

@@ -1,9 +1,9 @@
 //! Snapshots that come twice, out of order, and hours late.
 
-use bench::{Entry, Journal, Simulated, enrol, services::ADMIN_PASSWORD};
 use chassis::Clock;
 use fleet::{Interval, Message, Millis, Record, Snapshot, wire::v1};
 use serde_json::{Value, json};
+use simulator::{Entry, Journal, Simulated, enrol, services::ADMIN_PASSWORD};
 use testkit::eventually;
 
 use crate::stage::Stage;
@@ -76,7 +76,7 @@ async fn what_is_hours_late_in_the_pipeline_fills_history_and_flips_no_status() 
     eventually("one is down", async || state(&down).await == "down").await;
 
     let url = stage.fleet.urls.amqp.parse().unwrap();
-    let settings = queue::rabbitmq::Settings::new(url, &stage.fleet.prefix, "snapshots");
+    let settings = queue::rabbitmq::Settings::new(url, stage.fleet.prefix(), "snapshots");
     let publisher = queue::rabbitmq::publisher::<Message>(&settings);
     publisher.reached().await;
     others.push(post(&stage, 0, &up, Clock::system().now()).await);

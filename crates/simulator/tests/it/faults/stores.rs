@@ -2,52 +2,33 @@
 
 use std::time::Duration;
 
-use bench::{Fleet, Urls};
-use testkit::{Proxy, eventually_within};
+use simulator::{Fleet, Urls};
+use testkit::{Proxy, Server, eventually_within};
 
 use crate::stage::{Stage, Ways, fleet, nobody_is_down, nobody_noticed};
 
 /// For how long a worker holds what a store does not take.
 const HELD: Duration = Duration::from_secs(60);
 
-/// The stores of the workers, each behind a proxy.
-struct Proxies {
-    database: Proxy,
-    elasticsearch: Proxy,
-    redis: Proxy,
-}
-
-async fn proxies(fleet: &Fleet) -> (Proxies, Ways) {
-    let urls = fleet.urls.clone();
-    let proxy = async |url: &str| Proxy::start(Urls::address(url).unwrap()).await;
-    let proxies = Proxies {
-        database: proxy(&urls.database).await,
-        elasticsearch: proxy(&urls.elasticsearch).await,
-        redis: proxy(&urls.redis).await,
-    };
-    let by = |url: &str, proxy: &Proxy| Urls::by_way_of(url, proxy.addr()).unwrap();
-    let worker = Urls {
-        amqp: urls.amqp.clone(),
-        database: by(&urls.database, &proxies.database),
-        redis: by(&urls.redis, &proxies.redis),
-        elasticsearch: by(&urls.elasticsearch, &proxies.elasticsearch),
-    };
-    (proxies, Ways { gate: urls.clone(), worker, management: urls })
+/// Workers reach their stores by way of the proxies, all others directly.
+fn ways(fleet: &Fleet) -> Ways {
+    let worker = Urls { amqp: fleet.urls.amqp.clone(), ..Urls::proxied(&fleet.servers) };
+    Ways { gate: fleet.urls.clone(), worker, management: fleet.urls.clone() }
 }
 
 /// Three workers' worth of faults on one after the other; what is acknowledged meanwhile waits in the queue.
 #[tokio::test]
 async fn each_store_away_slow_or_silent_in_turn_costs_nothing() {
-    let fleet = fleet(Urls::from_env().unwrap()).await;
-    let (proxies, ways) = proxies(&fleet).await;
+    let fleet = fleet().await;
+    let ways = ways(&fleet);
     let mut stage = Stage::on(fleet, &ways, 1, 2).await;
     let driving = stage.drive().await;
     stage.all_up().await;
-    for proxy in [&proxies.database, &proxies.elasticsearch, &proxies.redis] {
+    for server in [Server::PostgreSql, Server::Elasticsearch, Server::Redis] {
         for fault in [Proxy::cut, Proxy::stall, Proxy::swallow_replies] {
-            fault(proxy);
+            fault(&stage.fleet.servers.door(server).proxy);
             driving.more(600).await;
-            proxy.mend();
+            stage.fleet.servers.door(server).proxy.mend();
             driving.more(300).await;
         }
     }
@@ -59,24 +40,24 @@ async fn each_store_away_slow_or_silent_in_turn_costs_nothing() {
 
 #[tokio::test]
 async fn stores_away_for_longer_than_a_worker_holds_on_lose_nothing_and_down_nobody() {
-    let fleet = fleet(Urls::from_env().unwrap()).await;
-    let (proxies, ways) = proxies(&fleet).await;
+    let fleet = fleet().await;
+    let ways = ways(&fleet);
     let mut stage = Stage::on(fleet, &ways, 1, 1).await;
     let driving = stage.drive().await;
     stage.all_up().await;
     let operator = stage.operator().await;
-    proxies.elasticsearch.cut();
-    proxies.database.cut();
+    stage.fleet.servers.elasticsearch().proxy.cut();
+    stage.fleet.servers.postgresql().proxy.cut();
     eventually_within(HELD * 2, "the batch is handed back", async || {
         nobody_is_down(&operator.status().await.unwrap());
         stage.workers[0].metric("rollcall_worker_handed_back_total").await.unwrap() >= 1.0
     })
     .await;
     assert_eq!(operator.status().await.unwrap()["late"], true);
-    proxies.database.mend();
+    stage.fleet.servers.postgresql().proxy.mend();
     driving.more(300).await;
-    proxies.elasticsearch.mend();
-    eventually_within(HELD, "it has caught up", async || {
+    stage.fleet.servers.elasticsearch().proxy.mend();
+    eventually_within(HELD * 2, "it has caught up", async || {
         let status = operator.status().await.unwrap();
         nobody_is_down(&status);
         status["late"] == false
@@ -95,7 +76,7 @@ async fn a_cache_that_is_flushed_or_full_of_garbage_is_only_slower() {
     let servers = operator.get("servers?page_size=1").await.unwrap().1;
     let server = servers["items"][0]["id"].as_str().unwrap().to_owned();
     for round in 0..6 {
-        stage.fleet.forget_cache().await.unwrap();
+        stage.fleet.servers.forget_keys().await;
         if round % 2 == 1 {
             garbage(&stage.fleet, &server).await;
         }
@@ -114,8 +95,8 @@ async fn a_cache_that_is_flushed_or_full_of_garbage_is_only_slower() {
 
 /// What never was there, under the names of what was.
 async fn garbage(fleet: &Fleet, server: &str) {
-    let mut cache = fleet.cache().await.unwrap();
-    let prefix = &fleet.prefix;
+    let mut cache = fleet.servers.redis_connection().await;
+    let prefix = fleet.prefix();
     for (key, value) in [("silent", "no set"), ("denylist", "denylist 1 99999999999999999999 ☠")] {
         let set = redis::cmd("SET").arg(format!("{prefix}:{key}")).arg(value).query_async(&mut cache).await;
         let () = set.unwrap();

@@ -86,7 +86,8 @@ async fn healthcheck_and_sigterm_answer_for_the_running_agent() {
     eventually("three intervals pass in vain", async || !check().await.status.success()).await;
     let asked = Instant::now();
     terminate(child).await;
-    assert!(asked.elapsed().as_secs() < 4);
+    // It gives what is under way two seconds; the rest is for a busy machine.
+    assert!(asked.elapsed().as_secs() < 10);
 }
 
 #[tokio::test]

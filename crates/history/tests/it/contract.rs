@@ -251,7 +251,7 @@ async fn a_huge_range_looks_only_at_days_that_exist(store: History) {
         }
     };
     // A visit to each of three million days would take minutes.
-    tokio::time::timeout(Duration::from_secs(20), ask).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), ask).await.unwrap();
     let backwards = store.points(server(1), MAX_TIME, 0, 10).await.unwrap();
     assert_eq!(backwards, []);
 }

@@ -70,7 +70,8 @@ async fn a_broker_that_is_away_is_told_at_once_and_found_later() {
     let mut consumer = consumer::<u32>(&place.settings);
     let begun = Instant::now();
     assert!(matches!(publisher.publish(1).await, Err(PublishError::Unavailable(_))));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    // A confirm would be waited for ten.
+    assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(publisher.reached().now_or_never().is_none());
     assert!(consumer.reached().now_or_never().is_none());
     assert!(dead_letters(&place.settings).await.is_err());
@@ -157,7 +158,7 @@ async fn a_swallowed_confirm_is_unavailable_and_at_most_a_duplicate() {
     proxy.swallow_replies();
     let begun = Instant::now();
     assert!(matches!(publisher.publish(1).await, Err(PublishError::Unavailable(_))));
-    assert!(begun.elapsed() >= Duration::from_secs(9) && begun.elapsed() < Duration::from_secs(12));
+    assert!(begun.elapsed() >= Duration::from_secs(9) && begun.elapsed() < Duration::from_secs(15));
     assert_eq!(place.ready(&place.queue()).await, 1);
     proxy.mend();
     eventually("connected again", async || publisher.publish(2).await.is_ok()).await;

@@ -4,7 +4,7 @@
 //! process when the consumer has stored and acked it. A delivery that is dropped unsettled returns to the queue. This
 //! crate knows no message type.
 //!
-//! The two variants: [`in_process`] and [`rabbitmq`].
+//! The two variants: [`mod@in_process`] and [`rabbitmq`].
 #![warn(missing_docs)]
 
 mod dead_letters;

@@ -5,20 +5,22 @@ SHELL := bash
 
 DATA ?= data
 LISTEN ?= 127.0.0.1:8080
+KILLS ?= 300
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
+# Every binary that runs from a checkout, in one build: a part of the set would have other features of its libraries, and build them anew.
+RELEASE := cargo build --release --locked --bins
 
-.PHONY: help up fleet agent images openapi test test-stack services services-down lint fmt bench prerequisites
+.PHONY: help up fleet agent images openapi test test-stack prove services services-down lint fmt bench prerequisites
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 up: prerequisites ## Build and start the suite on this machine, with this host's own agent (DATA=, LISTEN=)
-	cargo build --release --locked --bin rollcall
+	$(RELEASE)
 	exec target/release/rollcall --data "$(DATA)" --listen "$(LISTEN)"
 
 fleet: prerequisites ## Build and start the fleet composition on this machine, on real servers, until Ctrl-C (DIR=)
-	cargo build --release --locked --package healthcheck-server --package healthcheck-worker \
-	    --package server-management --package rollcall-agent
+	$(RELEASE)
 	exec dev/fleet
 
 agent: prerequisites ## Build the agent as it is shipped: one small static binary
@@ -32,11 +34,15 @@ images: prerequisites ## Build the images of the Swarm's services and agent, fro
 openapi: prerequisites ## Write docs/openapi.json anew, after the handlers
 	OPENAPI_REWRITE=1 cargo test --locked --package server-management --lib the_committed_document_is_this_one
 
-test: prerequisites services ## Run every test, on the real servers too
-	eval "$$(dev/services env)"; cargo test --workspace --locked
+test: prerequisites services ## Run every test, on the real servers too; whatever fails, the rest is run
+	eval "$$(dev/services env)"; dev/test
 
 test-stack: prerequisites ## Deploy the stack on a Swarm of this machine, behind a real Traefik, and check it (as root)
 	docker_swarm/test/run
+
+prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), and the tests on a busy machine; over an hour
+	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator standalone
+	eval "$$(dev/services env)"; for round in 1 2 3; do dev/busy dev/test; done
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead
 	@dev/services start
@@ -45,9 +51,8 @@ services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on l
 services-down: ## End them, and drop their data
 	@dev/services stop
 
-lint: prerequisites ## Check the formatting and the lints
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+lint: prerequisites ## Check formatting, lints, documentation, unused dependencies, scripts and lengths of files
+	dev/lint
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -110,12 +110,12 @@ async fn a_reply_of_history_that_never_comes_makes_one_record() {
     .await;
 }
 
-async fn someone_waits_for_a_lock(fleet: &Fleet) {
-    const BLOCKED: &str = "SELECT COUNT(*) FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND datname = current_database()";
+/// By the process that holds the lock, since tests of others share the database.
+async fn someone_waits_for(holder: i32, fleet: &Fleet) {
+    const BLOCKED: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
     let mut database = fleet.database().await;
     eventually("the sighting waits for a lock", async || {
-        let blocked: i64 = sqlx::query_scalar(BLOCKED).fetch_one(&mut database).await.unwrap();
+        let blocked: i64 = sqlx::query_scalar(BLOCKED).bind(holder).fetch_one(&mut database).await.unwrap();
         blocked > 0
     })
     .await;
@@ -131,8 +131,9 @@ async fn a_commit_of_the_registry_that_is_never_told_changes_nothing() {
         let mut database = fleet.database().await;
         let mut lock = database.begin().await.unwrap();
         sqlx::query("SELECT 1 FROM sightings FOR UPDATE").execute(&mut *lock).await.unwrap();
+        let holder = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *lock).await.unwrap();
         fleet.publish(vec![beat(1, NOW)]).await;
-        someone_waits_for_a_lock(fleet).await;
+        someone_waits_for(holder, fleet).await;
         fleet.servers.postgresql().proxy.swallow_replies();
         lock.rollback().await.unwrap();
         eventually("it is committed", async || fleet.marks(1).await.unwrap().sampled_at == NOW).await;

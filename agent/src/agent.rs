@@ -96,13 +96,14 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
 
 impl Agent {
     fn new(settings: Settings, mut store: Store, mut spool: Spool, gates: Gates) -> Self {
-        let clocks = Clocks::new(settings.clock.clone(), store.state.anchor.clone());
         if let Some(last) = spool.take_last() {
             let newer = Moment { boot: last.boot, up: last.up, at: last.at };
             if store.state.last.as_ref().is_none_or(|last| last.boot != newer.boot || last.up < newer.up) {
                 store.state.last = Some(newer);
             }
         }
+        let earlier = store.state.last.as_ref().map(|last| &*last.boot);
+        let clocks = Clocks::new(settings.clock.clone(), store.state.anchor.clone(), earlier);
         let interval = settings.interval_duration();
         tracing::info!(
             server_id = store.state.server_id,
@@ -279,7 +280,7 @@ impl Agent {
             return Some(millis(previous.elapsed()) + 1);
         }
         let last = self.store.state.last.as_ref()?;
-        (last.boot == self.clocks.boot()).then(|| reading.up - last.up)
+        (last.boot == self.clocks.boot()).then(|| reading.up - last.up + 1)
     }
 
     fn count(&mut self, dropped: Dropped) {

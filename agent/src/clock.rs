@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const OFF: Millis = 30_000;
 /// A wall clock that was off is trusted again when it differs by less.
 const AGREES: Millis = 15_000;
+/// Where boots have no id: two moments that are nearer to each other are those of one boot, and the clock was set between.
+const SAME_BOOT: Millis = 10_000;
 /// A new anchor is set when the gate's clock differs from the anchor by more than this and half a round trip.
 const DRIFT: Millis = 1_000;
 
@@ -89,14 +91,18 @@ impl Anchor {
 }
 
 impl Clocks {
-    /// `anchor` is the one of the state file; it holds if this is still the same boot.
-    pub fn new(wall: Clock, anchor: Option<Anchor>) -> Self {
-        let boot = boot_id();
+    /// `anchor` is the one of the state file; it holds if this is still the same boot. `earlier` names the boot in which an
+    /// earlier run took its last sample.
+    pub fn new(wall: Clock, anchor: Option<Anchor>, earlier: Option<&str>) -> Self {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let up = uptime();
+        let known = anchor.iter().map(|anchor| &*anchor.boot).chain(earlier);
+        let boot = boot_name(&id, up.map(|up| wall.now() - up), known);
         let anchor = anchor.filter(|anchor| anchor.boot == boot);
-        Self { wall, boot, started: Instant::now(), base: uptime().unwrap_or(0), anchor, off: false }
+        Self { wall, boot, started: Instant::now(), base: up.unwrap_or(0), anchor, off: false }
     }
 
-    /// Names this boot. Where the system has no name for it, each run counts as one.
+    /// Names this boot, in each run of the agent alike.
     pub fn boot(&self) -> &str {
         &self.boot
     }
@@ -134,8 +140,8 @@ impl Clocks {
         (before.at - self.read().at).abs() > OFF
     }
 
-    /// Time since the boot to the millisecond, by the monotonic clock. /proc/uptime tells it to 10 ms only, but goes on
-    /// while the host is suspended, when the monotonic clock stands still: if the two part, it is right.
+    /// Time since the boot. The monotonic clock stands still while the host is suspended, and not every system tells the
+    /// time since the boot to the millisecond: so the one is followed, and mended by the other when they part.
     fn up(&mut self) -> Millis {
         let mut up = self.base + millis(self.started.elapsed());
         if let Some(told) = uptime()
@@ -161,20 +167,34 @@ pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 4)
 }
 
-/// The last 12 digits of its id name a boot well enough.
-fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    match id.trim().get(24..36) {
-        Some(digits) => digits.to_owned(),
-        None => format!("run-{:x}", crate::random()),
+/// Names a boot: by the last 12 digits of the id that the system has for it or, where it has none, by the moment `began` at
+/// which it was. That is reckoned from the wall clock, which may be set a little: the name of a `known` boot is taken if it
+/// is as good as the same moment. Without either, each run counts as a boot.
+fn boot_name<'a>(id: &str, began: Option<Millis>, known: impl Iterator<Item = &'a str>) -> String {
+    if let Some(digits) = id.trim().get(24..36) {
+        return digits.to_owned();
     }
+    let Some(began) = began else { return format!("run-{:x}", crate::random()) };
+    let same = |name: &&str| {
+        let moment = name.strip_prefix("at-").and_then(|moment| moment.parse::<Millis>().ok());
+        moment.is_some_and(|moment| (moment - began).abs() < SAME_BOOT)
+    };
+    let mut known = known;
+    known.find(same).map_or_else(|| format!("at-{began}"), str::to_owned)
 }
 
-/// Time since the boot, suspension included, to 10 ms.
+/// Time since the boot, suspension included. Not from /proc/uptime: in a container that may be the time since the container
+/// started, which begins anew while the boot, by its id, is the same.
+#[cfg(target_os = "linux")]
 fn uptime() -> Option<Millis> {
-    let text = fs::read_to_string("/proc/uptime").ok()?;
-    let seconds: f64 = text.split(' ').next()?.parse().ok()?;
-    Some(millis(Duration::try_from_secs_f64(seconds).ok()?))
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(millis(Duration::try_from(since).ok()?))
+}
+
+/// Time since the boot, in whole seconds.
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> Option<Millis> {
+    Some(millis(Duration::from_secs(sysinfo::System::uptime()))).filter(|up| *up > 0)
 }
 
 #[cfg(test)]
@@ -208,14 +228,14 @@ mod tests {
         let wall = Clock::system();
         let now = wall.now();
         wall.step(-2 * HOUR);
-        let mut clocks = Clocks::new(wall.clone(), None);
+        let mut clocks = Clocks::new(wall.clone(), None, None);
         assert!(clocks.learn(now, Duration::ZERO));
         assert!(!clocks.learn(now, Duration::ZERO));
         let reading = clocks.read();
         assert!((reading.at - now).abs() < 5_000);
         assert!((reading.skew.unwrap() - 2 * HOUR).abs() < 5_000);
 
-        let mut restarted = Clocks::new(wall.clone(), clocks.anchor().cloned());
+        let mut restarted = Clocks::new(wall.clone(), clocks.anchor().cloned(), None);
         assert!((restarted.read().at - now).abs() < 5_000);
         wall.step(2 * HOUR);
         assert_eq!(restarted.read().skew, None);
@@ -224,7 +244,7 @@ mod tests {
     #[test]
     fn a_step_is_seen_without_asking_anyone() {
         let wall = Clock::system();
-        let mut clocks = Clocks::new(wall.clone(), None);
+        let mut clocks = Clocks::new(wall.clone(), None, None);
         assert!(!clocks.learn(wall.now(), Duration::from_millis(4)));
         let before = clocks.read().at;
         wall.step(2 * HOUR);
@@ -234,6 +254,28 @@ mod tests {
     #[test]
     fn the_anchor_of_another_boot_says_nothing() {
         let anchor = Anchor { boot: "another".to_owned(), gate: 1, up: 0 };
-        assert_eq!(Clocks::new(Clock::system(), Some(anchor)).anchor(), None);
+        assert_eq!(Clocks::new(Clock::system(), Some(anchor), None).anchor(), None);
+    }
+
+    #[test]
+    fn a_restart_is_in_the_same_boot_whether_or_not_boots_have_an_id() {
+        let id = "6ca26903-7f7d-4915-a506-6de3d7583991\n";
+        let name = |id, began, known: &[&str]| boot_name(id, began, known.iter().copied());
+        assert_eq!(name(id, Some(1), &["at-1"]), "6de3d7583991");
+        let first = name("", Some(1_790_000_000_000), &[]);
+        assert_eq!(name("", Some(1_790_000_000_000), &["other"]), first);
+        for set_by in [-9_999, 9_999] {
+            assert_eq!(name("", Some(1_790_000_000_000 + set_by), &["other", &first]), first);
+        }
+        assert_ne!(name("", Some(1_790_000_010_000), &[&first]), first, "the host was started again");
+        assert_ne!(name("", None, &[&first]), name("", None, &[&first]));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_time_since_the_boot_passes() {
+        let before = uptime().unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(uptime().unwrap() > before && before > 0);
     }
 }

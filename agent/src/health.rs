@@ -21,7 +21,8 @@ pub struct Unhealthy(String);
 pub fn healthcheck(dir: &Path) -> Result<(), Unhealthy> {
     let state = peek(dir)
         .map_err(|error| Unhealthy(format!("cannot read the state in {}: {error}", dir.display())))?;
-    let mut clocks = Clocks::new(Clock::system(), state.anchor.clone());
+    let earlier = state.succeeded.as_ref().map(|succeeded| &*succeeded.boot);
+    let mut clocks = Clocks::new(Clock::system(), state.anchor.clone(), earlier);
     let reading = clocks.read();
     judge(&state, clocks.boot(), reading)
 }

@@ -1,3 +1,5 @@
+use fleet::Interval;
+use rollcall_agent::Settings;
 use testkit::eventually;
 
 use crate::{
@@ -80,4 +82,22 @@ async fn the_next_gate_serves_while_the_first_is_away() {
     assert_eq!(second.taken(), left);
     rig.stop().await;
     assert!(rig.held().is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_within_two_intervals_leaves_no_gap() {
+    let mut rig = Rig::new().await;
+    let settings = Settings { interval: Interval::DEFAULT, ..rig.settings() };
+    rig.start_with(settings.clone());
+    for runs in 1..=4 {
+        // Each run takes its first sample at once, and its next after a quarter of the interval.
+        eventually("its sample arrives", async || rig.gate.taken() >= runs).await;
+        rig.stop().await;
+        rig.start_with(settings.clone());
+    }
+    rig.gate.assert_no_overlap();
+    let script = rig.gate.script();
+    let covered: i64 = script.taken.values().map(|snapshot| snapshot.covers_ms).sum();
+    let span = script.taken.last_key_value().unwrap().0 - script.taken.first_key_value().unwrap().0;
+    assert_eq!(covered, span);
 }

@@ -94,6 +94,44 @@ async fn this_very_machine_is_up_with_its_measurements_history_and_uptime() {
     assert_eq!(rollcall.terminate(), Some(0));
 }
 
+/// The newest sample of this host, once there is one after `earlier`.
+async fn sampled_after(client: &Client, earlier: i64) -> i64 {
+    let newest = async || client.get("servers").await["items"][0]["latest"]["sampled_at"].as_i64();
+    eventually("this host is sampled", async || newest().await > Some(earlier)).await;
+    newest().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_restart_is_no_outage_of_its_own_host() {
+    let dir = tempdir().unwrap();
+    let interval = ["--interval", "30"];
+    let mut rollcall = Running::start(dir.path(), &interval);
+    let mut client = Client::new(rollcall.address);
+    client.log_in(dir.path()).await;
+    let first = sampled_after(&client, 0).await;
+    let mut newest = first;
+    for killed in [false, true] {
+        match killed {
+            true => rollcall.kill(),
+            false => assert_eq!(rollcall.terminate(), Some(0)),
+        }
+        rollcall = Running::start(dir.path(), &interval);
+        client = Client::new(rollcall.address);
+        client.log_in(dir.path()).await;
+        newest = sampled_after(&client, newest).await;
+    }
+    let host = client.get("servers").await["items"][0]["id"].as_str().unwrap().to_owned();
+    let range = format!("from={first}&to={newest}");
+    let uptime = client.get(&format!("servers/{host}/uptime?{range}")).await;
+    assert_eq!(
+        (&uptime["uptime"], &uptime["expected_ms"]),
+        (&1.0.into(), &(newest - first).into()),
+        "{uptime}"
+    );
+    let outages = client.get(&format!("servers/{host}/outages?{range}")).await;
+    assert_eq!(outages["outages"], serde_json::json!([]), "{outages}");
+}
+
 #[tokio::test]
 async fn a_second_instance_on_the_same_data_refuses_to_start() {
     let dir = tempdir().unwrap();

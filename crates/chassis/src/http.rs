@@ -1,4 +1,4 @@
-//! The HTTP server's settings, and the client side of the `healthcheck` subcommand.
+//! The HTTP server's settings, the bearer token of a request, and the client side of the `healthcheck` subcommand.
 
 use std::{
     io::{self, Read, Write},
@@ -7,8 +7,9 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpServer,
+    App, HttpRequest, HttpServer,
     dev::Server,
+    http::header::AUTHORIZATION,
     web::{self, ServiceConfig},
 };
 
@@ -53,6 +54,12 @@ pub fn serve(
     Ok(server.run())
 }
 
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
+pub fn bearer(request: &HttpRequest) -> Option<&str> {
+    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Where a process on this host reaches what listens on `listen`.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
@@ -84,7 +91,24 @@ pub fn healthcheck(listen: SocketAddr) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
+
+    #[test]
+    fn a_bearer_token_is_read_whatever_the_case_of_its_scheme() {
+        let token = |header: &str| {
+            let request = TestRequest::default().insert_header((AUTHORIZATION, header)).to_http_request();
+            bearer(&request).map(str::to_owned)
+        };
+        for header in ["Bearer abc", "bearer abc", "BEARER  abc "] {
+            assert_eq!(token(header).as_deref(), Some("abc"), "{header}");
+        }
+        for header in ["", "abc", "Bearer", "Basic abc", "Bearerabc"] {
+            assert_eq!(token(header), None, "{header}");
+        }
+        assert_eq!(bearer(&TestRequest::default().to_http_request()), None);
+    }
 
     #[test]
     fn a_wildcard_is_reached_over_loopback() {

@@ -8,13 +8,10 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, Route,
-    dev::Payload,
-    guard::Method as MethodGuard,
-    http::{Method, header::AUTHORIZATION},
-    web,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, Route, dev::Payload,
+    guard::Method as MethodGuard, http::Method, web,
 };
-use chassis::Problem;
+use chassis::{Problem, http::bearer};
 use fleet::{Scope, id::SessionId};
 use registry::{Actor, User, Who};
 
@@ -180,12 +177,6 @@ async fn by_api_token(app: &App, token: &str, request: &HttpRequest) -> Result<O
 
 fn actor(who: Who, user: &User, request: &HttpRequest) -> Actor {
     Actor { who, name: Some(user.username.clone()), address: client::exact(request) }
-}
-
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl std::ops::Deref for Caller {

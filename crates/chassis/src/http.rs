@@ -1,16 +1,30 @@
-//! The HTTP server's settings, the bearer token of a request, and the client side of the `healthcheck` subcommand.
+//! The HTTP server, the bearer token of a request, and the client side of the `healthcheck` subcommand.
+
+mod attend;
+mod doors;
+mod stream;
 
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
+use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpRequest, HttpServer,
-    dev::Server,
+    App, HttpRequest,
+    dev::{AppConfig, Server},
     http::header::AUTHORIZATION,
+    middleware::from_fn,
     web::{self, ServiceConfig},
+};
+
+use self::{doors::Doors, stream::Stream};
+pub use self::{
+    attend::made_room,
+    doors::{Bounds, DoorArguments},
 };
 
 use crate::{Health, health, problem};
@@ -29,29 +43,74 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take when it stops.
 const STOPPING: Duration = Duration::from_secs(10);
 
-/// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It runs
-/// once it is awaited.
+/// How long what a client still sends behind an early answer is read, so that the answer reaches it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It holds no
+/// more than `bounds` says. It runs once it is awaited.
 pub fn serve(
     listener: TcpListener,
     keep_alive: Duration,
+    bounds: Bounds,
     health: &Health,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
-    let health = web::Data::new(health.clone());
-    let server = HttpServer::new(move || {
+    let address = listener.local_addr()?;
+    let (health, doors) = (web::Data::new(health.clone()), Doors::new(bounds));
+    let app = move || {
         App::new()
             .app_data(health.clone())
             .configure(health::routes)
             .configure(|config| configure(config))
             .default_service(web::to(problem::not_found_route))
-    });
-    let server = server
-        .keep_alive(keep_alive)
-        .client_request_timeout(CLIENT_TIMEOUT)
-        .shutdown_timeout(STOPPING.as_secs())
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
+            .wrap(from_fn(attend::attend))
+    };
+    // What `HttpServer` does, with a stream of our own: it takes none.
+    let builder = Server::build().shutdown_timeout(STOPPING.as_secs()).disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("http", listener, move || {
+        let (doors, stopping) = (doors.clone(), stopping.clone());
+        let app = app().into_factory().map_err(|error| error.error_response());
+        let http = HttpService::build()
+            .keep_alive(keep_alive)
+            .client_request_timeout(CLIENT_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            .local_addr(address)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|stream: &Stream, data| {
+                data.insert(Arc::clone(stream.connection()));
+            })
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(move |io| std::future::ready(let_in(&doors, io))).and_then(http)
+    })?;
+    Ok(builder.run())
+}
+
+type Connected = (Stream, Protocol, Option<SocketAddr>);
+
+fn let_in(doors: &Doors, io: tokio::net::TcpStream) -> Result<Connected, DispatchError> {
+    let peer = io.peer_addr().ok();
+    match doors.enter(peer.map(|peer| peer.ip())) {
+        Some(pass) => Ok((Stream::new(io, pass), Protocol::Http1, peer)),
+        None => {
+            // A socket that was just opened has room for this.
+            let _ = io.try_write(no_place().as_bytes());
+            Err(DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))
+        }
+    }
+}
+
+/// The answer to a client that has no place, whatever it would ask for.
+fn no_place() -> String {
+    let body = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"unavailable","detail":"too many connections are open; close some of yours, or come back"}"#;
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+         Retry-After: 5\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -91,9 +150,151 @@ pub fn healthcheck(listen: SocketAddr) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{HttpResponse, rt::System, test::TestRequest, web::Bytes};
 
     use super::*;
+    use crate::Problem;
+
+    const BOUNDS: Bounds = Bounds { connections: 100, per_address: None, bytes: 1024 * 1024 };
+
+    async fn echo(body: Result<Bytes, actix_web::Error>) -> Result<HttpResponse, Problem> {
+        let made_room = |error: &actix_web::Error| error.as_error().is_some_and(made_room);
+        match body {
+            Ok(body) => Ok(HttpResponse::Ok().body(body)),
+            Err(error) if made_room(&error) => Err(Problem::unavailable(1)),
+            Err(_) => Err(Problem::internal()),
+        }
+    }
+
+    /// A server that says what it is told, in a thread of its own.
+    fn start(bounds: Bounds) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let configure = |config: &mut ServiceConfig| {
+                config.app_data(web::PayloadConfig::new(8 * 1024 * 1024)).route("/", web::post().to(echo));
+            };
+            let server = serve(listener, KEEP_ALIVE, bounds, &Health::new(&[]), configure).unwrap();
+            System::new().block_on(server).unwrap();
+        });
+        address
+    }
+
+    /// All that comes back for `text`, which has to end the connection.
+    fn answer(address: SocketAddr, text: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(text).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn post(more: &str, body: &str) -> String {
+        format!("POST / HTTP/1.1\r\nHost: x\r\n{more}\r\n{body}")
+    }
+
+    #[test]
+    fn what_comes_in_one_packet_is_answered_in_its_order() {
+        let address = start(BOUNDS);
+        let sized = |body: &str| post(&format!("Content-Length: {}\r\n", body.len()), body);
+        let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+        let last = post("Content-Length: 4\r\nConnection: close\r\n", "last");
+        let chunked = post("Transfer-Encoding: chunked\r\n", "4\r\nin\n\n\r\n6\r\n\r\n\r\nxy\r\n0\r\n\r\n");
+        let text = [&sized("one\n\n\r\n\r\n"), live, &chunked, &sized(""), live, &last].concat();
+        let answer = answer(address, text.as_bytes());
+        let bodies: Vec<&str> = answer.split("HTTP/1.1 200 OK\r\n").skip(1).collect();
+        assert_eq!(bodies.len(), 6, "{answer}");
+        for (body, end) in
+            bodies.iter().zip(["one\n\n\r\n\r\n", "}", "in\n\n\r\n\r\nxy", "\r\n\r\n", "}", "\r\n\r\nlast"])
+        {
+            assert!(body.ends_with(end), "{body:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn many_requests_at_once_are_all_answered() {
+        let address = start(BOUNDS);
+        let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000);
+        let last = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = answer(address, format!("{live}{last}").as_bytes());
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2_001);
+    }
+
+    #[test]
+    fn a_large_body_comes_through_whatever_is_in_it() {
+        let address = start(Bounds { bytes: 8 * 1024 * 1024, ..BOUNDS });
+        let body = "\n".repeat(3 * 1024 * 1024);
+        let head = format!("Content-Length: {}\r\nConnection: close\r\n", body.len());
+        let answer = answer(address, post(&head, &body).as_bytes());
+        assert!(answer.ends_with(&body), "{} bytes", answer.len());
+    }
+
+    #[test]
+    fn a_body_is_asked_for_where_its_sender_waits_for_that() {
+        let address = start(BOUNDS);
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(post("Content-Length: 2\r\nExpect: 100-continue\r\n", "").as_bytes()).unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"ok").unwrap();
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    #[test]
+    fn the_body_that_was_waited_for_longest_is_answered_503_when_there_is_no_more_memory() {
+        let address = start(Bounds { bytes: 100_000, ..BOUNDS });
+        let half = post("Content-Length: 80000\r\n", &"x".repeat(60_000));
+        let connect = || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            // Each is known to the server before the next one comes.
+            stream.write_all(post("Content-Length: 1\r\n", "!").as_bytes()).unwrap();
+            let mut answer = [0];
+            while answer != *b"!" {
+                stream.read_exact(&mut answer).unwrap();
+            }
+            stream
+        };
+        let (mut first, mut second) = (connect(), connect());
+        first.write_all(half.as_bytes()).unwrap();
+        second.write_all(half.as_bytes()).unwrap();
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        second.write_all("x".repeat(20_000).as_bytes()).unwrap();
+        let mut answer = [0; 15];
+        second.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    #[test]
+    fn a_client_without_a_place_is_told_so() {
+        let answer = no_place();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["status"], &body["code"]), (&503.into(), &"unavailable".into()));
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_whatever_the_case_of_its_scheme() {
+        let token = |header: &str| {
+            let request = TestRequest::default().insert_header((AUTHORIZATION, header)).to_http_request();
+            bearer(&request).map(str::to_owned)
+        };
+        for header in ["Bearer abc", "bearer abc", "BEARER  abc "] {
+            assert_eq!(token(header).as_deref(), Some("abc"), "{header}");
+        }
+        for header in ["", "abc", "Bearer", "Basic abc", "Bearerabc"] {
+            assert_eq!(token(header), None, "{header}");
+        }
+        assert_eq!(bearer(&TestRequest::default().to_http_request()), None);
+    }
 
     #[test]
     fn a_bearer_token_is_read_whatever_the_case_of_its_scheme() {

@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    Health, allocator, http,
+    Health, allocator,
+    http::{self, DoorArguments},
     lifecycle::{self, Shutdown},
     random,
     telemetry::{self, LogFormat},
@@ -36,6 +37,9 @@ pub struct ServiceArguments {
     /// Seconds to serve on after SIGTERM, for a proxy in front to notice
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=600))]
     pub drain_seconds: u16,
+    /// What its HTTP server holds at most
+    #[command(flatten)]
+    pub doors: DoorArguments,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,

@@ -7,6 +7,7 @@
 
 mod bounded;
 pub mod bounds;
+mod object;
 pub mod v1;
 
 /// A point in time, or a length of it, in milliseconds. Points count from the Unix epoch.

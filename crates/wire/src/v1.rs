@@ -5,13 +5,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, bounded};
+use crate::{Millis, bounded, object::objects};
+
+objects! { Report Snapshot Host Cpu Memory Disk Network Temperature Agent }
 
 /// The version of what the queue carries. A reader refuses every other.
 pub const VERSION: u32 = 1;
 
 /// The body of `POST /healthcheck/v1/snapshots`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Report {
     /// How often this server reports.
     pub interval_ms: Millis,
@@ -22,6 +25,7 @@ pub struct Report {
 
 /// One sample of one server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Snapshot {
     /// The agent's clock.
     pub sampled_at: Millis,
@@ -55,6 +59,7 @@ pub struct Snapshot {
 
 /// Facts about a host, which change rarely.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Host {
     /// The name that the host gives itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +86,7 @@ pub struct Host {
 
 /// Processor use since the sample before, in percent of all cores.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Cpu {
     /// Everything but idle and waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +110,7 @@ pub struct Cpu {
 
 /// Memory and swap in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Memory {
     /// Installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +131,7 @@ pub struct Memory {
 
 /// One mounted file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Disk {
     /// Where it is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +158,7 @@ pub struct Disk {
 
 /// One network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Network {
     /// Such as `eth0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +173,7 @@ pub struct Network {
 
 /// One sensor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Temperature {
     /// Which sensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,6 +185,7 @@ pub struct Temperature {
 
 /// What the agent reports of its own work; counters run since it was installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Agent {
     /// Gate's clock less the agent's, while it stamps by the gate's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,9 +4,11 @@ use std::{io::Read, time::Duration};
 
 use actix_web::{
     HttpRequest,
+    error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH},
     web::{self, BytesMut},
 };
+use chassis::http::made_room;
 use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -17,6 +19,8 @@ use crate::rejection::Rejection;
 const MOST_SENT: usize = 256 * 1024;
 /// Longest body inflated.
 const MOST_INFLATED: usize = 1024 * 1024;
+/// What is set aside for a body that only says how long it will be.
+const SET_ASIDE: usize = 16 * 1024;
 /// A body that is not here by then is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,15 +58,22 @@ pub async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Body, 
 }
 
 async fn collect(mut payload: web::Payload, length: usize) -> Result<BytesMut, Rejection> {
-    let mut sent = BytesMut::with_capacity(length);
+    let mut sent = BytesMut::with_capacity(length.min(SET_ASIDE));
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Rejection::Json("the body ended early".to_owned()))?;
+        let chunk = chunk.map_err(|error| broken_off(&error))?;
         if sent.len() + chunk.len() > MOST_SENT {
             return Err(TOO_LARGE);
         }
         sent.extend_from_slice(&chunk);
     }
     Ok(sent)
+}
+
+fn broken_off(error: &PayloadError) -> Rejection {
+    match made_room(error) {
+        true => Rejection::NoRoom,
+        false => Rejection::Json("the body ended early".to_owned()),
+    }
 }
 
 fn inflate(sent: &[u8]) -> Result<Vec<u8>, Rejection> {

@@ -7,16 +7,23 @@ use actix_web::http::{
 use chassis::Problem;
 use fleet::{Interval, Millis, wire::v1::Refusal};
 
+use crate::rate::Excess;
+
 /// How long an agent is asked to wait when the queue takes nothing, at most its interval.
 const COME_BACK: Millis = 5_000;
+
+/// How many seconds an agent is asked to wait when its body had to make room for others.
+const NO_ROOM: u64 = 1;
 
 /// Why a request is not taken. Everything here is public.
 #[derive(Debug)]
 pub enum Rejection {
     /// No credential, or none that is in force.
     Unauthorized,
-    /// Too many requests of one agent; the next one may come after so many milliseconds.
-    RateLimited(Millis),
+    /// Too much of one agent.
+    RateLimited(Excess),
+    /// Too many bodies are under way, and this one was waited for longest.
+    NoRoom,
     /// More bytes than the interface takes.
     TooLarge(&'static str),
     /// A content coding other than gzip.
@@ -38,10 +45,10 @@ impl Rejection {
     pub fn problem(self, now: Millis) -> Problem {
         let problem = match self {
             Self::Unauthorized => Problem::unauthorized(),
-            Self::RateLimited(wait) => {
-                let detail = "more than 20 requests a second; send several snapshots in one";
+            Self::RateLimited(Excess { detail, wait }) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds(wait))
             }
+            Self::NoRoom => Problem::unavailable(NO_ROOM),
             Self::TooLarge(detail) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
             Self::UnsupportedEncoding => {
                 let detail = "the only content coding is gzip";

@@ -57,6 +57,10 @@ pub fn parse(body: &[u8], window: Window) -> Result<Report, Rejection> {
 fn parse_slowly(body: &[u8], window: Window) -> Result<Report, Rejection> {
     let json = str::from_utf8(body).map_err(|error| Rejection::Json(format!("not UTF-8: {error}")))?;
     serde_json::from_str::<IgnoredAny>(json).map_err(|error| Rejection::Json(bounded(error)))?;
+    // serde would take the items of a list for the fields in their order.
+    if !json.trim_ascii_start().starts_with('{') {
+        return Err(Rejection::Body("the body must be a JSON object".to_owned()));
+    }
     let Outline { interval_ms, snapshots } =
         serde_json::from_str(json).map_err(|error| Rejection::Body(bounded(error)))?;
     let interval = check_whole(interval_ms, snapshots.len())?;

@@ -53,7 +53,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let Settings { keyring, history_days, amqp_url, redis_url, prefix, drain } = settings;
+    let Settings { keyring, history_days, amqp_url, redis_url, prefix, drain, bounds } = settings;
     let health = Health::new(&["queue", "cache", "clock"]);
     let publisher = rabbitmq::publisher(&rabbitmq::Settings::new(amqp_url, &prefix, "snapshots"));
     let cache = Cache::redis(&redis_url, &prefix);
@@ -65,7 +65,7 @@ pub async fn run(
     gate.read_denylist().await;
     let server = {
         let gate = gate.clone();
-        http::serve(listener, http::KEEP_ALIVE, &health, move |config| gate.configure(config))?
+        http::serve(listener, http::KEEP_ALIVE, bounds, &health, move |config| gate.configure(config))?
     };
     let ahead = instruments::clock_skew();
     let watch = Watch { publisher, cache, clock, health: health.clone(), ahead, skew: Skew::Small };

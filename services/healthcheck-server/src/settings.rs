@@ -5,6 +5,7 @@ use std::time::Duration;
 use cache::RedisUrl;
 use chassis::{
     Mistakes,
+    http::Bounds,
     service::{Command, ServiceArguments},
     settings::BadSettings,
 };
@@ -24,6 +25,9 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept: what is older is refused
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// How many proxies of yours stand in front; with 0 each client address has its own share of the connections
+    #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
+    trusted_proxies: u8,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -37,6 +41,7 @@ pub struct Settings {
     pub redis_url: RedisUrl,
     pub prefix: String,
     pub drain: Duration,
+    pub bounds: Bounds,
 }
 
 impl Settings {
@@ -58,6 +63,7 @@ impl Settings {
             redis_url,
             prefix: arguments.service.prefix.clone(),
             drain: arguments.service.drain(),
+            bounds: arguments.service.doors.bounds(arguments.trusted_proxies),
         })
     }
 }

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{ALLOW, AUTHORIZATION, HeaderValue},
+    http::header::{ALLOW, HeaderValue},
     web,
 };
-use chassis::Problem;
+use chassis::{Problem, http::bearer};
 use fleet::{
     Credential, Interval, Message, Millis, Record, retention,
     wire::v1::{Accepted, Bulletin, Refusal},
@@ -46,13 +46,20 @@ impl Inner {
             .and_then(|text| self.settings.keyring.verify(text))
             .filter(|credential| !self.denied(credential))
             .ok_or(Rejection::Unauthorized)?;
-        self.rates.knock(credential.server, self.clock.now()).map_err(Rejection::RateLimited)?;
+        let server = credential.server;
+        self.rates.knock(server, self.clock.now()).map_err(Rejection::RateLimited)?;
+        let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).await?;
+        drop(under_way);
         // The body may have taken its time: what is received before it is complete is not received.
         let now = self.clock.now();
         let oldest = retention::oldest_retained(now, self.settings.history_days);
         let report = report::parse(body.as_ref(), Window { now, oldest })?;
+        let bytes = body.as_ref().len();
         drop(body);
+        self.rates
+            .bring(server, report.interval, report.snapshots.len(), bytes, now)
+            .map_err(Rejection::RateLimited)?;
         let accepted = report.snapshots.len();
         self.publish(&credential, report, now).await?;
         self.instruments.accepted.increment(accepted as u64);
@@ -96,11 +103,6 @@ impl Inner {
             }
         })
     }
-}
-
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let (scheme, credential) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
 /// Which of the snapshots, told by when they were sampled, a store refused. Midnight may have passed since they were

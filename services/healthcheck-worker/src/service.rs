@@ -31,7 +31,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let Settings { history_days, queue, database_url, elasticsearch_url, redis_url, prefix, drain } =
+    let Settings { history_days, queue, database_url, elasticsearch_url, redis_url, prefix, drain, bounds } =
         settings;
     let health = Health::new(&["registry", "history", "cache", "queue"]);
     let registry = Registry::open_postgres(&database_url);
@@ -39,7 +39,7 @@ pub async fn run(
     let cache = Cache::redis(&redis_url, &prefix);
     let name = service::process_name("worker");
     tracing::info!(%name, "a worker starts");
-    let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
+    let server = http::serve(listener, http::KEEP_ALIVE, bounds, &health, |_| {})?;
     let mut parts = JoinSet::new();
     let (soft, reached) = (shutdown.soft.child_token(), health.clone());
     let work = async move {

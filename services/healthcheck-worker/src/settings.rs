@@ -5,6 +5,7 @@ use std::time::Duration;
 use cache::RedisUrl;
 use chassis::{
     Mistakes,
+    http::Bounds,
     service::{ConsumerCommand, ServiceArguments},
     settings::BadSettings,
 };
@@ -39,6 +40,7 @@ pub struct Settings {
     pub redis_url: RedisUrl,
     pub prefix: String,
     pub drain: Duration,
+    pub bounds: Bounds,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl Settings {
             redis_url,
             prefix: arguments.service.prefix.clone(),
             drain: arguments.service.drain(),
+            bounds: arguments.service.doors.bounds(0),
         })
     }
 

@@ -26,10 +26,10 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let Settings { letterhead, sender, queue, database_url, drain } = settings;
+    let Settings { letterhead, sender, queue, database_url, drain, bounds } = settings;
     let health = Health::new(&["registry", "queue"]);
     let registry = Registry::open_postgres(&database_url);
-    let server = http::serve(listener, http::KEEP_ALIVE, &health, |_| {})?;
+    let server = http::serve(listener, http::KEEP_ALIVE, bounds, &health, |_| {})?;
     let (soft, reached) = (shutdown.soft.child_token(), health.clone());
     let work = async move {
         let schema = reach("the registry", || registry.expect_schema());

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use chassis::{
     Mistakes,
+    http::Bounds,
     service::{ConsumerCommand, ServiceArguments},
     settings::BadSettings,
 };
@@ -43,6 +44,7 @@ pub struct Settings {
     pub queue: rabbitmq::Settings,
     pub database_url: PostgresUrl,
     pub drain: Duration,
+    pub bounds: Bounds,
 }
 
 impl Settings {
@@ -60,7 +62,8 @@ impl Settings {
         mistakes.check()?;
         // A job is a mail. Jobs in hand beyond those that are sent at once would wait here, while another process may be free.
         let queue = rabbitmq::Settings { prefetch: crate::AT_ONCE, ..queue_at(amqp_url, arguments) };
-        Ok(Self { letterhead, sender, queue, database_url, drain: arguments.service.drain() })
+        let (drain, bounds) = (arguments.service.drain(), arguments.service.doors.bounds(0));
+        Ok(Self { letterhead, sender, queue, database_url, drain, bounds })
     }
 
     /// The queue alone, for what needs nothing else.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use cache::RedisUrl;
 use chassis::{
     Mistakes, Secret,
+    http::Bounds,
     service::{Command, ServiceArguments},
     settings::BadSettings,
 };
@@ -62,6 +63,7 @@ pub struct Settings {
     pub redis_url: RedisUrl,
     pub prefix: String,
     pub drain: Duration,
+    pub bounds: Bounds,
     /// For the first user, at the very first start.
     pub admin_password: Option<Secret>,
 }
@@ -114,6 +116,7 @@ impl Settings {
             redis_url,
             prefix,
             drain,
+            bounds: arguments.service.doors.bounds(arguments.trusted_proxies),
             admin_password,
         })
     }

@@ -106,7 +106,7 @@ pub async fn run(
     if settings.proxies == 0 && !listen.ip().is_loopback() {
         tracing::warn!("open to other hosts without TLS: put a proxy in front, and set TRUSTED_PROXIES=1");
     }
-    let server = serve(listener, settings.proxies, &gate, &management, &health)?;
+    let server = serve(listener, &settings, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
         Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
         None => None,
@@ -219,14 +219,14 @@ fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {
 
 fn serve(
     listener: TcpListener,
-    proxies: u8,
+    settings: &Settings,
     gate: &Gate,
     management: &Management,
     health: &Health,
 ) -> io::Result<Server> {
-    let keep_alive = if proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
+    let keep_alive = if settings.proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
     let (gate, management) = (gate.clone(), management.clone());
-    http::serve(listener, keep_alive, health, move |config| {
+    http::serve(listener, keep_alive, settings.bounds, health, move |config| {
         gate.configure(config);
         management.configure(config);
     })

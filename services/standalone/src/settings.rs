@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use chassis::{Mistakes, Secret, settings::BadSettings, telemetry::LogFormat};
+use chassis::{
+    Mistakes, Secret,
+    http::{Bounds, DoorArguments},
+    settings::BadSettings,
+    telemetry::LogFormat,
+};
 use clap::{Parser, Subcommand};
 use fleet::{AgentKey, AllowedDomains, Recipient, retention};
 use mail::{Authorities, SmtpUrl};
@@ -48,6 +53,8 @@ pub struct Arguments {
     /// Folder with files named rollcall-agent-ARCH, which hosts fetch by install.sh; unless set none are offered
     #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
     agent_downloads: Option<PathBuf>,
+    #[command(flatten)]
+    doors: DoorArguments,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -73,6 +80,7 @@ pub struct Settings {
     pub history_days: u16,
     pub drain: Duration,
     pub proxies: u8,
+    pub bounds: Bounds,
     /// `None`: made at first start and kept in the data folder.
     pub agent_key: Option<AgentKey>,
     pub agent_key_previous: Option<AgentKey>,
@@ -107,6 +115,7 @@ impl Settings {
             history_days: arguments.history_days,
             drain: Duration::from_secs(arguments.drain_seconds.into()),
             proxies: arguments.trusted_proxies,
+            bounds: arguments.doors.bounds(arguments.trusted_proxies),
             agent_key: mistakes.parsed("AGENT_KEY"),
             agent_key_previous: mistakes.parsed("AGENT_KEY_PREVIOUS"),
             token_key: mistakes.parsed("TOKEN_KEY"),

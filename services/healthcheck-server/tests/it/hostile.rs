@@ -81,6 +81,8 @@ fn wrong_as_a_whole() -> Vec<Case> {
     vec![
         case("a number", "7", 422, code),
         case("a list", format!("[{whole}]"), 422, code),
+        case("the fields as a list", json!([30_000, [{"sampled_at": NOW, "covers_ms": 0}]]).to_string(), 422, code),
+        case("all fields as lists", json!([30_000, [[NOW, 0]]]).to_string(), 422, code),
         case("deep and closed", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), 422, code),
         case("no snapshots", json!({"interval_ms": 30_000}).to_string(), 422, code),
         case(
@@ -116,6 +118,17 @@ fn wrong_in_one_snapshot() -> Vec<Case> {
         invalid("covers null", json!({"covers_ms": null})),
         invalid("time as text", json!({"sampled_at": "now"})),
         invalid("time in fractions", json!({"sampled_at": 1.5})),
+        invalid_text(
+            "a list instead of a snapshot",
+            &json!({"interval_ms": 30_000, "snapshots": [[NOW, 0]]}).to_string(),
+        ),
+        invalid("a list instead of a host", json!({"host": ["web-1"]})),
+        invalid("a list instead of a processor", json!({"cpu": [1.5]})),
+        invalid("a list instead of a memory", json!({"memory": [1, 2]})),
+        invalid("a list instead of a disk", json!({"disks": [["/", "sda1"]]})),
+        invalid("a list instead of a network", json!({"networks": [["eth0", 1, 2]]})),
+        invalid("a list instead of a temperature", json!({"temperatures": [["cpu", 40.5]]})),
+        invalid("a list instead of an agent", json!({"agent": [0, 1]})),
         invalid("a negative size", json!({"memory": {"total": -1}})),
         invalid("a size over 63 bits", json!({"memory": {"total": u64::MAX}})),
         invalid("a share over 100", json!({"cpu": {"total": 100.5}})),

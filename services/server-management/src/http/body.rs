@@ -9,7 +9,7 @@ use actix_web::{
     http::{StatusCode, header::CONTENT_ENCODING},
     web::{Bytes, PayloadConfig},
 };
-use chassis::Problem;
+use chassis::{Problem, http::made_room};
 use fleet::text;
 use serde::{
     Deserialize, Deserializer,
@@ -17,7 +17,7 @@ use serde::{
 };
 use tokio::time::{Duration, timeout};
 
-use crate::http::failure::{Failure, invalid_body, unsupported_encoding};
+use crate::http::failure::{Failure, RETRY_AFTER, invalid_body, unsupported_encoding};
 
 /// Largest body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -80,6 +80,7 @@ fn unread(error: &actix_web::Error) -> Problem {
             let detail = format!("the body must be at most {MAX_BODY_BYTES} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         }
+        Some(error) if made_room(error) => Problem::unavailable(RETRY_AFTER),
         _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body could not be read"),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
-use actix_multipart::Multipart;
+use actix_multipart::{Multipart, MultipartError};
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
     dev::Payload,
     http::StatusCode,
     web::{Bytes, Data},
 };
-use chassis::{Problem, random};
+use chassis::{Problem, http::made_room, random};
 use fleet::{Millis, ServerId};
 use futures_util::TryStreamExt;
 use registry::{ImportFault, ImportOutcome, ImportRow, Profile, ProfileChange};
@@ -30,7 +30,7 @@ use crate::{
     http::{
         body::label,
         document::{flag, parameter},
-        failure::{Failure, invalid_body},
+        failure::{Failure, RETRY_AFTER, invalid_body},
         query::{FromParameters, Parameters, Parsed},
     },
     people::By,
@@ -183,7 +183,10 @@ impl FromRequest for File {
 
 async fn read(mut form: Multipart) -> Result<File, Failure> {
     let limit = Limits::default().sent;
-    let unreadable = |error| invalid_body(format!("the form cannot be read: {error}"));
+    let unreadable = |error| match error {
+        MultipartError::Payload(error) if made_room(&error) => Problem::unavailable(RETRY_AFTER),
+        error => invalid_body(format!("the form cannot be read: {error}")),
+    };
     while let Some(mut field) = form.try_next().await.map_err(unreadable)? {
         if field.name() != Some("file") {
             continue;
@@ -192,8 +195,7 @@ async fn read(mut form: Multipart) -> Result<File, Failure> {
             .bytes(limit)
             .await
             .map_err(|_| unread(&SheetError::TooLarge { what: "the file", limit: limit as u64 }))?;
-        let bytes = bytes.map_err(|error| invalid_body(format!("the form cannot be read: {error}")))?;
-        return Ok(File(bytes));
+        return Ok(File(bytes.map_err(unreadable)?));
     }
     Err(invalid_body("send multipart/form-data with the field file").into())
 }

@@ -1,6 +1,8 @@
 //! The binary as a person starts it.
 
 use std::{
+    ffi::OsString,
+    fs,
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -11,7 +13,10 @@ use testkit::{eventually, tempdir};
 
 use crate::suite::Client;
 
-const ROLLCALL: &str = env!("CARGO_BIN_EXE_rollcall");
+/// The binary under test: the one that was just built, or the one that ROLLCALL_BINARY names.
+fn binary() -> OsString {
+    std::env::var_os("ROLLCALL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_rollcall").into())
+}
 
 /// A running `rollcall`, killed with -9 when it is dropped.
 pub struct Running {
@@ -30,8 +35,30 @@ impl Running {
         Self { address, child: command.spawn().unwrap() }
     }
 
+    /// One that may have so many bytes of memory to write to; it ends if it asks for more.
+    pub fn start_limited(most: u64, dir: &Path, arguments: &[&str]) -> Self {
+        let address = free_address();
+        let mut command = Command::new("sh");
+        command.env_clear().arg("-c").arg("ulimit -d \"$0\" && exec \"$@\"").arg((most / 1024).to_string());
+        let rollcall = rollcall(dir, address);
+        command.arg(rollcall.get_program()).args(rollcall.get_args()).args(arguments).stdout(Stdio::null());
+        Self { address, child: command.spawn().unwrap() }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Bytes, by their name in `/proc/<pid>/status`: `VmRSS` is what it has, `VmHWM` the most that it had.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn kill(&mut self) {
@@ -54,7 +81,7 @@ impl Drop for Running {
 }
 
 fn rollcall(dir: &Path, address: SocketAddr) -> Command {
-    let mut command = Command::new(ROLLCALL);
+    let mut command = Command::new(binary());
     command.env_clear().arg("--data").arg(dir).arg("--listen").arg(address.to_string());
     command
 }
@@ -197,7 +224,7 @@ async fn keys_and_passwords_are_for_their_owner_alone() {
     let running = Running::start(&data, &[]);
     let client = Client::new(running.address);
     eventually("it is ready", async || client.ready().await).await;
-    let mode = |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(""), 0o700);
     for name in ["agent-key", "token-key", "admin-password"] {
         assert_eq!(mode(name), 0o600, "{name}");
@@ -207,7 +234,7 @@ async fn keys_and_passwords_are_for_their_owner_alone() {
 #[test]
 fn a_damaged_database_is_an_error_that_names_the_file() {
     let dir = tempdir().unwrap();
-    std::fs::write(
+    fs::write(
         dir.path().join("registry.db"),
         "this is no database, and longer than a page header".repeat(99),
     )

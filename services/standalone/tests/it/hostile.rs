@@ -1,9 +1,6 @@
 //! Sheets that nobody should send, to the running suite: each is refused soon, in little memory, and changes nothing.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::tempdir;
@@ -90,13 +87,6 @@ fn texts(own: &str) -> Vec<Case> {
     ]
 }
 
-/// The most memory that a process has had, in KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test]
 async fn each_hostile_sheet_is_refused_soon_and_in_little_memory() {
     let dir = tempdir().unwrap();
@@ -106,11 +96,11 @@ async fn each_hostile_sheet_is_refused_soon_and_in_little_memory() {
     let (status, own) = client.post("/server-management/v1/servers", &json!({"name": "own"})).await;
     assert_eq!(status, 201, "{own}");
     let own = own["id"].as_str().unwrap();
-    let (servers, before) = (client.get("servers").await, peak(rollcall.pid()));
+    let (servers, before) = (client.get("servers").await, rollcall.memory("VmHWM") / 1024);
     for (name, file, (status, code, first)) in workbooks().into_iter().chain(texts(own)) {
         let begun = Instant::now();
         let answer = client.import(&file).await;
-        let (took, more) = (begun.elapsed(), peak(rollcall.pid()) - before);
+        let (took, more) = (begun.elapsed(), rollcall.memory("VmHWM") / 1024 - before);
         println!("{name}: {} in {took:?}, {more} KiB so far", answer.0);
         assert_eq!((answer.0, &answer.1["code"]), (status, &json!(code)), "{name}: {}", answer.1);
         if let Some(first) = first {

@@ -2,6 +2,7 @@
 
 mod binary;
 mod documented;
+mod doors;
 #[path = "../../../../crates/sheets/tests/it/forge.rs"]
 mod forge;
 mod hostile;

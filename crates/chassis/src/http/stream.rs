@@ -1,0 +1,282 @@
+//! A client's connection, read no faster than its requests are answered.
+//!
+//! What actix does with a plain socket has no bound that holds: it reads on while an answer waits to be read, and takes every
+//! request that it finds in 128 KiB apart at once, which makes 10 MB of them. Here the bytes are handed on one request's head
+//! at a time, the body when its handler asks for it, and nothing while an answer is under way.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_web::web::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use super::doors::{Connection, Pass, Work};
+
+/// Most that is read at once. What is behind the end of a head is kept until it is due.
+const PIECE: usize = 4 * 1024;
+
+/// What actix keeps at most of a head that does not end; the memory of what it drops is not counted.
+const LONGEST_HEAD: isize = 128 * 1024;
+
+/// A head has to be complete so long after its first byte. (actix sees to that for the first one of a connection alone.)
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client that reads nothing of its answer for so long is cut off.
+const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The connection, to be given to actix in place of the socket.
+pub(super) struct Stream {
+    io: TcpStream,
+    pass: Pass,
+    /// Read from the socket, and not due yet.
+    kept: BytesMut,
+    end: BlankLine,
+    /// A head was handed on; the next bytes have to wait until actix has looked at it.
+    handed_on: bool,
+    /// Bytes of an answer that the client has yet to read.
+    unread: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Finds blank lines, which end a head, in what comes in pieces.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum BlankLine {
+    #[default]
+    Within,
+    /// Behind a line's end.
+    Begun,
+    /// Behind a line's end and a carriage return.
+    Returned,
+}
+
+impl Stream {
+    pub fn new(io: TcpStream, pass: Pass) -> Self {
+        Self {
+            io,
+            pass,
+            kept: BytesMut::new(),
+            end: BlankLine::default(),
+            handed_on: false,
+            unread: 0,
+            deadline: None,
+        }
+    }
+
+    pub fn connection(&self) -> &std::sync::Arc<Connection> {
+        &self.pass.connection
+    }
+
+    /// Whether it has to end: it was told to make room, or its client took too long.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let connection = &self.pass.connection;
+        // A handler that waits for the body is told through it, and may still answer.
+        let handler_is_told = connection.work() != Work::None && self.unread == 0;
+        if connection.told() && !handler_is_told {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready());
+        if late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// How many bytes are due.
+    fn due(&self) -> usize {
+        if self.handed_on || self.unread > 0 {
+            return 0;
+        }
+        match self.pass.connection.work() {
+            Work::None => PIECE,
+            Work::Handling => 0,
+            Work::WantsBody => {
+                let left = self.pass.connection.body_left.load(Relaxed);
+                usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))
+            }
+        }
+    }
+
+    /// Hands on what is due of what was kept, or of what the socket has.
+    fn hand_on(&mut self, most: usize, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let most = most.min(buffer.remaining());
+        if self.kept.is_empty() {
+            let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.io).poll_read(context, &mut piece))?;
+            let read = piece.filled();
+            let due = self.up_to_the_end(read);
+            let piece = &piece.filled()[due..];
+            self.kept.extend_from_slice(piece);
+            buffer.advance(due);
+            return Poll::Ready(Ok(due));
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        let due = self.up_to_the_end(&kept[..most.min(kept.len())]);
+        buffer.put_slice(&kept.split_to(due));
+        if !kept.is_empty() {
+            self.kept = kept;
+        }
+        Poll::Ready(Ok(due))
+    }
+
+    /// How much of `bytes` is due. A body of known length ends where it ends; heads, and bodies in chunks, with a blank line.
+    fn up_to_the_end(&mut self, bytes: &[u8]) -> usize {
+        let connection = &self.pass.connection;
+        let left = connection.body_left.load(Relaxed);
+        if connection.work() == Work::WantsBody && left != u64::MAX {
+            let due = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            connection.body_left.store(left - due as u64, Relaxed);
+            return due;
+        }
+        match self.end.find(bytes) {
+            Some(end) => {
+                self.handed_on = true;
+                end
+            }
+            None => bytes.len(),
+        }
+    }
+
+    /// Counts what was handed on, and sees to it that a head ends in time.
+    fn account(&mut self, handed_on: usize) {
+        let connection = &self.pass.connection;
+        let read = connection.read.fetch_add(handed_on.cast_signed(), Relaxed) + handed_on.cast_signed();
+        match connection.work() {
+            Work::None => {
+                connection.hold(read.min(LONGEST_HEAD));
+                if self.handed_on {
+                    self.deadline = None;
+                } else if handed_on > 0 && self.deadline.is_none() {
+                    self.deadline = Some(Box::pin(sleep(HEAD_PATIENCE)));
+                }
+            }
+            Work::Handling | Work::WantsBody => {
+                connection.hold(read);
+                connection.set(Work::Handling);
+            }
+        }
+    }
+
+    fn set_unread(&mut self, bytes: usize) {
+        let connection = &self.pass.connection;
+        self.unread = bytes;
+        connection.stalled.store(bytes > 0, Relaxed);
+        connection.hold(connection.read.load(Relaxed) + bytes.cast_signed());
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // Before it looks, so that whoever changes something later wakes it.
+        this.pass.connection.waker.register(context.waker());
+        this.check(context)?;
+        let due = this.due();
+        if due == 0 {
+            this.pass.connection.asleep.store(true, Relaxed);
+            return Poll::Pending;
+        }
+        let handed_on = ready!(this.hand_on(due, context, buffer))?;
+        this.account(handed_on);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.io).poll_write(context, bytes) {
+            Poll::Pending => {
+                if this.unread == 0 || this.deadline.is_none() {
+                    this.deadline = Some(Box::pin(sleep(WRITE_PATIENCE)));
+                }
+                this.set_unread(bytes.len());
+                this.check(context)?;
+                Poll::Pending
+            }
+            written => {
+                // It reads: its time begins anew.
+                if this.unread > 0 {
+                    this.deadline = None;
+                }
+                written
+            }
+        }
+    }
+
+    /// actix comes here at the end of each of its turns, once all was written.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.handed_on = false;
+        if this.unread > 0 {
+            this.set_unread(0);
+            this.deadline = None;
+        }
+        if this.due() > 0 {
+            this.pass.connection.rouse();
+        }
+        Pin::new(&mut this.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
+    }
+}
+
+impl BlankLine {
+    /// How many of `bytes` there are up to the end of the next blank line, if they have one.
+    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (index, byte) in bytes.iter().enumerate() {
+            *self = match (*self, byte) {
+                (Self::Begun | Self::Returned, b'\n') => {
+                    *self = Self::Within;
+                    return Some(index + 1);
+                }
+                (Self::Within, b'\n') => Self::Begun,
+                (Self::Begun, b'\r') => Self::Returned,
+                (_, _) => Self::Within,
+            };
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_line_is_found_however_it_is_cut_into_pieces() {
+        for text in ["GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", "GET / HTTP/1.1\n\nGET", "GET /\n\r\nGET", "a\r\n\nGET"] {
+            let end = text.len() - "GET".len();
+            assert_eq!(BlankLine::default().find(text.as_bytes()), Some(end), "{text:?}");
+            for cut in 0..end {
+                let mut blank_line = BlankLine::default();
+                let (first, second) = text.as_bytes().split_at(cut);
+                assert_eq!(blank_line.find(first), None, "{text:?} up to {cut}");
+                assert_eq!(blank_line.find(second), Some(end - cut), "{text:?} from {cut}");
+                assert_eq!(blank_line, BlankLine::Within);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_blank_line_has_no_end() {
+        for text in ["", "GET / HTTP/1.1\r\nHost: x\r\n", "\r\r\r", "a\n b\nc", "\n\r\r\n"] {
+            assert_eq!(BlankLine::default().find(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

@@ -110,7 +110,7 @@ impl Stores {
                 facts: Some((heard, host(*number))),
             });
         }
-        Ok(self.registry.sight(&sightings).await?)
+        Ok(self.registry.sight(&sightings, now).await?)
     }
 
     /// A day, in the order of time.

@@ -87,6 +87,9 @@ contract! {
         the_log_is_filtered_paged_and_read_to_its_end;
     sighting:
         older_sighting_never_wins
+        a_shorter_interval_counts_at_once
+        what_was_heard_ahead_of_the_clock_loses_to_any_beat
+        what_was_heard_ahead_of_the_clock_is_taken_as_heard_now
         order_and_batches_do_not_matter
         a_sighting_of_nobody_fails_nothing
         standing_tells_of_known_servers_alone

@@ -14,6 +14,9 @@ use crate::schema::Schema;
 
 /// When the cases happen: 2026-09-21, in Unix ms.
 pub const NOW: Millis = 1_790_000_000_000;
+
+/// What beats are judged by: after all that happens in a test.
+pub const CLOCK: Millis = NOW + 30 * 86_400_000;
 /// SHA-256 of the token that [`Store::enrol`] uses.
 pub const TOKEN: [u8; 32] = [7; 32];
 pub const ALL: Page = Page { page: 1, page_size: 500 };

@@ -270,7 +270,7 @@ impl Suite {
         let facts = record.snapshot.as_wire().host.clone().map(|host| (sampled_at, host));
         let sighting =
             Sighting { server: record.server, received_at, silent_at, interval, sampled_at, facts };
-        self.registry.sight(&[sighting]).await.unwrap();
+        self.registry.sight(&[sighting], self.clock.now()).await.unwrap();
     }
 
     pub async fn see(&self, record: &Record) {
@@ -278,7 +278,7 @@ impl Suite {
         let (received_at, sampled_at) = (record.received_at, record.snapshot.sampled_at());
         let silent_at = silent_at(received_at, record.interval);
         let seen = Seen { server: record.server, received_at, silent_at, latest, sampled_at };
-        self.cache.see(vec![seen]).await.unwrap();
+        self.cache.see(vec![seen], self.clock.now()).await.unwrap();
     }
 
     /// The pipeline has got to `watermark`, now; gates have been open since `open_since`.

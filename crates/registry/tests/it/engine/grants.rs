@@ -77,7 +77,7 @@ async fn a_worker_writes_what_it_saw_and_nothing_else() {
     worker.ping().await.unwrap();
     let told = registry::Sighting { facts: Some((NOW, crate::store::host("web"))), ..sighting(server, NOW) };
     for received_at in [NOW, NOW + 1] {
-        worker.sight(&[registry::Sighting { received_at, ..told.clone() }]).await.unwrap();
+        worker.sight(&[registry::Sighting { received_at, ..told.clone() }], CLOCK).await.unwrap();
     }
     assert!(worker.standing(&[server]).await.unwrap().contains_key(&server));
     let progress = Progress { newest_settled: None, oldest_in_hand: None, open_since: None, written_at: NOW };
@@ -109,7 +109,7 @@ async fn mail_reads_reports_and_settles_deliveries_and_nothing_else() {
     mail.settle_delivery(&claimed, &Attempt::Again("later".to_owned(), again), NOW).await.unwrap();
     mail.give_up_deliveries(NOW, NOW).await.unwrap();
     is_kept_out(&mail).await;
-    is_refused(mail.sight(&[sighting(crate::store::server_id(1), NOW)]).await);
+    is_refused(mail.sight(&[sighting(crate::store::server_id(1), NOW)], CLOCK).await);
     is_refused(mail.progress().await);
     role.drop().await;
     schema.remove().await;

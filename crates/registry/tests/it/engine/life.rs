@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 use fleet::id::{SessionId, UserId};
 use registry::{Action, Actor, AuditFilter, Pause, Registry, RegistryError, Roll, Sighting};
 
-use crate::store::{ALL, NOW, Store, ask, host, sighting};
+use crate::store::{ALL, CLOCK, NOW, Store, ask, host, sighting};
 
 pub async fn reopening_keeps_everything(mut store: Store) {
     let id = store.enrol(1, "web").await;
     let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
     store.set_labels(id, &labels, NOW).await;
     let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
-    store.registry.sight(&[told]).await.unwrap();
+    store.registry.sight(&[told], CLOCK).await.unwrap();
     store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
     store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
     store.registry.make_first_admin(UserId::new(NOW, [1; 10]), "admin", "hash", NOW).await.unwrap();

@@ -78,14 +78,14 @@ async fn a_server_that_stalls_is_unavailable_within_a_bound() {
         let registry = registry.clone();
         calls.push(tokio::spawn(async move {
             let sighting = sighting(id, NOW);
-            tokio::time::timeout(BOUND, registry.sight(&[sighting])).await.unwrap()
+            tokio::time::timeout(BOUND, registry.sight(&[sighting], CLOCK)).await.unwrap()
         }));
     }
     for call in calls {
         assert!(is_unavailable(call.await.unwrap()));
     }
     proxy.mend();
-    testkit::eventually("it is back", async || registry.sight(&[sighting(id, NOW)]).await.is_ok()).await;
+    testkit::eventually("it is back", async || registry.sight(&[sighting(id, NOW)], CLOCK).await.is_ok()).await;
     // The stall took none of its connections for good.
     let mut calls = Vec::new();
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use registry::{
     Actor, Enrol, Enrolled, Pause, Profile, ProfileChange, Refusal, Registry, Roll, ServerFilter, SortKey,
 };
 
-use crate::store::{ALL, NOW, Store, ask, by, server_id, sighting, token};
+use crate::store::{ALL, CLOCK, NOW, Store, ask, by, server_id, sighting, token};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -154,7 +154,7 @@ pub async fn one_name_at_once_is_one_servers(store: Store) {
 pub async fn a_deleted_server_is_gone_and_its_credential_refused(store: Store) {
     let id = store.enrol(1, "web").await;
     store.set_labels(id, &labels(&[("env", "prod")]), NOW).await;
-    store.registry.sight(&[sighting(id, NOW)]).await.unwrap();
+    store.registry.sight(&[sighting(id, NOW)], CLOCK).await.unwrap();
     store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
     let (before, _) = store.registry.denylist().await.unwrap();
     store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap().unwrap();
@@ -165,7 +165,7 @@ pub async fn a_deleted_server_is_gone_and_its_credential_refused(store: Store) {
     let (after, denied) = store.registry.denylist().await.unwrap();
     assert!(after > before && denied[&id] == 2);
     // What was under way for it does not bring it back.
-    store.registry.sight(&[sighting(id, NOW + 1)]).await.unwrap();
+    store.registry.sight(&[sighting(id, NOW + 1)], CLOCK).await.unwrap();
     assert!(store.registry.standing(&[id]).await.unwrap().is_empty());
     assert_eq!(store.registry.server(id, &Roll::default()).await.unwrap(), None);
     assert_eq!(store.registry.enrol(&ask(1, "web")).await.unwrap(), Err(Refusal::BadToken));

@@ -16,7 +16,7 @@ use registry::{
     Actor, ImportRow, Page, Pause, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{KEYS, NOW, Store, by, host, server_id, sighting};
+use crate::store::{KEYS, CLOCK, NOW, Store, by, host, server_id, sighting};
 
 /// How many servers: 10,000 are found and sorted at once, and all but 4 in 100 are up.
 const SERVERS: u64 = 10_700;
@@ -63,7 +63,7 @@ async fn fill(store: &Store) -> Vec<Sighting> {
         }
         seen.push(seen_one);
     }
-    store.registry.sight(&seen).await.unwrap();
+    store.registry.sight(&seen, CLOCK).await.unwrap();
     for number in (0..SERVERS).filter(|number| number % 100 == 3) {
         store
             .registry

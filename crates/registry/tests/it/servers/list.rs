@@ -7,7 +7,7 @@ use registry::{
     Actor, Enrol, Page, Pause, ProfileChange, Refusal, Roll, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{ALL, KEYS, NOW, Store, ask, by, host, server_id, sighting};
+use crate::store::{ALL, KEYS, CLOCK, NOW, Store, ask, by, host, server_id, sighting};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -33,7 +33,7 @@ pub async fn every_filter_narrows(store: Store) {
     store.set_labels(server_id(1), &labels(&[("env", "Prod"), ("dc", "eu")]), NOW).await;
     store.set_labels(server_id(3), &labels(&[("env", "Prod"), ("dc", "us")]), NOW).await;
     let told = Sighting { facts: Some((NOW, host("Mail.Example.org"))), ..sighting(server_id(2), NOW) };
-    store.registry.sight(&[told]).await.unwrap();
+    store.registry.sight(&[told], CLOCK).await.unwrap();
     store.registry.pause(server_id(3), &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
 
     let status = |status| ServerFilter { status: Some(status), ..Default::default() };
@@ -119,7 +119,7 @@ pub async fn paging_with_ties_is_stable_and_complete(store: Store) {
             .unwrap();
         if number % 3 == 0 {
             let at = NOW + i64::try_from(number % 2).unwrap();
-            store.registry.sight(&[sighting(server_id(number), at)]).await.unwrap();
+            store.registry.sight(&[sighting(server_id(number), at)], CLOCK).await.unwrap();
         }
     }
     for filter in [ServerFilter::default(), q("web")] {
@@ -155,7 +155,7 @@ pub async fn servers_without_a_value_sort_last(store: Store) {
     store.enrol(1, "never").await;
     enrol_at(&store, 2, "early", "b").await;
     enrol_at(&store, 3, "late", "a").await;
-    store.registry.sight(&[sighting(server_id(2), NOW), sighting(server_id(3), NOW + 9)]).await.unwrap();
+    store.registry.sight(&[sighting(server_id(2), NOW), sighting(server_id(3), NOW + 9)], CLOCK).await.unwrap();
     for (key, descending, wanted) in [
         (SortKey::LastSeenAt, false, ["early", "late", "never"]),
         (SortKey::LastSeenAt, true, ["late", "early", "never"]),
@@ -225,7 +225,7 @@ pub async fn hostile_text_is_only_text(store: Store) {
         let hostile = labels(&[(name, name)]);
         assert!(store.set_labels(server_id(number), &hostile, NOW).await);
         let told = Sighting { facts: Some((NOW, host(name))), ..sighting(server_id(number), NOW) };
-        store.registry.sight(&[told]).await.unwrap();
+        store.registry.sight(&[told], CLOCK).await.unwrap();
     }
     for (number, name) in (1..).zip(names) {
         let server = store.server(server_id(number)).await;

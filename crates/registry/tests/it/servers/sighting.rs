@@ -1,6 +1,6 @@
 //! What workers write.
 
-use fleet::{Interval, ServerId, wire::v1::Host};
+use fleet::{Interval, ServerId, liveness::Beat, wire::v1::Host};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -8,7 +8,7 @@ use proptest::{
 };
 use registry::{Marks, RegistryError, Roll, Sighting, Standing};
 
-use crate::store::{NOW, Store, host, server_id, sighting};
+use crate::store::{CLOCK, NOW, Store, host, server_id, sighting};
 
 async fn marks(store: &Store, id: ServerId) -> Option<Marks> {
     store.registry.standing(&[id]).await.unwrap().remove(&id).unwrap().sighting
@@ -24,20 +24,58 @@ pub async fn older_sighting_never_wins(store: Store) {
         ..sighting(id, NOW)
     };
     let older = Sighting { facts: Some((NOW - 9_000, host("old"))), ..sighting(id, NOW - 9_000) };
-    store.registry.sight(std::slice::from_ref(&newest)).await.unwrap();
-    store.registry.sight(std::slice::from_ref(&older)).await.unwrap();
-    store.registry.sight(&[newest.clone(), older]).await.unwrap();
-    let wanted = Marks { silent_at: NOW + 240_000, sampled_at: NOW, facts_at: Some(NOW) };
+    store.registry.sight(std::slice::from_ref(&newest), CLOCK).await.unwrap();
+    store.registry.sight(std::slice::from_ref(&older), CLOCK).await.unwrap();
+    store.registry.sight(&[newest.clone(), older], CLOCK).await.unwrap();
+    let beat = Beat { received_at: NOW, silent_at: NOW + 240_000 };
+    let wanted = Marks { beat, interval: minute, sampled_at: NOW, facts_at: Some(NOW) };
     assert_eq!(marks(&store, id).await, Some(wanted));
     let server = store.server(id).await;
     assert_eq!((server.last_seen_at, server.facts), (Some(NOW), Some(host("new"))));
 
     // Back-fill that arrives now: heard later, sampled earlier.
     let back_fill = Sighting { sampled_at: NOW - 60_000, ..sighting(id, NOW + 300_000) };
-    store.registry.sight(&[back_fill]).await.unwrap();
-    let wanted = Marks { silent_at: NOW + 420_000, ..wanted };
+    store.registry.sight(&[back_fill], CLOCK).await.unwrap();
+    let beat = Beat { received_at: NOW + 300_000, silent_at: NOW + 420_000 };
+    let wanted = Marks { beat, interval: Interval::DEFAULT, ..wanted };
     assert_eq!(marks(&store, id).await, Some(wanted));
     assert_eq!(store.server(id).await.last_seen_at, Some(NOW + 300_000));
+}
+
+pub async fn a_shorter_interval_counts_at_once(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let hourly = Interval::try_from(3_600_000).unwrap();
+    let first = Sighting { interval: hourly, silent_at: NOW + 4 * 3_600_000, ..sighting(id, NOW) };
+    store.registry.sight(std::slice::from_ref(&first), CLOCK).await.unwrap();
+    let second = sighting(id, NOW + 30_000);
+    for batch in [vec![second.clone()], vec![first.clone()], vec![second.clone(), first]] {
+        store.registry.sight(&batch, CLOCK).await.unwrap();
+        let marks = marks(&store, id).await.unwrap();
+        assert_eq!(marks.beat, Beat { received_at: NOW + 30_000, silent_at: NOW + 150_000 });
+        assert_eq!(marks.interval, Interval::DEFAULT);
+    }
+}
+
+pub async fn what_was_heard_ahead_of_the_clock_loses_to_any_beat(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let beat = async || marks(&store, id).await.unwrap().beat.received_at;
+    store.registry.sight(&[sighting(id, NOW + 7_200_000)], NOW + 7_200_000).await.unwrap();
+    store.registry.sight(&[sighting(id, NOW)], NOW + 7_170_000).await.unwrap();
+    assert_eq!(beat().await, NOW + 7_200_000, "30 s ahead is not yet wrong");
+    store.registry.sight(&[sighting(id, NOW)], NOW + 7_169_999).await.unwrap();
+    assert_eq!(beat().await, NOW);
+    store.registry.sight(&[sighting(id, NOW + 7_200_000), sighting(id, NOW + 1)], NOW).await.unwrap();
+    assert_eq!(beat().await, NOW + 1, "within a batch too");
+}
+
+pub async fn what_was_heard_ahead_of_the_clock_is_taken_as_heard_now(store: Store) {
+    let (ahead, right) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
+    store.registry.sight(&[sighting(ahead, NOW + 7_200_000), sighting(right, NOW + 30_000)], CLOCK).await.unwrap();
+    assert_eq!(store.registry.correct_beats(NOW).await.unwrap(), 1);
+    let beat = async |id| marks(&store, id).await.unwrap().beat;
+    assert_eq!(beat(ahead).await, Beat { received_at: NOW, silent_at: NOW + 120_000 });
+    assert_eq!(beat(right).await, Beat { received_at: NOW + 30_000, silent_at: NOW + 150_000 });
+    assert_eq!(store.registry.correct_beats(NOW).await.unwrap(), 0);
 }
 
 /// Sightings of three servers whose sampled_at are all different.
@@ -50,7 +88,8 @@ fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
             let sampled_at = NOW + number * 7 % 41;
             sightings.push(Sighting {
                 server: server_id(server),
-                received_at: NOW + received,
+                // No two alike: of those the later `silent_at` would decide, and its interval with it.
+                received_at: NOW + 20 * received + number,
                 silent_at: NOW + silent,
                 interval: Interval::try_from(30_000 + interval).unwrap(),
                 sampled_at,
@@ -78,9 +117,9 @@ pub async fn order_and_batches_do_not_matter(store: Store) {
             one.sampled_at += base;
             one.facts.iter_mut().for_each(|(at, _)| *at += base);
         }
-        store.registry.sight(&all).await.unwrap();
+        store.registry.sight(&all, CLOCK).await.unwrap();
         for one in all.iter().rev() {
-            other.registry.sight(std::slice::from_ref(one)).await.unwrap();
+            other.registry.sight(std::slice::from_ref(one), CLOCK).await.unwrap();
         }
         if round == 6 {
             other.restart().await;
@@ -96,10 +135,10 @@ pub async fn order_and_batches_do_not_matter(store: Store) {
 pub async fn a_sighting_of_nobody_fails_nothing(store: Store) {
     let id = store.enrol(1, "web").await;
     let nobody = Sighting { facts: Some((NOW, host("ghost"))), ..sighting(server_id(66), NOW) };
-    store.registry.sight(&[nobody, sighting(id, NOW)]).await.unwrap();
+    store.registry.sight(&[nobody, sighting(id, NOW)], CLOCK).await.unwrap();
     assert!(marks(&store, id).await.is_some());
     assert!(!store.registry.standing(&[server_id(66)]).await.unwrap().contains_key(&server_id(66)));
-    store.registry.sight(&[]).await.unwrap();
+    store.registry.sight(&[], CLOCK).await.unwrap();
 }
 
 pub async fn standing_tells_of_known_servers_alone(store: Store) {
@@ -118,17 +157,17 @@ pub async fn facts_come_back_as_they_were(store: Store) {
         ..Host::default()
     };
     let told = Sighting { facts: Some((NOW, facts.clone())), ..sighting(id, NOW) };
-    store.registry.sight(&[told]).await.unwrap();
+    store.registry.sight(&[told], CLOCK).await.unwrap();
     assert_eq!(store.server(id).await.facts, Some(facts));
     // A sighting without facts leaves them.
-    store.registry.sight(&[sighting(id, NOW + 60_000)]).await.unwrap();
+    store.registry.sight(&[sighting(id, NOW + 60_000)], CLOCK).await.unwrap();
     assert_eq!(marks(&store, id).await.unwrap().facts_at, Some(NOW));
 }
 
 pub async fn damaged_facts_are_corrupt(store: Store) {
     let id = store.enrol(1, "web").await;
     let told = Sighting { facts: Some((NOW, host("web"))), ..sighting(id, NOW) };
-    store.registry.sight(&[told]).await.unwrap();
+    store.registry.sight(&[told], CLOCK).await.unwrap();
     store.execute("UPDATE facts SET facts = '{'").await;
     match store.registry.server(id, &Roll::default()).await {
         Err(RegistryError::Corrupt { table: "facts", column: "facts", row }) => {
@@ -156,7 +195,7 @@ pub async fn batches_in_any_order_at_once_do_not_block_each_other(store: Store) 
             batch.reverse();
         }
         let registry = store.registry.clone();
-        tasks.push(tokio::spawn(async move { registry.sight(&batch).await.unwrap() }));
+        tasks.push(tokio::spawn(async move { registry.sight(&batch, CLOCK).await.unwrap() }));
     }
     for task in tasks {
         task.await.unwrap();
@@ -171,7 +210,7 @@ pub async fn batches_in_any_order_at_once_do_not_block_each_other(store: Store) 
 pub async fn a_nul_in_facts_fails_nothing(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let told = Sighting { facts: Some((NOW, host("a\0b"))), ..sighting(id, NOW) };
-    store.registry.sight(&[told, sighting(other, NOW)]).await.unwrap();
+    store.registry.sight(&[told, sighting(other, NOW)], CLOCK).await.unwrap();
     assert_eq!(store.server(id).await.facts, Some(host("a\0b")));
     assert!(marks(&store, other).await.is_some());
 }

@@ -10,7 +10,7 @@ use proptest::{
 };
 use registry::{Actor, Counts, Pause, Roll, ServerFilter, Sighting, SortKey};
 
-use crate::store::{ALL, NOW, Store, by, server_id, sighting};
+use crate::store::{ALL, CLOCK, NOW, Store, by, server_id, sighting};
 
 const SERVERS: u64 = 48;
 
@@ -66,7 +66,7 @@ pub async fn status_equals_the_rule(store: Store) {
             store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
         }
     }
-    store.registry.sight(&seen.values().cloned().collect::<Vec<_>>()).await.unwrap();
+    store.registry.sight(&seen.values().cloned().collect::<Vec<_>>(), CLOCK).await.unwrap();
 
     let mut met = Counts::default();
     for _ in 0..150 {

@@ -122,7 +122,10 @@ fn why(answer: &Answer) -> String {
             "; this server was revoked or deleted, or the suite's key was replaced: to enrol anew, stop the agent, \
                 remove state.json from its state folder, give it a fresh token and another name"
         }
-        300..=399 | 404 | 405 => "; is ROLLCALL_URL right?",
+        300..=399 | 404 | 405 => {
+            "; is ROLLCALL_URL right? It is the address of the suite alone, such as https://rollcall.example.org, \
+                with a path only if a proxy has the suite under one"
+        }
         _ => "",
     };
     format!("answered {} {}{advice}", answer.status, said(&answer.problem))

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const OFF: Millis = 30_000;
 /// A wall clock that was off is trusted again when it differs by less.
 const AGREES: Millis = 15_000;
-/// Where boots have no id: two moments that are nearer to each other are those of one boot, and the clock was set between.
+/// Where boots have no id: two moments that are nearer to each other are those of one boot, and the clock was set
+/// between.
 const SAME_BOOT: Millis = 10_000;
 /// A new anchor is set when the gate's clock differs from the anchor by more than this and half a round trip.
 const DRIFT: Millis = 1_000;
@@ -91,8 +92,8 @@ impl Anchor {
 }
 
 impl Clocks {
-    /// `anchor` is the one of the state file; it holds if this is still the same boot. `earlier` names the boot in which an
-    /// earlier run took its last sample.
+    /// `anchor` is the one of the state file; it holds if this is still the same boot. `earlier` names the boot in
+    /// which an earlier run took its last sample.
     pub fn new(wall: Clock, anchor: Option<Anchor>, earlier: Option<&str>) -> Self {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let up = uptime();
@@ -140,8 +141,8 @@ impl Clocks {
         (before.at - self.read().at).abs() > OFF
     }
 
-    /// Time since the boot. The monotonic clock stands still while the host is suspended, and not every system tells the
-    /// time since the boot to the millisecond: so the one is followed, and mended by the other when they part.
+    /// Time since the boot. The monotonic clock stands still while the host is suspended, and not every system tells
+    /// the time since the boot to the millisecond: so the one is followed, and mended by the other when they part.
     fn up(&mut self) -> Millis {
         let mut up = self.base + millis(self.started.elapsed());
         if let Some(told) = uptime()
@@ -167,9 +168,9 @@ pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 4)
 }
 
-/// Names a boot: by the last 12 digits of the id that the system has for it or, where it has none, by the moment `began` at
-/// which it was. That is reckoned from the wall clock, which may be set a little: the name of a `known` boot is taken if it
-/// is as good as the same moment. Without either, each run counts as a boot.
+/// Names a boot: by the last 12 digits of the id that the system has for it or, where it has none, by the moment
+/// `began` at which it was. That is reckoned from the wall clock, which may be set a little: the name of a `known` boot
+/// is taken if it is as good as the same moment. Without either, each run counts as a boot.
 fn boot_name<'a>(id: &str, began: Option<Millis>, known: impl Iterator<Item = &'a str>) -> String {
     if let Some(digits) = id.trim().get(24..36) {
         return digits.to_owned();
@@ -183,8 +184,8 @@ fn boot_name<'a>(id: &str, began: Option<Millis>, known: impl Iterator<Item = &'
     known.find(same).map_or_else(|| format!("at-{began}"), str::to_owned)
 }
 
-/// Time since the boot, suspension included. Not from /proc/uptime: in a container that may be the time since the container
-/// started, which begins anew while the boot, by its id, is the same.
+/// Time since the boot, suspension included. Not from /proc/uptime: in a container that may be the time since the
+/// container started, which begins anew while the boot, by its id, is the same.
 #[cfg(target_os = "linux")]
 fn uptime() -> Option<Millis> {
     let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

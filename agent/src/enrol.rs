@@ -12,7 +12,7 @@ use crate::{
     backoff::{Backoff, LONGEST},
     gate::ask,
     settings::{Secret, Settings, Token},
-    state::Store,
+    state::{State, Store},
 };
 
 const ENROLMENTS: &str = "/server-management/v1/enrolments";
@@ -50,6 +50,9 @@ pub(crate) async fn enrol(
     shutdown: &CancellationToken,
 ) -> Result<(), AgentError> {
     if store.state.credential.is_some() {
+        if let Some(why) = other_name(settings, &store.state) {
+            tracing::warn!("{why}");
+        }
         return Ok(());
     }
     token(&settings.token)?;
@@ -112,6 +115,7 @@ async fn exchange(
     match enrolled.filter(|_| (200..300).contains(&answer.status)) {
         Some(Enrolled { server_id, credential }) => {
             store.state.server_id = Some(server_id);
+            store.state.name = Some(settings.name.clone());
             store.state.credential = Some(credential);
             (store.state.enrolment_key, store.state.failure) = (None, None);
             Ok(())
@@ -127,13 +131,31 @@ fn next(answer: &Answer) -> Next {
             "the token is unknown, used up or expired ({status} {said}): make one in the suite and put it in place"
         )),
         409 => Next::Mend(format!(
-            "the suite refuses the name ({status} {said}): set ROLLCALL_NAME to another, or delete that server there"
+            "the suite refuses the name ({status} {said}): set ROLLCALL_NAME to another; or, if that server is this \
+                host, make a token for it there and put it in place"
         )),
-        400..=499 if !matches!(status, 404 | 408 | 425 | 429) => Next::Mend(format!(
+        // Also what a proxy answers while the suite behind it starts.
+        300..=399 | 404 | 405 => Next::Soon(format!(
+            "there is no suite ({status} {said}): is ROLLCALL_ENROL_URL right, or ROLLCALL_URL without it? \
+                It is the address alone, such as https://rollcall.example.org, with a path only if a proxy has the \
+                suite under one"
+        )),
+        400..=499 if !matches!(status, 408 | 425 | 429) => Next::Mend(format!(
             "the suite refuses the request ({status} {said}): is ROLLCALL_ENROL_URL right?"
         )),
         _ => Next::Soon(format!("answered {status} {said}")),
     }
+}
+
+/// What to tell whoever gave an agent another name that is enrolled already: it has no effect.
+fn other_name(settings: &Settings, state: &State) -> Option<String> {
+    let enrolled = state.name.as_ref().filter(|name| **name != settings.name)?;
+    Some(format!(
+        "this agent is called {} and enrolled as {enrolled}, which stays its name in the suite: rename that server \
+            there; or, to enrol as another server, stop the agent, remove state.json from {}, and give it a fresh token",
+        settings.name,
+        settings.state_dir.display()
+    ))
 }
 
 /// The token, wherever it is.
@@ -174,9 +196,38 @@ mod tests {
             };
             assert!(why.contains(advice), "{status}: {why}");
         }
-        for status in [200, 302, 404, 408, 425, 429, 500, 503] {
-            assert!(matches!(next(&Answer { status, ..Answer::default() }), Next::Soon(_)), "{status}");
+        for status in [200, 302, 404, 405, 408, 425, 429, 500, 503] {
+            let Next::Soon(why) = next(&Answer { status, ..Answer::default() }) else {
+                panic!("{status} waits")
+            };
+            assert_eq!(
+                why.contains("It is the address alone"),
+                [302, 404, 405].contains(&status),
+                "{status}: {why}"
+            );
         }
+    }
+
+    #[test]
+    fn another_name_for_an_agent_that_is_enrolled_is_no_secret_failure() {
+        let args = crate::Args {
+            url: Some("https://a".to_owned()),
+            name: Some("new".to_owned()),
+            state_dir: Some("/state".to_owned()),
+            ..crate::Args::default()
+        };
+        let settings = Settings::read(&args, None).unwrap();
+        let enrolled_as = |name: Option<&str>| State { name: name.map(str::to_owned), ..State::default() };
+        let told = other_name(&settings, &enrolled_as(Some("old"))).unwrap();
+        for part in ["called new", "enrolled as old", "rename that server", "remove state.json from /state"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(other_name(&settings, &enrolled_as(Some("new"))), None);
+        assert_eq!(
+            other_name(&settings, &enrolled_as(None)),
+            None,
+            "a state of an earlier release has no name"
+        );
     }
 
     #[test]

@@ -183,14 +183,29 @@ pub(crate) async fn ask(request: RequestBuilder, timeout: Duration) -> Result<(A
     Ok((Answer { status, retry_after, round_trip: begun.elapsed(), ..Answer::default() }, text))
 }
 
+/// Whether the other side answered the first message of TLS by something that is none, as a plain HTTP server does.
+fn speaks_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidMessage(_));
+    }
+    // An I/O error that wraps another one hides it from whoever asks for its source.
+    error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| speaks_no_tls(inner))
+}
+
 impl From<&reqwest::Error> for Unanswered {
     /// The whole chain: reqwest's own message stops before the reason.
     fn from(error: &reqwest::Error) -> Self {
         let mut why = error.to_string();
-        let mut source = std::error::Error::source(error);
+        let (mut source, mut plain) = (std::error::Error::source(error), false);
         while let Some(error) = source {
             why = format!("{why}: {error}");
+            plain |= speaks_no_tls(error);
             source = error.source();
+        }
+        if plain {
+            why.push_str(
+                "; what answers there speaks no TLS: is it http:// instead of https://, or another port?",
+            );
         }
         Self { why, doubtful: !error.is_connect() }
     }

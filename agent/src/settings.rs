@@ -151,8 +151,18 @@ fn urls(text: Option<&str>, wrong: &mut Vec<String>) -> Vec<String> {
 
 fn url(setting: &str, text: &str, wrong: &mut Vec<String>) -> String {
     let fault = match reqwest::Url::parse(text) {
+        // `host:8080` is a URL too, with the scheme `host`.
+        _ if !text.contains("://") => Some(
+            "it does not say how to get there: put https:// in front, or http:// if there is no TLS".to_owned(),
+        ),
         Err(error) => Some(error.to_string()),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => Some("needs http:// or https://".to_owned()),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            Some("it must begin with https://, or http:// if there is no TLS".to_owned())
+        }
+        Ok(url) if of_the_interface(url.path()) => Some(
+            "it must end before /healthcheck, /server-management or /install.sh: the agent adds the rest itself"
+                .to_owned(),
+        ),
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             Some("must not hold a user or password".to_owned())
         }
@@ -166,6 +176,12 @@ fn url(setting: &str, text: &str, wrong: &mut Vec<String>) -> String {
         wrong.push(format!("{setting} is no address of the suite: {fault}"));
     }
     text.trim_end_matches('/').to_owned()
+}
+
+/// Whether this is the path of a page or an endpoint, which people copy, and not one under which a proxy has the suite.
+fn of_the_interface(path: &str) -> bool {
+    let known = ["healthcheck", "server-management", "install.sh"];
+    path.split('/').any(|part| known.contains(&part))
 }
 
 fn authorities(path: Option<&str>, wrong: &mut Vec<String>) -> Vec<Certificate> {
@@ -233,6 +249,25 @@ mod tests {
         let told = Settings::read(&args, some("hunter2")).unwrap_err().to_string();
         assert_eq!(told.lines().count(), 8, "{told}");
         assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_one_says_what_to_write() {
+        let told = |url: &str| {
+            let args = Args { url: some(url), ..Args::default() };
+            Settings::read(&args, None).map(|settings| settings.urls).map_err(|wrong| wrong.to_string())
+        };
+        for url in ["rollcall.example.org", "rollcall.example.org:8080", "localhost:8199", "10.0.0.7:8199"] {
+            assert!(told(url).unwrap_err().contains("put https:// in front"), "{url}: {:?}", told(url));
+        }
+        for url in ["ftp://a", "rollcall://a"] {
+            assert!(told(url).unwrap_err().contains("must begin with https://"), "{url}: {:?}", told(url));
+        }
+        for path in ["/healthcheck/v1/snapshots", "/suite/server-management/v1", "/install.sh"] {
+            let told = told(&format!("https://a{path}")).unwrap_err();
+            assert!(told.contains("must end before /healthcheck"), "{path}: {told}");
+        }
+        assert_eq!(told("https://a/healthcheck-of-mine/").unwrap(), ["https://a/healthcheck-of-mine"]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct State {
     /// Stored before it is sent, so that a lost reply burns no token. Gone once there is a credential.
     pub enrolment_key: Option<Secret>,
     pub server_id: Option<String>,
+    /// The name under which it enrolled.
+    pub name: Option<String>,
     /// The credential that gates are known to take.
     pub credential: Option<Secret>,
     /// The credential of a bulletin, until a gate took a report with it.

@@ -4,7 +4,10 @@ use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc};
 
 use rollcall_agent::{Args, Settings, healthcheck};
 use testkit::eventually;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -66,6 +69,28 @@ fn settings(rig: &Rig, address: SocketAddr, ca_file: Option<&Path>) -> Settings 
         ..Args::default()
     };
     Settings::read(&args, Some("token".to_owned())).unwrap()
+}
+
+#[tokio::test]
+async fn https_where_there_is_no_tls_says_so() {
+    let mut rig = Rig::new().await;
+    // What actix, nginx and others answer to the first message of TLS.
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = plain.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = plain.accept().await.unwrap();
+            assert!(socket.read(&mut [0; 4_096]).await.unwrap() > 0);
+            socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        }
+    });
+    rig.start_with(settings(&rig, address, None));
+    let state = rig.dir.path().join("state");
+    eventually("the agent says what to do", async || {
+        healthcheck(&state).unwrap_err().to_string().contains("is it http:// instead of https://")
+    })
+    .await;
+    rig.stop().await;
 }
 
 #[tokio::test]

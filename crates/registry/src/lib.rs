@@ -196,8 +196,8 @@ impl Registry {
         Ok(on!(self, db => sqlx::query_scalar(APPLIED).fetch_one(db.reader()).await?))
     }
 
-    /// Fails until the registry answers and [has its schema](Self::has_schema). A process that does not migrate calls it
-    /// again and again when it starts.
+    /// Fails until the registry answers and [has its schema](Self::has_schema). A process that does not migrate calls
+    /// it again and again when it starts.
     ///
     /// # Errors
     /// `Schema` while the schema is missing or too old, else as every call.

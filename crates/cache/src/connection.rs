@@ -1,8 +1,9 @@
-//! One connection to Redis, kept in the background. A call waits for it only a moment: a slow cache counts as one that is
-//! away.
+//! One connection to Redis, kept in the background. A call waits for it only a moment: a slow cache counts as one
+//! that is away.
 //!
-//! The driver's own connection manager goes on using a connection whose replies time out, and lets each caller wait while
-//! it reconnects. This one replaces a connection at the first timeout, and refuses calls at once until the next stands.
+//! The driver's own connection manager goes on using a connection whose replies time out, and lets each caller wait
+//! while it reconnects. This one replaces a connection at the first timeout, and refuses calls at once until the next
+//! stands.
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ const FEW_KEYS: usize = 1_024;
 
 pub struct Failures {
     by_key: HashMap<Box<str>, Failed>,
-    /// At this many keys they are looked through again for those to remove: twice what was left the last time, so that the
-    /// cost of looking is spread over many failures.
+    /// At this many keys they are looked through again for those to remove: twice what was left the last time, so
+    /// that the cost of looking is spread over many failures.
     look_at: usize,
 }
 

@@ -9,8 +9,8 @@ use crate::trouble::causes;
 /// How long to wait between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Calls `ask` every second until it succeeds, and returns what it answered. Each new reason to wait is logged once, and
-/// so is the end of the wait. `part` is what the log calls the part that is asked.
+/// Calls `ask` every second until it succeeds, and returns what it answered. Each new reason to wait is logged once,
+/// and so is the end of the wait. `part` is what the log calls the part that is asked.
 pub async fn reach<T, E: Error, F: Future<Output = Result<T, E>>>(part: &str, ask: impl FnMut() -> F) -> T {
     reach_every(PAUSE, part, ask).await
 }

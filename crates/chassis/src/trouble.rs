@@ -26,8 +26,8 @@ impl Trouble {
         Self { begins: begins.into(), ends: ends.into(), lasts: AtomicBool::new(false) }
     }
 
-    /// Takes what the part answered: an error begins the trouble, anything else ends it. Returns the answer, if there is
-    /// one.
+    /// Takes what the part answered: an error begins the trouble, anything else ends it. Returns the answer, if there
+    /// is one.
     pub fn watch<T, E: Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {
             Ok(answer) => {

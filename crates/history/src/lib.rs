@@ -96,9 +96,9 @@ impl History {
         Ok(Self::Elasticsearch(Elastic::open(url, prefix, days)?))
     }
 
-    /// Stores the records; they are durable when this returns. Of two records with one identity the first one stored stays.
-    /// Returns those that it will never take, because their day is past retention or the mapping refuses them; all others
-    /// are stored. After an error some of them may be stored: repeat the call with all of them.
+    /// Stores the records; they are durable when this returns. Of two records with one identity the first one stored
+    /// stays. Returns those that it will never take, because their day is past retention or the mapping refuses them;
+    /// all others are stored. After an error some of them may be stored: repeat the call with all of them.
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.append(records).await,
@@ -114,8 +114,8 @@ impl History {
         }
     }
 
-    /// For how much of its pieces each server is covered, in the order asked. The store sums what the snapshots cover, so
-    /// where they overlap the sum may exceed the length of the pieces.
+    /// For how much of its pieces each server is covered, in the order asked. The store sums what the snapshots
+    /// cover, so where they overlap the sum may exceed the length of the pieces.
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.covered(asked).await,
@@ -123,8 +123,9 @@ impl History {
         }
     }
 
-    /// The latest `most` gaps in the pieces of one server, which must be in order. Gaps are what [`covered`](Self::covered)
-    /// leaves of the pieces. Reads the snapshots from the latest to the earliest, a bounded part at a time.
+    /// The latest `most` gaps in the pieces of one server, which must be in order. Gaps are what
+    /// [`covered`](Self::covered) leaves of the pieces. Reads the snapshots from the latest to the earliest, a
+    /// bounded part at a time.
     pub async fn outages(
         &self,
         server: ServerId,
@@ -137,10 +138,10 @@ impl History {
         }
     }
 
-    /// The longest gap in the pieces of each server, in the order asked: the longest of its [`outages`](Self::outages), and
-    /// the earliest of several as long; `None` where there is none. The pieces of a server must be in order. It is found
-    /// by sums, as in [`covered`](Self::covered). So if two snapshots of a server vouch for the same time, which agents
-    /// avoid, as much of a gap of the same day may be missed.
+    /// The longest gap in the pieces of each server, in the order asked: the longest of its
+    /// [`outages`](Self::outages), and the earliest of several as long; `None` where there is none. The pieces of a
+    /// server must be in order. It is found by sums, as in [`covered`](Self::covered). So if two snapshots of a
+    /// server vouch for the same time, which agents avoid, as much of a gap of the same day may be missed.
     pub async fn longest_gaps(
         &self,
         asked: &[(ServerId, Vec<Piece>)],
@@ -165,8 +166,8 @@ impl History {
         }
     }
 
-    /// Removes the days before the oldest midnight that is kept at `now`. From then on the store takes no record of such a
-    /// day, not even if a later call passes an earlier `now`.
+    /// Removes the days before the oldest midnight that is kept at `now`. From then on the store takes no record of
+    /// such a day, not even if a later call passes an earlier `now`.
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.expire(now).await,
@@ -174,8 +175,8 @@ impl History {
         }
     }
 
-    /// The midnight before which this store has nothing. It never goes back, even if more days are to be kept than before:
-    /// what was removed is gone. Before the first [`expire`](Self::expire) it is 0.
+    /// The midnight before which this store has nothing. It never goes back, even if more days are to be kept than
+    /// before: what was removed is gone. Before the first [`expire`](Self::expire) it is 0.
     pub fn oldest_retained(&self) -> Millis {
         match self {
             Self::Sqlite(store) => store.oldest_retained(),

@@ -1,6 +1,6 @@
-//! Finds the longest gap of each server without reading every snapshot. Sums over stretches of time tell how long a gap each
-//! stretch can hold at most. Only stretches that can hold a longer gap than those known are divided into shorter ones and
-//! asked about again, the most promising first.
+//! Finds the longest gap of each server without reading every snapshot. Sums over stretches of time tell how long a
+//! gap each stretch can hold at most. Only stretches that can hold a longer gap than those known are divided into
+//! shorter ones and asked about again, the most promising first.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -12,14 +12,15 @@ use fleet::{
 
 use crate::LONGEST_COVERS;
 
-/// The lengths of stretches. Each is a multiple of the next. A stretch of the shortest length holds at most two snapshots.
+/// The lengths of stretches. Each is a multiple of the next. A stretch of the shortest length holds at most two
+/// snapshots.
 const WIDTHS: [Millis; 6] = [DAY, HOUR, 120_000, 4_000, 100, 2];
 const HOUR: Millis = 3_600_000;
 /// A span of at most this length is first asked about by the hour, a longer one by the day.
 const FEW_DAYS: Millis = 3 * DAY;
 
-/// Asks what a server sampled in `[first, first + length)`, in stretches of `width`. `first` and `length` are multiples of
-/// `width`.
+/// Asks what a server sampled in `[first, first + length)`, in stretches of `width`. `first` and `length` are
+/// multiples of `width`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
     pub server: ServerId,
@@ -40,15 +41,15 @@ pub struct Stretch {
     pub at: [Millis; 2],
 }
 
-/// Finds the longest gap of each server, and the earliest of several as long. Its [`questions`](Self::questions) are to be
-/// answered, each once, until it has none left.
+/// Finds the longest gap of each server, and the earliest of several as long. Its [`questions`](Self::questions) are
+/// to be answered, each once, until it has none left.
 pub struct Longest<'a> {
     searches: Vec<Search<'a>>,
     questions: Vec<Question>,
     /// For each question, the index of the search that asks it.
     of: Vec<usize>,
-    /// How many stretches of a server are divided in one round. Mostly the first candidate is the right one; where it is
-    /// not, there may be many, so the number doubles with each round.
+    /// How many stretches of a server are divided in one round. Mostly the first candidate is the right one; where it
+    /// is not, there may be many, so the number doubles with each round.
     at_once: usize,
 }
 
@@ -152,7 +153,8 @@ impl<'a> Search<'a> {
         for (_, stretch) in self.stretches.iter().rev() {
             let ([start, last_start], [at, last_at]) = (stretch.from, stretch.at);
             if stretch.count == 2 {
-                // It is not known which start belongs to which snapshot. That makes no difference to the gap between them.
+                // It is not known which start belongs to which snapshot. That makes no difference to the gap between
+                // them.
                 gaps.pass(last_start, last_at);
                 gaps.pass(start, at);
             } else {

@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Outcome<M> = Result<(), Vec<Refused<M>>>;
 
-/// A bounded queue within this process. All unsettled messages together weigh at most `capacity`, as `weigh` tells; beyond
-/// that publishing is [`Unavailable`](crate::PublishError::Unavailable). A message whose publisher stopped waiting is still
-/// in the queue, so it still counts.
+/// A bounded queue within this process. All unsettled messages together weigh at most `capacity`, as `weigh` tells;
+/// beyond that publishing is [`Unavailable`](crate::PublishError::Unavailable). A message whose publisher stopped
+/// waiting is still in the queue, so it still counts.
 pub fn in_process<M>(capacity: usize, weigh: fn(&M) -> usize) -> (crate::Publisher<M>, crate::Consumer<M>) {
     let shared = Arc::new(Shared {
         line: Mutex::new(Line {
@@ -57,8 +57,8 @@ struct Shared<M> {
 }
 
 struct Line<M> {
-    /// Messages that came back unsettled, by number. The one consumer receives in order, so they are older than all that
-    /// wait.
+    /// Messages that came back unsettled, by number. The one consumer receives in order, so they are older than all
+    /// that wait.
     returned: BTreeMap<u64, Envelope<M>>,
     waiting: VecDeque<Envelope<M>>,
     /// Weight of all that waits or is in the consumer's hands.

@@ -52,8 +52,9 @@ pub enum Consumer<M> {
     RabbitMq(rabbitmq::Consumer<M>),
 }
 
-/// A received message, to be settled exactly once: by [`ack`](Self::ack) or [`refuse`](Self::refuse). If it is dropped
-/// unsettled, it returns to the queue: in process to the front and as it is at that moment, to a broker as it was published.
+/// A received message, to be settled exactly once: by [`ack`](Self::ack) or [`refuse`](Self::refuse). If it is
+/// dropped unsettled, it returns to the queue: in process to the front and as it is at that moment, to a broker as it
+/// was published.
 pub struct Delivery<M> {
     /// Empty once it is settled or dropped.
     unsettled: Option<Unsettled<M>>,
@@ -92,9 +93,9 @@ impl<M: Send> Publisher<M> {
 }
 
 impl<M: Send> Consumer<M> {
-    /// Waits for a message and returns all that wait, at most `most`, in the order in which they were published. In process
-    /// `None` once every publisher is gone and nothing waits; with a broker publishers are not known, and it waits on.
-    /// Cancel-safe.
+    /// Waits for a message and returns all that wait, at most `most`, in the order in which they were published. In
+    /// process `None` once every publisher is gone and nothing waits; with a broker publishers are not known, and it
+    /// waits on. Cancel-safe.
     pub async fn receive(&mut self, most: usize) -> Option<Vec<Delivery<M>>> {
         let received: Vec<Unsettled<M>> = match self {
             Self::InProcess(consumer) => {
@@ -107,9 +108,9 @@ impl<M: Send> Consumer<M> {
         Some(received.into_iter().map(|one| Delivery { unsettled: Some(one) }).collect())
     }
 
-    /// Leaves what waits to other consumers until the next [`receive`](Self::receive). All that this consumer has in hand
-    /// returns to the queue, and settling it has no effect any more. In process there is one consumer only, and nothing
-    /// happens.
+    /// Leaves what waits to other consumers until the next [`receive`](Self::receive). All that this consumer has in
+    /// hand returns to the queue, and settling it has no effect any more. In process there is one consumer only, and
+    /// nothing happens.
     pub fn pause(&mut self) {
         match self {
             Self::InProcess(_) => {}
@@ -125,8 +126,9 @@ impl<M: Send> Consumer<M> {
         }
     }
 
-    /// Ends the consumer. Returns once the broker was told of everything that was settled and has back what was not; a process
-    /// that ended earlier would make the broker deliver again what is done. Waits for deliveries that are still in hand.
+    /// Ends the consumer. Returns once the broker was told of everything that was settled and has back what was not;
+    /// a process that ended earlier would make the broker deliver again what is done. Waits for deliveries that are
+    /// still in hand.
     pub async fn close(self) {
         match self {
             Self::InProcess(_) => {}
@@ -145,8 +147,8 @@ impl<M> Delivery<M> {
         }
     }
 
-    /// What was published, to take parts out of it. Put them back before the delivery is dropped unsettled: in process it
-    /// returns to the queue as it is.
+    /// What was published, to take parts out of it. Put them back before the delivery is dropped unsettled: in
+    /// process it returns to the queue as it is.
     pub fn message_mut(&mut self) -> &mut M {
         match &mut self.unsettled {
             Some(Unsettled::InProcess(taken)) => taken.message_mut(),

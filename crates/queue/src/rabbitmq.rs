@@ -38,8 +38,8 @@ pub struct Settings {
     pub name: String,
     /// How many messages a consumer may hold unsettled; 0 would be without bound.
     pub prefetch: u16,
-    /// How many messages may wait before publishing is unavailable. `None` leaves it to a policy of the broker. A queue keeps
-    /// the bound with which it was first declared: a process with another bound cannot connect.
+    /// How many messages may wait before publishing is unavailable. `None` leaves it to a policy of the broker. A
+    /// queue keeps the bound with which it was first declared: a process with another bound cannot connect.
     pub max_length: Option<u32>,
 }
 

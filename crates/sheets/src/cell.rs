@@ -9,7 +9,8 @@ const MILLIS_PER_DAY: i64 = 86_400_000;
 const EPOCH_DAY: i64 = 25_569;
 /// Workbooks that once came from a Macintosh count from 1904.
 const DAYS_TO_1904: i64 = 1_462;
-/// The days on which all spreadsheets agree: from 1900-03-01, before which Excel counts a day that never was, to 9999-12-31.
+/// The days on which all spreadsheets agree: from 1900-03-01, before which Excel counts a day that never was, to
+/// 9999-12-31.
 const DAYS: std::ops::Range<i64> = 61..2_958_466;
 
 /// What a cell holds. A csv knows texts only, so ask by [`Cell::number`], [`Cell::bool`] and [`Cell::time`], which take the

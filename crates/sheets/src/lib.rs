@@ -9,10 +9,10 @@
 //! other control characters than TAB and LF become U+FFFD, as do U+FFFE and U+FFFF; an empty text is an empty cell. All
 //! else reads back unchanged, leading zeros and blanks included.
 //!
-//! A spreadsheet that opens a csv may take a text for a formula. So an apostrophe is written before a text in which one of
-//! `= + - @`, their full-width forms, TAB, CR or LF comes first, apart from apostrophes and blanks. Reading takes one
-//! apostrophe away under the same condition. One apostrophe more or less does not change the condition, so no text is
-//! ambiguous.
+//! A spreadsheet that opens a csv may take a text for a formula. So an apostrophe is written before a text in which
+//! one of `= + - @`, their full-width forms, TAB, CR or LF comes first, apart from apostrophes and blanks. Reading
+//! takes one apostrophe away under the same condition. One apostrophe more or less does not change the condition, so
+//! no text is ambiguous.
 #![warn(missing_docs)]
 
 mod cell;

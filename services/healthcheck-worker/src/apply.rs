@@ -39,8 +39,8 @@ impl Stores {
         Self { registry, history, cache, clock, facts, cache_away }
     }
 
-    /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After an error
-    /// some of the batch may be stored: store all of it again.
+    /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After
+    /// an error some of the batch may be stored: store all of it again.
     pub async fn apply(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<Applied, Unstored> {
         let standing = timed(&instruments.registry, self.registry.standing(&batch.servers())).await?;
         batch.admit(|record| match standing.get(&record.server) {
@@ -84,9 +84,9 @@ impl Stores {
     }
 }
 
-/// Appends to history day by day if it refuses the whole. History may refuse one day, when the index of that day is not
-/// ours, and such a day must not keep the others out. If at most half of the records are refused, they are rejected. If more
-/// are, something other than the records is wrong, and the error stands.
+/// Appends to history day by day if it refuses the whole. History may refuse one day, when the index of that day is
+/// not ours, and such a day must not keep the others out. If at most half of the records are refused, they are
+/// rejected. If more are, something other than the records is wrong, and the error stands.
 async fn append(history: &History, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
     let error = match history.append(records).await {
         Err(error @ HistoryError::Schema(_)) => error,

@@ -8,8 +8,9 @@ use queue::{Delivery, Refused};
 
 use crate::hand::Span;
 
-/// Deliveries, and their records in one list, as stores take them. When a batch is dropped unsettled, each record goes back
-/// into its delivery and each delivery to the queue: an emptied delivery must not return to the queue as it is.
+/// Deliveries, and their records in one list, as stores take them. When a batch is dropped unsettled, each record
+/// goes back into its delivery and each delivery to the queue: an emptied delivery must not return to the queue as it
+/// is.
 pub struct Batch {
     deliveries: Vec<(Span, Delivery<Message>)>,
     records: Vec<Record>,

@@ -19,8 +19,8 @@ use crate::{
 
 /// Most messages in hand.
 const MOST: usize = 10_000;
-/// Most snapshots that are stored together. Messages differ in size: an agent's back-fill brings 240 snapshots in one. In
-/// process publishers wait for ten seconds only, so a transaction has to be bounded.
+/// Most snapshots that are stored together. Messages differ in size: an agent's back-fill brings 240 snapshots in
+/// one. In process publishers wait for ten seconds only, so a transaction has to be bounded.
 const MOST_SNAPSHOTS: usize = 10_000;
 
 /// The part of a worker that consumes. When it is dropped, at any moment, what is not settled returns to the queue.
@@ -44,8 +44,8 @@ struct Outage {
 }
 
 impl Consuming<'_> {
-    /// Works until every publisher is gone, or until the shutdown; in that case it first settles what it has in hand or,
-    /// while a store is away, hands it back.
+    /// Works until every publisher is gone, or until the shutdown; in that case it first settles what it has in hand
+    /// or, while a store is away, hands it back.
     pub async fn run(mut self) -> Consumer<Message> {
         let mut outage: Option<Outage> = None;
         while !self.waiting.is_empty() || self.receive().await {
@@ -115,8 +115,8 @@ impl Consuming<'_> {
         Ok(())
     }
 
-    /// Waits, and receives meanwhile what comes, so that this worker's row tells of it and the next batch has more than what
-    /// failed alone.
+    /// Waits, and receives meanwhile what comes, so that this worker's row tells of it and the next batch has more
+    /// than what failed alone.
     async fn gather(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut comes = true;
@@ -133,7 +133,8 @@ impl Consuming<'_> {
         }
     }
 
-    /// Returns everything in hand to the queue, each message once. Returns a copy of the batch that failed, to probe with.
+    /// Returns everything in hand to the queue, each message once. Returns a copy of the batch that failed, to probe
+    /// with.
     fn hand_back(&mut self) -> Batch {
         let spans: Vec<Span> = self.waiting.iter().map(|(span, _)| *span).collect();
         let failed = Batch::next(&mut self.waiting, MOST_SNAPSHOTS);
@@ -178,8 +179,8 @@ impl Outage {
         Failure { count: self.failures, lasting, holding, stopping }.next(dice())
     }
 
-    /// Logs when the outage begins, and once more if it turns out that waiting does not cure it. (`chassis::Trouble` knows no
-    /// such second stage.)
+    /// Logs when the outage begins, and once more if it turns out that waiting does not cure it. (`chassis::Trouble`
+    /// knows no such second stage.)
     fn note(&mut self, error: &Unstored) {
         self.failures = self.failures.saturating_add(1);
         let (store, cure) = (error.store(), error.cure());

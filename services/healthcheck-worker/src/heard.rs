@@ -23,8 +23,8 @@ pub struct Heard<'a> {
     facts: Option<(Millis, &'a Host)>,
 }
 
-/// For each server, the facts that this worker wrote to the registry: their `sampled_at` and a hash. Agents send the same
-/// facts again and again, and equal ones need not be written.
+/// For each server, the facts that this worker wrote to the registry: their `sampled_at` and a hash. Agents send the
+/// same facts again and again, and equal ones need not be written.
 #[derive(Default)]
 pub struct Facts(HashMap<ServerId, (Millis, u64)>);
 
@@ -114,8 +114,9 @@ impl Facts {
         }
     }
 
-    /// Whether these facts are newer than those in the registry and not known to be equal to them. If another worker wrote
-    /// the ones in the registry, their time differs from the time that is remembered here, and nothing is known of them.
+    /// Whether these facts are newer than those in the registry and not known to be equal to them. If another worker
+    /// wrote the ones in the registry, their time differs from the time that is remembered here, and nothing is known
+    /// of them.
     fn are_news(&self, server: ServerId, marks: Option<Marks>, at: Millis, host: &Host) -> bool {
         let Some(written) = marks.and_then(|marks| marks.facts_at) else { return true };
         at > written && self.0.get(&server) != Some(&(written, hash(host)))

@@ -36,8 +36,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use service::{StartError, run};
 
-/// How long a worker holds what it has in hand while a store is away. Its row in the registry is live for as long, and
-/// says meanwhile how old the oldest message in hand is. Handing back sooner would cost deliveries, which a broker counts.
+/// How long a worker holds what it has in hand while a store is away. Its row in the registry is live for as long,
+/// and says meanwhile how old the oldest message in hand is. Handing back sooner would cost deliveries, which a
+/// broker counts.
 const HOLDING: Duration = Duration::from_secs(60);
 
 /// A worker. Any number of them may share a queue.
@@ -78,9 +79,9 @@ impl Worker {
         Self { holding, ..self }
     }
 
-    /// Works until every publisher is gone, or until `shutdown` is cancelled; in that case it first settles what it has in
-    /// hand or, while a store is away, hands it back. If the future is dropped before that, what is not stored returns to
-    /// the queue.
+    /// Works until every publisher is gone, or until `shutdown` is cancelled; in that case it first settles what it
+    /// has in hand or, while a store is away, hands it back. If the future is dropped before that, what is not stored
+    /// returns to the queue.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { name, consumer, stores, clock, holding } = self;
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
@@ -105,8 +106,8 @@ impl Shared {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes this worker's progress to the registry: at once, when the first message is settled, every five seconds, and
-    /// a last time when consuming has ended.
+    /// Writes this worker's progress to the registry: at once, when the first message is settled, every five seconds,
+    /// and a last time when consuming has ended.
     async fn report(&self, name: &str, registry: &Registry, consumed: &CancellationToken) {
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -72,9 +72,10 @@ impl Unstored {
 }
 
 impl Failure {
-    /// During a short outage the worker keeps everything in hand, because a broker counts how often it delivers a message
-    /// and dead-letters the message beyond a limit. During a long one it hands everything back: another worker may reach the
-    /// store, and a broker does not wait for an ack without end. A worker that is asked to stop hands back at once.
+    /// During a short outage the worker keeps everything in hand, because a broker counts how often it delivers a
+    /// message and dead-letters the message beyond a limit. During a long one it hands everything back: another
+    /// worker may reach the store, and a broker does not wait for an ack without end. A worker that is asked to stop
+    /// hands back at once.
     pub fn next(&self, random: u64) -> Next {
         let left = self.holding.saturating_sub(self.lasting);
         if self.stopping || left.is_zero() {
@@ -84,8 +85,8 @@ impl Failure {
     }
 }
 
-/// Doubled with each failure up to the longest, then between half and all of that at random, so that workers that failed
-/// together do not try again together.
+/// Doubled with each failure up to the longest, then between half and all of that at random, so that workers that
+/// failed together do not try again together.
 pub fn pause(failures: u32, random: u64) -> Duration {
     let (shortest, longest) = BACK_OFF;
     let most = shortest.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);

@@ -22,9 +22,9 @@ pub enum StartError {
     History(#[from] HistoryError),
 }
 
-/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may start later. The worker is not ready
-/// until it has reached each of them once, and takes nothing from the queue until the registry has its schema and history
-/// answers.
+/// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may start later. The worker is not
+/// ready until it has reached each of them once, and takes nothing from the queue until the registry has its schema
+/// and history answers.
 pub async fn run(
     settings: Settings,
     clock: Clock,

@@ -17,7 +17,8 @@ const MAX_REASON: usize = 300;
 /// How far a conversation with a server had got when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Before the envelope: connecting, TLS, logging in. An error here is not about the mail but about us or the server.
+    /// Before the envelope: connecting, TLS, logging in. An error here is not about the mail but about us or the
+    /// server.
     Greeting,
     /// The envelope and the content, until the final dot is written.
     Content,

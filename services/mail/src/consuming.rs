@@ -96,8 +96,8 @@ pub async fn run(mut consumer: Consumer<fleet::MailJob>, post: Post, shutdown: C
 }
 
 impl Shared {
-    /// Sends the delivery that the job names, if it is still to be sent, and acks the job once the outcome is written. If
-    /// `shutdown` comes before the claim, the job returns to the queue.
+    /// Sends the delivery that the job names, if it is still to be sent, and acks the job once the outcome is
+    /// written. If `shutdown` comes before the claim, the job returns to the queue.
     async fn settle(&self, job: Job, shutdown: &CancellationToken, give_up: &CancellationToken) {
         let id = job.message().delivery;
         let message_id = letter::message_id(id, &self.letterhead.from);
@@ -108,7 +108,8 @@ impl Shared {
         let attempt = self.attempt(&delivery, &message_id, give_up).await;
         instruments::attempted(&attempt);
         let write = || self.registry.settle_delivery(&delivery, &attempt, self.clock.now());
-        // A row that stays claimed becomes `unknown` later. That may be less than is known here, but no second copy is sent.
+        // A row that stays claimed becomes `unknown` later. That may be less than is known here, but no second copy
+        // is sent.
         let bound = async {
             give_up.cancelled().await;
             sleep(Duration::from_secs(3)).await;

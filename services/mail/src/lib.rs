@@ -1,8 +1,8 @@
 //! Mail: takes the jobs that management published, and sends each delivery at most once.
 //!
-//! The delivery's row is claimed before a socket is opened, and the job is acked once the row holds the outcome. If the process
-//! ends in between, the row stays claimed. After a while the delivery is `unknown`: it is shown to a person and never sent
-//! again.
+//! The delivery's row is claimed before a socket is opened, and the job is acked once the row holds the outcome. If
+//! the process ends in between, the row stays claimed. After a while the delivery is `unknown`: it is shown to a
+//! person and never sent again.
 
 mod attempt;
 mod authorities;
@@ -59,8 +59,8 @@ impl Mail {
         Self { consumer, post: consuming::Post::new(registry, sender, letterhead, clock) }
     }
 
-    /// Sends until every publisher is gone, or until `shutdown`. Then mails on their way have 15 s. A job that was not begun
-    /// returns to the queue; a mail that was written and has no answer by then is `unknown`.
+    /// Sends until every publisher is gone, or until `shutdown`. Then mails on their way have 15 s. A job that was
+    /// not begun returns to the queue; a mail that was written and has no answer by then is `unknown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { consumer, post } = self;
         consuming::run(consumer, post, shutdown).await;

@@ -17,9 +17,9 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may start later: until mail has reached both
-/// once it is not ready, and takes nothing from the queue. It does not wait for the SMTP server: a mail that the server does
-/// not take is tried again.
+/// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may start later: until mail has
+/// reached both once it is not ready, and takes nothing from the queue. It does not wait for the SMTP server: a mail
+/// that the server does not take is tried again.
 pub async fn run(
     settings: Settings,
     clock: Clock,

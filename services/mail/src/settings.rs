@@ -60,7 +60,8 @@ impl Settings {
             return Err(mistakes.into());
         };
         mistakes.check()?;
-        // A job is a mail. Jobs in hand beyond those that are sent at once would wait here, while another process may be free.
+        // A job is a mail. Jobs in hand beyond those that are sent at once would wait here, while another process may
+        // be free.
         let queue = rabbitmq::Settings { prefetch: crate::AT_ONCE, ..queue_at(amqp_url, arguments) };
         let (drain, bounds) = (arguments.service.drain(), arguments.service.doors.bounds(0));
         Ok(Self { letterhead, sender, queue, database_url, drain, bounds })

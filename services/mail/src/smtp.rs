@@ -137,8 +137,8 @@ impl Progress {
         }
     }
 
-    /// The content as one piece. The driver asks for the next piece once this one is written, and writes the final dot when
-    /// there is none. From that moment on the server may have taken the mail, so it must not be sent again.
+    /// The content as one piece. The driver asks for the next piece once this one is written, and writes the final
+    /// dot when there is none. From that moment on the server may have taken the mail, so it must not be sent again.
     fn watch<'a>(&'a self, content: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let end = || {
             self.dot.store(true, Ordering::SeqCst);

@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Address under which hosts reach the suite, for install.sh; unless set the one by which they ask for it
     #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
     public_url: Option<PublicUrl>,
-    /// Folder with files named rollcall-agent-<arch>, which hosts fetch by install.sh; unless set none are offered
+    /// Folder with files named rollcall-agent-ARCH, which hosts fetch by install.sh; unless set none are offered
     #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
     agent_downloads: Option<PathBuf>,
     #[command(subcommand)]

@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, settings::Settings};
 
-/// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. At 33,333 small snapshots a second
-/// this is a second and a half of them, while a checkpoint of the history stalls for some tenths of a second.
+/// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. At 33,333 small snapshots a
+/// second this is a second and a half of them, while a checkpoint of the history stalls for some tenths of a second.
 const QUEUE_CAPACITY: usize = 64 * 1024 * 1024;
 
 /// Most mail jobs that wait or are on their way. All others stay in the registry.
@@ -37,8 +37,8 @@ const MAIL_CAPACITY: usize = 1_000;
 /// How long settling what is in hand may take once the process stops serving.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The name of the worker, the same in every process, so that it has one row in the registry. A row that an earlier process
-/// left would stay live beside a new one, and a restart would look as if the gate had been open all along.
+/// The name of the worker, the same in every process, so that it has one row in the registry. A row that an earlier
+/// process left would stay live beside a new one, and a restart would look as if the gate had been open all along.
 const WORKER: &str = "rollcall";
 
 struct Stores {

@@ -15,7 +15,8 @@ use crate::{HistoryError, Rejected};
 
 /// A bulk request is sent once it has so many bytes. It may be longer by one record.
 const FULL: usize = 8 << 20;
-/// `timeout` is how long the server waits for a shard that is away; `filter_path` leaves out of the answer what is not read.
+/// `timeout` is how long the server waits for a shard that is away; `filter_path` leaves out of the answer what is
+/// not read.
 const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
 
 #[derive(Deserialize)]
@@ -90,8 +91,8 @@ impl Elastic {
         Ok(rejected)
     }
 
-    /// Sends the records at these indices, one request after the other, so that of two records with one identity the first
-    /// wins. Returns the indices of those whose day has no index in Elasticsearch.
+    /// Sends the records at these indices, one request after the other, so that of two records with one identity the
+    /// first wins. Returns the indices of those whose day has no index in Elasticsearch.
     async fn send(
         &self,
         records: &[Record],
@@ -191,8 +192,8 @@ fn item_outcome(status: u16, kind: &str) -> ItemOutcome {
             400,
             "document_parsing_exception" | "mapper_parsing_exception" | "strict_dynamic_mapping_exception",
         ) => ItemOutcome::Refused,
-        // Whatever else the server answers, a 400 for a closed index too, is not the record's fault: full queues, disks at
-        // their watermark, shards and nodes that are away, missing rights.
+        // Whatever else the server answers, a 400 for a closed index too, is not the record's fault: full queues,
+        // disks at their watermark, shards and nodes that are away, missing rights.
         _ => ItemOutcome::NotNow,
     }
 }

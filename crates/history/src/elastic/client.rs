@@ -150,8 +150,8 @@ impl Answer {
     }
 }
 
-/// What a status and an `error` of the server mean. A request that the server can never take is `Schema`; everything else is
-/// `Unavailable`, since it may work later.
+/// What a status and an `error` of the server mean. A request that the server can never take is `Schema`; everything
+/// else is `Unavailable`, since it may work later.
 pub fn refused(status: u16, failure: &Value) -> HistoryError {
     let reason = reason(failure);
     // Too many shards in the cluster are a 400 too. That ends when somebody makes room.

@@ -1,8 +1,8 @@
 //! Coverage, from sums that the store computes.
 //!
 //! Up to a time `t` a server is covered for `F(t) = Σ covers[sampled_at ≤ t] + Σ (t − from)[from < t < sampled_at]`.
-//! Within a piece `(a, b]` it is covered for `F(b) − F(a)`, which is a sum over the inside of the piece, and a count and a sum
-//! at each of its edges. One search asks for all servers that share a piece, a whole day or an edge.
+//! Within a piece `(a, b]` it is covered for `F(b) − F(a)`, which is a sum over the inside of the piece, and a count
+//! and a sum at each of its edges. One search asks for all servers that share a piece, a whole day or an edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,9 +96,10 @@ impl Elastic {
 
     /// The last parts of many servers, by a few searches.
     ///
-    /// The pieces of each server that is up end at its own newest sample, so no two servers share their last part. Asking all
-    /// of them up to a time after the latest such end gives the same sums, provided that nothing of the server was sampled
-    /// after its own end; then nothing reaches across that end either. Parts for which this does not hold are left out.
+    /// The pieces of each server that is up end at its own newest sample, so no two servers share their last part.
+    /// Asking all of them up to a time after the latest such end gives the same sums, provided that nothing of the
+    /// server was sampled after its own end; then nothing reaches across that end either. Parts for which this does
+    /// not hold are left out.
     async fn tails(&self, parts: &BTreeMap<Part, Vec<Asker>>) -> Result<Sums, HistoryError> {
         let mut alike: BTreeMap<Millis, BTreeMap<ServerId, Millis>> = BTreeMap::new();
         for (part, askers) in parts {

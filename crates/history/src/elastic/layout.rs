@@ -1,8 +1,8 @@
 //! How snapshots lie in Elasticsearch.
 //!
-//! There is an index for each UTC day of `sampled_at`. Only `server` is searched, so only it is indexed. The other figures
-//! are columns (doc values) in the order of server and time, so those of one server are read in one place. The snapshot
-//! itself is kept as it came, unparsed.
+//! There is an index for each UTC day of `sampled_at`. Only `server` is searched, so only it is indexed. The other
+//! figures are columns (doc values) in the order of server and time, so those of one server are read in one place.
+//! The snapshot itself is kept as it came, unparsed.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, NaiveDate};
@@ -142,7 +142,8 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-/// The id of a snapshot's document within its index. It is in base64, which Elasticsearch stores as the bytes that it encodes.
+/// The id of a snapshot's document within its index. It is in base64, which Elasticsearch stores as the bytes that it
+/// encodes.
 pub fn id(server: ServerId, sampled_at: Millis) -> String {
     let mut bytes = [0; 22];
     bytes[..16].copy_from_slice(server.as_bytes());

@@ -15,8 +15,8 @@ use crate::{
     longest::{Longest, Question, Stretch},
 };
 
-/// Most stretches in the answer to one search, and in one request of several searches. By default Elasticsearch answers a
-/// search with at most 65,536 buckets.
+/// Most stretches in the answer to one search, and in one request of several searches. By default Elasticsearch
+/// answers a search with at most 65,536 buckets.
 const MOST_STRETCHES: usize = 30_000;
 
 /// How many days may have an index besides those that are kept.
@@ -113,7 +113,8 @@ impl Elastic {
         Ok(())
     }
 
-    /// How many stretches a server can have in the answer to this question; of a long span only those of days that are kept.
+    /// How many stretches a server can have in the answer to this question; of a long span only those of days that
+    /// are kept.
     fn most_stretches(&self, question: &Question) -> usize {
         let most = usize::try_from(question.length / question.width).unwrap_or(usize::MAX);
         if question.width < DAY { most } else { most.min(usize::from(self.0.days) + SPARE_DAYS) }

@@ -1,12 +1,12 @@
 //! History in Elasticsearch 7.11 or later, for any number of processes.
 //!
-//! **Reads see what was acknowledged** to any process, because each read first refreshes the indices that it reads. Where
-//! nothing new came that costs one round trip. So the regular refresh of the server can be seldom, which makes writing
-//! cheap.
+//! **Reads see what was acknowledged** to any process, because each read first refreshes the indices that it reads.
+//! Where nothing new came that costs one round trip. So the regular refresh of the server can be seldom, which makes
+//! writing cheap.
 //!
-//! **The index of a day is made explicitly.** The template forbids that a write makes an index. So a snapshot that comes too
-//! late, for a day that another process has deleted, does not bring that day back. The oldest day that is kept is in a
-//! document of its own, which only moves forward.
+//! **The index of a day is made explicitly.** The template forbids that a write makes an index. So a snapshot that
+//! comes too late, for a day that another process has deleted, does not bring that day back. The oldest day that is
+//! kept is in a document of its own, which only moves forward.
 //!
 //! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
 
@@ -153,8 +153,8 @@ impl Elastic {
         Ok(oldest)
     }
 
-    /// Makes the index of a day, with our mapping. If it is there, the mapping is put again, because the index may have been
-    /// made by a release with fewer fields.
+    /// Makes the index of a day, with our mapping. If it is there, the mapping is put again, because the index may
+    /// have been made by a release with fewer fields.
     async fn make_day(&self, day: i64) -> Result<(), HistoryError> {
         let index = self.0.layout.index(day);
         let answer = self.call(Method::Put, &index, Some(json!({"mappings": layout::mappings()}))).await?;
@@ -177,7 +177,8 @@ impl Elastic {
         Ok(known.oldest)
     }
 
-    /// Writes the oldest midnight that is kept. It is also the version of the document, so the server refuses an earlier one.
+    /// Writes the oldest midnight that is kept. It is also the version of the document, so the server refuses an
+    /// earlier one.
     async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
         let index = json!({
             "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}},

@@ -71,8 +71,9 @@ impl Elastic {
         Ok(gaps.finish())
     }
 
-    /// The latest snapshots of one server that were sampled before a moment. Times are columns that are not indexed, and not
-    /// every release can filter by such a column. Every release can sort by it, and `search_after` says where to begin.
+    /// The latest snapshots of one server that were sampled before a moment. Times are columns that are not indexed,
+    /// and not every release can filter by such a column. Every release can sort by it, and `search_after` says where
+    /// to begin.
     async fn times_before(
         &self,
         server: ServerId,

@@ -1,4 +1,5 @@
-//! Reading, apart from coverage. It uses plain aggregations without scripts, and an answer with parts missing is an error.
+//! Reading, apart from coverage. It uses plain aggregations without scripts, and an answer with parts missing is an
+//! error.
 
 use std::collections::HashMap;
 
@@ -120,8 +121,8 @@ impl Number {
 impl Elastic {
     /// See [`crate::History::extents`].
     ///
-    /// A server that reported on the first day and on the last needs no other days read, however many lie between (but the
-    /// second, see below).
+    /// A server that reported on the first day and on the last needs no other days read, however many lie between
+    /// (but the second, see below).
     pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
         let _open = self.under_way().await?;
         if servers.is_empty() {
@@ -226,8 +227,8 @@ impl Elastic {
         if refreshed.shards.failed == 0 { Ok(()) } else { Err(unavailable("a shard could not be refreshed")) }
     }
 
-    /// For each ask, what was found of each of its servers; servers without any snapshot are left out. An ask may name at most
-    /// one page of servers, see [`pages`].
+    /// For each ask, what was found of each of its servers; servers without any snapshot are left out. An ask may
+    /// name at most one page of servers, see [`pages`].
     pub async fn ask<B: DeserializeOwned>(
         &self,
         asks: &[Ask],

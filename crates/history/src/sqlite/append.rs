@@ -1,7 +1,7 @@
 //! Appending: the only way in which snapshots get into the file.
 //!
-//! A batch takes one statement for each hour (bodies) and for each day (keys), whatever its size, because every statement is
-//! a hop to the thread that owns the connection.
+//! A batch takes one statement for each hour (bodies) and for each day (keys), whatever its size, because every
+//! statement is a hop to the thread that owns the connection.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -126,8 +126,8 @@ fn hour(row: &Row, records: &[Record]) -> i64 {
     layout::hour(records[row.record].snapshot.sampled_at())
 }
 
-/// Writes the bodies and notes the place of each. If the key of a row proves to be there already, its body stays in the file
-/// unused. That is seldom, and the body goes with its hour.
+/// Writes the bodies and notes the place of each. If the key of a row proves to be there already, its body stays in
+/// the file unused. That is seldom, and the body goes with its hour.
 async fn write_bodies(
     connection: &mut SqliteConnection,
     rows: &mut [Row],

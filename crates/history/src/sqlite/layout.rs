@@ -7,10 +7,11 @@
 //! key = slot of the day, 9 bits | number, 28 bits | milliseconds into the slot, 19 bits
 //! ```
 //!
-//! So everything that arrives at one time goes to a few neighbouring pages, however many servers there are, and one server
-//! is read by one seek for each slot. The key is the whole identity: a snapshot that is appended twice conflicts with itself
-//! and is stored once. Bodies are apart from the keys, in a table `bodies_<n>` for each hour, many in one row. They are only
-//! appended, and dropping the table of an hour is quick enough not to stall the writer.
+//! So everything that arrives at one time goes to a few neighbouring pages, however many servers there are, and one
+//! server is read by one seek for each slot. The key is the whole identity: a snapshot that is appended twice
+//! conflicts with itself and is stored once. Bodies are apart from the keys, in a table `bodies_<n>` for each hour,
+//! many in one row. They are only appended, and dropping the table of an hour is quick enough not to stall the
+//! writer.
 
 use fleet::{Millis, retention::DAY};
 
@@ -86,8 +87,8 @@ pub fn make_hour(hour: i64) -> String {
     format!("CREATE TABLE bodies_{hour} (id INTEGER PRIMARY KEY, pack BLOB NOT NULL)")
 }
 
-/// A FROM clause: `slots` joined with the rows of `day` in these slots that belong to a server, in order of time. `number` is
-/// the SQL expression of the server's number.
+/// A FROM clause: `slots` joined with the rows of `day` in these slots that belong to a server, in order of time.
+/// `number` is the SQL expression of the server's number.
 pub fn rows_of(number: &str, day: i64) -> String {
     let first = format!("(slots.slot << {SLOT_SHIFT}) | ({number} << {TIME_BITS})");
     format!("slots CROSS JOIN day_{day} AS kept ON kept.key BETWEEN ({first}) AND ({first} | {TIME_MASK})")

@@ -15,8 +15,8 @@ use crate::{
     longest::{Longest, Question, Stretch},
 };
 
-/// Index of the question, count, sum of covers, least and greatest start, least and greatest `sampled_at`; times counted from
-/// midnight.
+/// Index of the question, count, sum of covers, least and greatest start, least and greatest `sampled_at`; times
+/// counted from midnight.
 type Row = (i64, i64, Millis, Millis, Millis, Millis, Millis);
 
 impl Sqlite {
@@ -40,8 +40,8 @@ impl Sqlite {
         Ok(longest.finish())
     }
 
-    /// The questions by day, each as: its index, number of the server, first and last slot, first and last millisecond within
-    /// the day, width.
+    /// The questions by day, each as: its index, number of the server, first and last slot, first and last
+    /// millisecond within the day, width.
     fn by_day(&self, questions: &[Question], days: &[i64]) -> BTreeMap<i64, Vec<[i64; 7]>> {
         let known = self.known();
         let mut by_day: BTreeMap<i64, Vec<[i64; 7]>> = BTreeMap::new();

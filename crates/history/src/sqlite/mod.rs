@@ -199,8 +199,8 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// Whether a connection may be used again. After a full disk or a failed write SQLite rolls back by itself, while the driver
-/// goes on to believe that it is inside the transaction; such a connection has to be closed.
+/// Whether a connection may be used again. After a full disk or a failed write SQLite rolls back by itself, while the
+/// driver goes on to believe that it is inside the transaction; such a connection has to be closed.
 async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     connection.ping().await?;
     Ok(!connection.is_in_transaction())

@@ -29,8 +29,8 @@ impl Sqlite {
         for day in days.into_iter().rev().filter(|day| day * DAY >= oldest) {
             let Some(Piece { from, to }) = gaps.open() else { break };
             let midnight = day * DAY;
-            // Of interest are snapshots sampled after the first piece begins, and before the time from which no snapshot can
-            // reach back into the last piece.
+            // Of interest are snapshots sampled after the first piece begins, and before the time from which no
+            // snapshot can reach back into the last piece.
             let first = from.saturating_add(1).max(midnight);
             let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
             if first <= last {

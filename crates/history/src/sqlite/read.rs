@@ -103,8 +103,8 @@ impl Sqlite {
         Ok(reduction.points())
     }
 
-    /// A view of the file that does not change, and the oldest midnight that is kept in it. In the view tables of earlier
-    /// days may be missing; every other table that was known before this call is there.
+    /// A view of the file that does not change, and the oldest midnight that is kept in it. In the view tables of
+    /// earlier days may be missing; every other table that was known before this call is there.
     pub(super) async fn reading(&self) -> Result<(Transaction<'static, sqlx::Sqlite>, Millis), HistoryError> {
         let mut transaction = self.0.readers.begin().await?;
         let oldest = horizon(&mut transaction).await?;
@@ -160,12 +160,13 @@ async fn covered_of_day(
     Ok(sums)
 }
 
-/// Two ranges of slots of `day`: those whose snapshots may reach into the piece, and of them those whose snapshots lie wholly
-/// in it. The second may be empty; then it stands where such slots would be. `None` when no snapshot of the day can reach into
-/// the piece.
+/// Two ranges of slots of `day`: those whose snapshots may reach into the piece, and of them those whose snapshots
+/// lie wholly in it. The second may be empty; then it stands where such slots would be. `None` when no snapshot of
+/// the day can reach into the piece.
 fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>, RangeInclusive<i64>)> {
     let midnight = day * DAY;
-    // Of interest are snapshots sampled after the piece begins, and before the time from which none can reach back into it.
+    // Of interest are snapshots sampled after the piece begins, and before the time from which none can reach back
+    // into it.
     let first = from.saturating_add(1).max(midnight);
     let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
     if first > last || from >= to {
@@ -179,8 +180,8 @@ fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>,
     Some((first..=last, inner_first..=inner_last))
 }
 
-/// Sums `summand` for each of `asked`: index in the answer, number of the server, first slot, last slot, start, stop. Times
-/// count from midnight.
+/// Sums `summand` for each of `asked`: index in the answer, number of the server, first slot, last slot, start, stop.
+/// Times count from midnight.
 async fn sums_of_day(
     connection: &mut SqliteConnection,
     day: i64,

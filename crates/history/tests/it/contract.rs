@@ -379,7 +379,8 @@ async fn servers_asked_together_are_covered_as_if_alone(store: History) {
         let mut asked = Vec::new();
         let mut expected = Vec::new();
         for (n, own) in intervals.iter().enumerate() {
-            // Some pieces end at the same time and some do not; each server is asked about twice, with two pieces each time.
+            // Some pieces end at the same time and some do not; each server is asked about twice, with two pieces
+            // each time.
             for to in [edges[(turn + 3) % edges.len()], edges[(turn + n) % edges.len()] + 5_000] {
                 let pieces =
                     vec![Piece { from: *from, to }, Piece { from: to + 100, to: to + 100 + 90_000_000 }];

@@ -1,5 +1,5 @@
-//! What becomes of messages on the wire: which message each confirm is for, which ones were returned, and whether the queue
-//! is full.
+//! What becomes of messages on the wire: which message each confirm is for, which ones were returned, and whether the
+//! queue is full.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,8 +19,8 @@ use tokio::{
 
 use super::connection::{Lost, State};
 
-/// When the queue was full for this long, a new channel asks again. The broker tells a channel when there is room again, but
-/// not when the queue's bound was raised or removed.
+/// When the queue was full for this long, a new channel asks again. The broker tells a channel when there is room
+/// again, but not when the queue's bound was raised or removed.
 const FULL_FOR: Duration = Duration::from_secs(5);
 const FULL: &str = "the queue is full";
 const RETURNED: &str = "the queue is gone";
@@ -91,9 +91,9 @@ pub fn settle(
     if gone { Err(Lost(RETURNED.to_owned())) } else { Ok(()) }
 }
 
-/// The answer to the publisher of each message. A returned message was not taken although it is confirmed, and the driver may
-/// deliver it with the confirm of another message. A message whose confirm brought another one may be returned itself, later:
-/// so both count as not taken.
+/// The answer to the publisher of each message. A returned message was not taken although it is confirmed, and the
+/// driver may deliver it with the confirm of another message. A message whose confirm brought another one may be
+/// returned itself, later: so both count as not taken.
 fn answers(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
     let returned: HashSet<u64> = outcomes.iter().filter_map(|outcome| outcome.returned.flatten()).collect();
     let answer = |outcome: &Outcome| match outcome {
@@ -105,8 +105,8 @@ fn answers(outcomes: &[Outcome]) -> Vec<(u64, Result<(), &'static str>)> {
     outcomes.iter().map(|outcome| (outcome.number, answer(outcome))).collect()
 }
 
-/// Takes every item that is ready. A set of futures may return `Pending` although some are ready, to let other tasks run; in
-/// that case it has woken its waker, and is polled again.
+/// Takes every item that is ready. A set of futures may return `Pending` although some are ready, to let other tasks
+/// run; in that case it has woken its waker, and is polled again.
 pub fn drain<S: Stream + Unpin>(stream: &mut S, items: &mut Vec<S::Item>) {
     struct Again(AtomicBool);
     impl Wake for Again {

@@ -1,8 +1,8 @@
-//! One connection to the broker: how it is opened, how the queues are declared, how it is closed; and what publishing and
-//! consuming have in common.
+//! One connection to the broker: how it is opened, how the queues are declared, how it is closed; and what publishing
+//! and consuming have in common.
 //!
-//! The driver's own recovery stays off. Each time a connection is lost, a new session is opened from nothing, so that no
-//! state of the session before is left, and all that a session needs is set up in one place.
+//! The driver's own recovery stays off. Each time a connection is lost, a new session is opened from nothing, so that
+//! no state of the session before is left, and all that a session needs is set up in one place.
 
 use std::{
     fmt,
@@ -37,8 +37,8 @@ pub const OPENING: Duration = Duration::from_secs(15);
 const HEARTBEAT_SECONDS: u16 = 10;
 /// How long closing a connection in order may take.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often the broker delivers a message before it dead-letters it, as one that crashes its consumers. Deliveries that
-/// restarts and hand-backs cause count too, so the limit is well above what an outage causes.
+/// How often the broker delivers a message before it dead-letters it, as one that crashes its consumers. Deliveries
+/// that restarts and hand-backs cause count too, so the limit is well above what an outage causes.
 const DELIVERY_LIMIT: i32 = 50;
 /// After a session that lasted this long the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(5);
@@ -65,9 +65,9 @@ pub struct Session {
     _plug: Plug,
 }
 
-/// A clone of the driver's socket, which cuts the connection when it is dropped. The driver waits without end for a broker
-/// that accepts a connection and says nothing, and cannot close a connection that the broker blocks; without the cut each
-/// such attempt would leave a thread and a socket behind.
+/// A clone of the driver's socket, which cuts the connection when it is dropped. The driver waits without end for a
+/// broker that accepts a connection and says nothing, and cannot close a connection that the broker blocks; without
+/// the cut each such attempt would leave a thread and a socket behind.
 struct Plug(Arc<OnceLock<TcpStream>>);
 
 /// Unlimited, jittered back-off.
@@ -153,8 +153,8 @@ impl Broker {
         Ok(Session { channel, connection, _plug: plug })
     }
 
-    /// Publishers and consumers both declare the queues, so that they may start in any order and a queue that was deleted is
-    /// made again. A process whose account may not make queues waits until another one has made them.
+    /// Publishers and consumers both declare the queues, so that they may start in any order and a queue that was
+    /// deleted is made again. A process whose account may not make queues waits until another one has made them.
     async fn declare(&self, session: &mut Session) -> Result<(), Lost> {
         let dead = (self.dead.as_str(), dead_letter_arguments());
         let queue = (self.queue.as_str(), queue_arguments(&self.dead, self.settings.max_length));
@@ -193,7 +193,8 @@ fn queue_arguments(dead: &str, max_length: Option<u32>) -> FieldTable {
     // The default exchange, which needs no declaration, routes to the queue of that name.
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(dead));
-    // A message leaves this queue only when the queue of dead letters has confirmed it; by default it may be lost on the way.
+    // A message leaves this queue only when the queue of dead letters has confirmed it; by default it may be lost on
+    // the way.
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     // Ends a crash loop. Since 4.0 there is a limit of 20 unless one is set.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
@@ -208,8 +209,8 @@ fn dead_letter_arguments() -> FieldTable {
     arguments.insert("x-queue-type".into(), text("quorum"));
     // If a policy bounds this queue: what is in it stays, and new dead letters wait in the queue that they come from.
     arguments.insert("x-overflow".into(), text("reject-publish"));
-    // In effect no limit, written so that every version accepts it. This queue has no dead letters of its own, so a message
-    // that reached a limit would be dropped.
+    // In effect no limit, written so that every version accepts it. This queue has no dead letters of its own, so a
+    // message that reached a limit would be dropped.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
     arguments
 }
@@ -274,8 +275,8 @@ impl Backoff {
     }
 }
 
-/// At most 0.1 s after the first failure, doubled with each further one up to 5 s; between half and all of that at random,
-/// so that clients that lost the broker together do not come back together.
+/// At most 0.1 s after the first failure, doubled with each further one up to 5 s; between half and all of that at
+/// random, so that clients that lost the broker together do not come back together.
 fn delay(failures: u32, random: u64) -> Duration {
     let longest = (100 << failures.saturating_sub(1).min(6)).min(5_000);
     Duration::from_millis(longest / 2 + random % (longest / 2 + 1))

@@ -283,8 +283,9 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
                 },
             }
         }
-        // The consumer is gone, but deliveries may still be in hand: they may be settled, no more messages come, and those that
-        // came meanwhile return. The queue answers a cancel after it has done everything that it was told before.
+        // The consumer is gone, but deliveries may still be in hand: they may be settled, no more messages come, and
+        // those that came meanwhile return. The queue answers a cancel after it has done everything that it was told
+        // before.
         let options = BasicCancelOptions { nowait: false };
         if let Err(error) = channel.basic_cancel(subscription.tag(), options).await {
             return End::Lost(error.into());
@@ -332,8 +333,8 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Pump<M> {
 
 async fn subscribe(broker: &Broker) -> Result<(Session, lapin::Consumer), Lost> {
     let session = broker.open("consume").await?;
-    // Set for this channel alone, and before the subscription: without it the broker sends all it has. Each new session sets
-    // it again, so it also holds after a restart of the broker.
+    // Set for this channel alone, and before the subscription: without it the broker sends all it has. Each new
+    // session sets it again, so it also holds after a restart of the broker.
     session.channel.basic_qos(broker.prefetch(), BasicQosOptions { global: false }).await?;
     let options = BasicConsumeOptions {
         // The broker keeps a message until we say that it is stored.

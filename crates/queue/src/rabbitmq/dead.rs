@@ -62,9 +62,9 @@ pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerAway> {
     counted.unwrap_or_else(|_| Err(Lost("it does not answer".to_owned()))).map_err(|lost| BrokerAway(lost.0))
 }
 
-/// Sends the dead letters that wait now through their queue again, without the headers with their reasons, and returns how
-/// many. One that is refused again comes back to the dead letters. If it is stopped half-way, no letter is lost, and some
-/// may be sent twice.
+/// Sends the dead letters that wait now through their queue again, without the headers with their reasons, and
+/// returns how many. One that is refused again comes back to the dead letters. If it is stopped half-way, no letter
+/// is lost, and some may be sent twice.
 pub async fn redrive(settings: &Settings) -> Result<u32, RedriveError> {
     let broker = Broker::new(settings);
     let session = broker.open("redrive").await.map_err(|lost| BrokerAway(lost.0))?;

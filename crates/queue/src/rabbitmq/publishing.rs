@@ -1,7 +1,7 @@
 //! Publishing: one task owns the connection and publishes everything.
 //!
-//! It is one task because the driver numbers a message in one step and queues its frames in another. Two tasks on one channel
-//! could do these steps in different order, and each would then take the other's confirm for its own.
+//! It is one task because the driver numbers a message in one step and queues its frames in another. Two tasks on one
+//! channel could do these steps in different order, and each would then take the other's confirm for its own.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,7 +26,8 @@ use crate::{PublishError, Refused};
 
 /// How long a publisher waits for a confirm before it answers that the queue is unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Most messages on the wire without a confirm. When one confirm is about several messages, the driver scans all of them.
+/// Most messages on the wire without a confirm. When one confirm is about several messages, the driver scans all of
+/// them.
 const WINDOW: usize = 1_000;
 /// Most bytes that publishers may have waiting here, those on the wire included.
 const ROOM: usize = 32 * 1024 * 1024;
@@ -111,8 +112,8 @@ impl Line {
         Self { jobs, room: Arc::new(Semaphore::new(ROOM)), reached }
     }
 
-    /// Returns once the broker has confirmed the message, or with the reason why it has not; then the message may or may not
-    /// be in the queue. If the caller stops waiting, the message is sent all the same.
+    /// Returns once the broker has confirmed the message, or with the reason why it has not; then the message may or
+    /// may not be in the queue. If the caller stops waiting, the message is sent all the same.
     pub fn send(
         &self,
         to: To,
@@ -192,7 +193,8 @@ async fn open(broker: &Broker) -> Result<Session, Lost> {
     Ok(session)
 }
 
-/// Refuses every message at once while there is no connection, so that none pile up. Returns when every publisher is gone.
+/// Refuses every message at once while there is no connection, so that none pile up. Returns when every publisher is
+/// gone.
 async fn turn_away(jobs: &mut mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.recv().await {
         job.fail(AWAY);
@@ -207,8 +209,8 @@ enum End {
     Full,
 }
 
-/// Publishes what comes, until the session ends. What is unconfirmed then is dropped, which tells its publisher that the
-/// connection was lost.
+/// Publishes what comes, until the session ends. What is unconfirmed then is dropped, which tells its publisher that
+/// the connection was lost.
 async fn serve(
     broker: &Broker,
     session: &Session,
@@ -222,7 +224,8 @@ async fn serve(
     let mut open = true;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // When the broker last blocked this connection: it confirms nothing meanwhile, so a message is late only after that.
+    // When the broker last blocked this connection: it confirms nothing meanwhile, so a message is late only after
+    // that.
     let mut unblocked = Instant::now();
     while open || !sent.is_empty() {
         tokio::select! {
@@ -238,8 +241,8 @@ async fn serve(
             },
             Some(first) = wire.next(), if !wire.is_empty() => {
                 let mut outcomes = vec![first];
-                // The driver resolves all confirms of one answer under a lock. This call takes that lock once, and so waits
-                // until the whole answer is resolved. After it a return that belongs to the answer is seen too.
+                // The driver resolves all confirms of one answer under a lock. This call takes that lock once, and so
+                // waits until the whole answer is resolved. After it a return that belongs to the answer is seen too.
                 drop(session.channel.wait_for_confirms().now_or_never());
                 drain(&mut wire, &mut outcomes);
                 settle(outcomes, &mut sent, full)?;

@@ -24,8 +24,8 @@ pub struct Receipt {
     settled: bool,
 }
 
-/// The way from receipts to the task that talks with the broker. A delivery tag is valid only in the session that issued
-/// it: in another session the same number is another message.
+/// The way from receipts to the task that talks with the broker. A delivery tag is valid only in the session that
+/// issued it: in another session the same number is another message.
 #[derive(Clone)]
 pub struct Desk {
     pub settlements: mpsc::UnboundedSender<Settlement>,
@@ -69,7 +69,8 @@ impl Receipt {
         self.desk.current.load(Ordering::Acquire) != self.session
     }
 
-    /// If the ack is lost with its connection, the message comes again; whatever is done with a message can be done twice.
+    /// If the ack is lost with its connection, the message comes again; whatever is done with a message can be done
+    /// twice.
     pub fn ack(mut self) {
         self.settle(Disposition::Ack);
     }
@@ -106,8 +107,8 @@ impl Ledger {
         Receipt { session: self.session, tag, desk, settled: false }
     }
 
-    /// Returns once all settlements are sent to the broker. One that cannot be sent is void: the connection is lost, which
-    /// the subscription reports.
+    /// Returns once all settlements are sent to the broker. One that cannot be sent is void: the connection is lost,
+    /// which the subscription reports.
     pub async fn settle(&mut self, channel: &Channel, settlements: &mut Vec<Settlement>) {
         let frames = self.frames(settlements.drain(..)).into_iter();
         let sent = frames.map(|Frame { tag, disposition, multiple }| async move {
@@ -122,8 +123,8 @@ impl Ledger {
         join_all(sent).await;
     }
 
-    /// As few frames as possible, in the order of the tags. A quorum queue logs each; and when a channel ends with more than 32
-    /// on their way, the queue drops the last ones, whose messages then come again.
+    /// As few frames as possible, in the order of the tags. A quorum queue logs each; and when a channel ends with
+    /// more than 32 on their way, the queue drops the last ones, whose messages then come again.
     fn frames(&mut self, settlements: impl Iterator<Item = Settlement>) -> Vec<Frame> {
         let ours = settlements.filter(|settlement| settlement.session == self.session);
         let ours = ours.filter(|settlement| self.unsettled.remove(&settlement.tag));

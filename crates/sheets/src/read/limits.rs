@@ -1,12 +1,13 @@
 //! How much is taken of one upload.
 
-/// The most that is taken of one upload. Reading it takes less than about three times `inflated` of memory, whatever it holds.
+/// The most that is taken of one upload. Reading it takes less than about three times `inflated` of memory, whatever
+/// it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes as sent.
     pub sent: usize,
-    /// Bytes of a workbook's XML as it is read, and of the texts in its cells: a text that a thousand cells share counts a
-    /// thousand times.
+    /// Bytes of a workbook's XML as it is read, and of the texts in its cells: a text that a thousand cells share
+    /// counts a thousand times.
     pub inflated: usize,
     /// Rows that are not empty, without the header.
     pub rows: usize,

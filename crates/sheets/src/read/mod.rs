@@ -57,8 +57,8 @@ impl<'a> Upload<'a> {
         Ok(Self { content, limits })
     }
 
-    /// Reads the header, which is the first row that is not empty. To be called once: reading a workbook uses up the bytes that
-    /// may be read of it.
+    /// Reads the header, which is the first row that is not empty. To be called once: reading a workbook uses up the
+    /// bytes that may be read of it.
     pub fn rows(&mut self) -> Result<Rows<'_>, SheetError> {
         let mut raw = Raw::new(self.limits.columns);
         let mut source = match &mut self.content {
@@ -79,8 +79,8 @@ impl Rows<'_> {
         &self.columns
     }
 
-    /// The next row that is not empty. After an error that [`spares the next row`](SheetError::spares_the_next_row) reading may
-    /// go on; after any other there is no further row.
+    /// The next row that is not empty. After an error that [`spares the next row`](SheetError::spares_the_next_row)
+    /// reading may go on; after any other there is no further row.
     pub fn next_row(&mut self) -> Result<Option<Row>, SheetError> {
         if self.ended {
             return Ok(None);

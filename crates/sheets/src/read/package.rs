@@ -1,8 +1,8 @@
 //! A workbook is a zip archive of XML parts that name each other.
 //!
-//! The parts are read here and not by a crate for workbooks. The crates that exist believe what a file says of itself (how
-//! many strings it has, where a cell is, how often a style is used) and reserve memory by it: a file of a kilobyte can end
-//! the process. Only little of a workbook has to be read.
+//! The parts are read here and not by a crate for workbooks. The crates that exist believe what a file says of itself
+//! (how many strings it has, where a cell is, how often a style is used) and reserve memory by it: a file of a
+//! kilobyte can end the process. Only little of a workbook has to be read.
 
 use std::io::Cursor;
 
@@ -185,8 +185,8 @@ fn resolve(folder: &str, target: &str) -> String {
     path.join("/")
 }
 
-/// Refuses an archive of too many files. The zip crate keeps the archive's directory in memory, and reserves room for as many
-/// files as the archive claims before it reads one; so the entries are counted first.
+/// Refuses an archive of too many files. The zip crate keeps the archive's directory in memory, and reserves room for
+/// as many files as the archive claims before it reads one; so the entries are counted first.
 fn refuse_crowds(bytes: &[u8]) -> Result<(), SheetError> {
     let (mut files, mut ends, mut claimed) = (0_u64, 0_usize, 0_u64);
     let mut rest = bytes;

@@ -5,8 +5,8 @@ use quick_xml::events::Event;
 use super::xml::{Part, Xml, attribute};
 use crate::{SheetError, text::unescape};
 
-/// Most shared texts. A text and the cell that shows it take at least 26 bytes of XML, so a workbook within the usual bounds
-/// cannot use more.
+/// Most shared texts. A text and the cell that shows it take at least 26 bytes of XML, so a workbook within the usual
+/// bounds cannot use more.
 const MAX_STRINGS: usize = 1 << 21;
 
 /// All texts in one string, one after the other: a `String` for each would take several times the memory of the file.

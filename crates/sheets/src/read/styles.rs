@@ -1,4 +1,5 @@
-//! Which cells of a workbook are times. A time is stored as a number; only the cell's format tells it from other numbers.
+//! Which cells of a workbook are times. A time is stored as a number; only the cell's format tells it from other
+//! numbers.
 
 use std::collections::HashSet;
 

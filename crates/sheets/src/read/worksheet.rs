@@ -1,5 +1,5 @@
-//! The rows of a workbook's sheet, read as they inflate. Memory is reserved only for cells that have been read, so two cells
-//! far apart cost no more than two neighbours.
+//! The rows of a workbook's sheet, read as they inflate. Memory is reserved only for cells that have been read, so
+//! two cells far apart cost no more than two neighbours.
 
 use quick_xml::events::{BytesStart, Event};
 

@@ -46,8 +46,8 @@ fn field(cell: &Cell) -> Cow<'_, str> {
     }
 }
 
-/// Adds a field, in quotes if need be. Quotes are also put around what other dialects of csv take for the end of a cell, and
-/// around blanks that they would trim.
+/// Adds a field, in quotes if need be. Quotes are also put around what other dialects of csv take for the end of a
+/// cell, and around blanks that they would trim.
 fn push_quoted(line: &mut String, field: &str) {
     if !field.contains([',', ';', '\t', '"', '\r', '\n']) && field.trim() == field {
         line.push_str(field);

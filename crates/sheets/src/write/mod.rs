@@ -21,9 +21,10 @@ pub struct Column {
     width: u16,
 }
 
-/// Takes rows one by one and writes them to `sink`. It needs the same memory however many rows there are. A csv is written to
-/// the sink row by row. A workbook is written only at the end, since its parts have an order; until then it is kept as XML in
-/// an unnamed file in the folder for temporary files (`TMPDIR`, `/tmp`). A sheet that is not finished is incomplete.
+/// Takes rows one by one and writes them to `sink`. It needs the same memory however many rows there are. A csv is
+/// written to the sink row by row. A workbook is written only at the end, since its parts have an order; until then
+/// it is kept as XML in an unnamed file in the folder for temporary files (`TMPDIR`, `/tmp`). A sheet that is not
+/// finished is incomplete.
 pub struct Writer<W: Write + Send> {
     sheet: Sheet,
     sink: W,

@@ -88,7 +88,8 @@ fn write_cell(
     }
 }
 
-/// Turns a panic of the crate into an error. The crate panics when its temporary file cannot be written, as on a full disk.
+/// Turns a panic of the crate into an error. The crate panics when its temporary file cannot be written, as on a full
+/// disk.
 fn contained(work: impl FnOnce() -> Result<(), XlsxError>) -> Result<(), WriteError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(failed),

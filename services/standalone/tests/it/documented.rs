@@ -1,5 +1,5 @@
-//! `docs/api.md` as a reader uses it: every line of its examples runs, from top to bottom, and the answers have the fields
-//! that the page shows.
+//! `docs/api.md` as a reader uses it: every line of its examples runs, from top to bottom, and the answers have the
+//! fields that the page shows.
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Command};
 

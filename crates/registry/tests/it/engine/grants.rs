@@ -10,7 +10,7 @@ use registry::{Actor, Attempt, DatabaseRole, Guest, NewReport, Registry, Registr
 use crate::{
     report,
     schema::{Schema, options, run},
-    store::{ALL, NOW, Store, sighting},
+    store::{ALL, CLOCK, NOW, Store, sighting},
 };
 
 /// A role for one test, that may log in and nothing else.

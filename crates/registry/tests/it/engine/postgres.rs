@@ -8,7 +8,7 @@ use testkit::Proxy;
 
 use crate::{
     schema::{self, Schema},
-    store::{NOW, Store, sighting},
+    store::{CLOCK, NOW, Store, sighting},
 };
 
 /// More than a call may take.

@@ -17,7 +17,7 @@ pub fn record(server: ServerId, at: Millis, host: Option<Host>) -> Result<Record
         interval.millis(),
         at.unsigned_abs() << 16 | u64::from(u16::from_be_bytes([a, b])),
     );
-    let mut raw: wire::v1::Snapshot = serde_json::from_slice(&bytes)?;
+    let mut raw: fleet::wire::v1::Snapshot = serde_json::from_slice(&bytes)?;
     raw.host = host;
     let snapshot = Snapshot::check(raw, interval).ok().context("not a snapshot")?;
     Ok(Record { server, generation: 1, received_at: at, interval, snapshot })

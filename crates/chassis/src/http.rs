@@ -21,11 +21,11 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use self::{doors::Doors, stream::Stream};
 pub use self::{
     attend::made_room,
     doors::{Bounds, DoorArguments},
 };
+use self::{doors::Doors, stream::Stream};
 
 use crate::{Health, health, problem};
 

@@ -77,7 +77,8 @@ impl Rates {
         shard.sweep(now);
         let one = 1_000_000 / REQUESTS;
         let requests = shard.agents.entry(server).or_default().requests;
-        let wait = |wait| Excess { detail: "more than 20 requests a second; send several snapshots in one", wait };
+        let wait =
+            |wait| Excess { detail: "more than 20 requests a second; send several snapshots in one", wait };
         let requests = requests.after(one, REQUESTS_AT_ONCE * one, now).map_err(wait)?;
         shard.agents.entry(server).or_default().requests = requests;
         Ok(())
@@ -88,7 +89,10 @@ impl Rates {
         let mut shard = self.shard(server);
         let bodies = &mut shard.agents.entry(server).or_default().bodies;
         if *bodies >= BODIES {
-            return Err(Excess { detail: "4 bodies of one agent are under way; wait for their answers", wait: 1_000 });
+            return Err(Excess {
+                detail: "4 bodies of one agent are under way; wait for their answers",
+                wait: 1_000,
+            });
         }
         *bodies += 1;
         Ok(UnderWay { rates: self, server })
@@ -111,7 +115,8 @@ impl Rates {
         let agent = shard.agents.entry(server).or_default();
         let snapshots = agent.snapshots.after(count(snapshots) * one, most, now);
         let bytes = agent.bytes.after(count(bytes) * one / SNAPSHOT_BYTES, most, now);
-        let excess = |wait| Excess { detail: "more than 200 times what a host needs; send the rest later", wait };
+        let excess =
+            |wait| Excess { detail: "more than 200 times what a host needs; send the rest later", wait };
         (agent.snapshots, agent.bytes) = match (snapshots, bytes) {
             (Ok(snapshots), Ok(bytes)) => (snapshots, bytes),
             (Err(wait), Ok(_)) | (Ok(_), Err(wait)) => return Err(excess(wait)),
@@ -247,7 +252,8 @@ mod tests {
     fn a_host_that_reports_each_second_may_bring_as_many_times_what_it_needs() {
         let rates = Rates::default();
         let interval = Interval::try_from(1_000).unwrap();
-        let allowed = |now| (0..10_000).filter(|_| rates.bring(server(1), interval, 1, 700, now).is_ok()).count();
+        let allowed =
+            |now| (0..10_000).filter(|_| rates.bring(server(1), interval, 1, 700, now).is_ok()).count();
         assert_eq!(allowed(0), 2_000);
         assert_eq!(allowed(SECOND), 200);
         // Another interval does not begin anew.

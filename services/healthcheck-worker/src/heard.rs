@@ -6,7 +6,11 @@ use std::{
 };
 
 use cache::Seen;
-use fleet::{Interval, Millis, Record, ServerId, liveness::{Beat, SIGHTING_SLACK}, wire::v1::Host};
+use fleet::{
+    Interval, Millis, Record, ServerId,
+    liveness::{Beat, SIGHTING_SLACK},
+    wire::v1::Host,
+};
 use registry::{Marks, Sighting, Standing};
 
 /// Most servers whose facts are remembered. Beyond it all facts are forgotten, which costs one more write a server.
@@ -168,7 +172,8 @@ mod tests {
         for record in records {
             let heard = Heard::all(std::iter::once(&record), record.received_at);
             let standing = Standing { generation: 1, sighting: *marks };
-            if let Some(sighting) = heard[&server()].sighting(server(), &standing, facts, record.received_at) {
+            if let Some(sighting) = heard[&server()].sighting(server(), &standing, facts, record.received_at)
+            {
                 *marks = Some(written(&sighting, *marks));
                 facts.note(std::slice::from_ref(&sighting));
                 rows += 1;

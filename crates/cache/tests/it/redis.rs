@@ -210,7 +210,10 @@ async fn two_workers_at_once_leave_the_newest() {
         let cache = fresh.cache();
         tokio::spawn(async move {
             for beat in beats {
-                cache.see((1..=3).map(|server| seen(server, 1_000 + beat, beat)).collect(), 2_000).await.unwrap();
+                cache
+                    .see((1..=3).map(|server| seen(server, 1_000 + beat, beat)).collect(), 2_000)
+                    .await
+                    .unwrap();
                 cache.put_denylist(denylist(beat)).await.unwrap();
             }
         })

@@ -138,7 +138,10 @@ pub(super) enum Work {
 
 impl Doors {
     pub fn new(bounds: Bounds) -> Self {
-        describe_counter!(TURNED_AWAY, "Connections that were refused or cut off, by the bound that they met");
+        describe_counter!(
+            TURNED_AWAY,
+            "Connections that were refused or cut off, by the bound that they met"
+        );
         describe_gauge!("rollcall_http_connections", Unit::Count, "Open connections");
         describe_gauge!(
             "rollcall_http_request_bytes",
@@ -238,7 +241,8 @@ impl Inside {
     /// as much as is `needed`. Returns how many.
     fn make_room(&self, needed: usize, gives: impl Fn(&Connection) -> usize) -> usize {
         let waiting = self.connections.iter().filter(|(_, connection)| connection.may_be_told());
-        let mut waiting: Vec<_> = waiting.map(|(number, one)| (one.since.load(Relaxed), number, one)).collect();
+        let mut waiting: Vec<_> =
+            waiting.map(|(number, one)| (one.since.load(Relaxed), number, one)).collect();
         waiting.sort_unstable_by_key(|(since, number, _)| (*since, *number));
         let (mut given, mut told) = (0, 0);
         for (_, _, connection) in waiting {

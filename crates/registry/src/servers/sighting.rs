@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use fleet::{
     Interval, Millis, ServerId,
     liveness::{Beat, FROM_A_WRONG_CLOCK},
+    wire::v1::Host,
 };
-use wire::v1::Host;
 
 use crate::engine::{
     Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query,
@@ -219,7 +219,8 @@ impl StandingRow {
         else {
             return Ok(None);
         };
-        let interval = Interval::try_from(interval_ms).map_err(|_| corrupt("sightings", "interval_ms", id))?;
+        let interval =
+            Interval::try_from(interval_ms).map_err(|_| corrupt("sightings", "interval_ms", id))?;
         Ok(Some(Marks { beat: Beat { received_at, silent_at }, interval, sampled_at, facts_at: *facts_at }))
     }
 }

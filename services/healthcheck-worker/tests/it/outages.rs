@@ -150,7 +150,7 @@ async fn a_commit_of_the_registry_that_is_never_told_changes_nothing() {
 
 /// The registry alone gives a sound verdict: what it knows is less than five minutes behind.
 async fn the_registry_knows(fleet: &Fleet, silent_at: i64) {
-    let known = fleet.marks(1).await.unwrap().silent_at;
+    let known = fleet.marks(1).await.unwrap().beat.silent_at;
     assert!(known + ::fleet::liveness::SIGHTING_SLACK > silent_at, "{known} for {silent_at}");
 }
 

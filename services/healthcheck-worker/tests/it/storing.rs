@@ -12,7 +12,7 @@ async fn what_is_acked_is_in_all_three_stores() {
     app.publish(vec![record(1, NOW, NOW - 100, Some(host("web-1"))), beat(1, NOW - BEAT)]).await.unwrap();
     assert_eq!(app.stored(1).await, 2);
     let marks = app.marks(1).await.unwrap();
-    assert_eq!((marks.silent_at, marks.sampled_at), (NOW + 4 * BEAT, NOW - 100));
+    assert_eq!((marks.beat.silent_at, marks.sampled_at), (NOW + 4 * BEAT, NOW - 100));
     assert_eq!(marks.facts_at, Some(NOW - 100));
     let latest = app.latest(1).await.unwrap();
     assert_eq!((latest.received_at, latest.sampled_at), (NOW, NOW - 100));
@@ -53,7 +53,7 @@ async fn the_registry_hears_of_a_steady_server_once_in_five_minutes() {
     for number in 0..21 {
         let at = NOW + number * BEAT;
         app.publish(vec![record(1, at, at, Some(host("web-1")))]).await.unwrap();
-        let silent_at = app.marks(1).await.unwrap().silent_at;
+        let silent_at = app.marks(1).await.unwrap().beat.silent_at;
         if writes.last() != Some(&silent_at) {
             writes.push(silent_at);
         }

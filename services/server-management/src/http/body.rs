@@ -17,7 +17,10 @@ use serde::{
 };
 use tokio::time::{Duration, timeout};
 
-use crate::http::failure::{Failure, RETRY_AFTER, invalid_body, unsupported_encoding};
+use crate::{
+    app::RETRY_AFTER,
+    http::failure::{Failure, invalid_body, unsupported_encoding},
+};
 
 /// Largest body.
 const MAX_BODY_BYTES: usize = 64 * 1024;

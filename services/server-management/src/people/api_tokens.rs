@@ -4,7 +4,7 @@ use actix_web::{
     HttpResponse,
     web::{Data, Json},
 };
-use chassis::{Problem, random};
+use chassis::random;
 use fleet::{Scope, id::ApiTokenId};
 use registry::ApiToken;
 use serde::{Deserialize, Serialize};

@@ -17,7 +17,7 @@ use crate::{
     http::{
         body::{Body, Id, bounded, label},
         client,
-        failure::{Failure, invalid_body, name_taken, unauthorized},
+        failure::{Failure, invalid_body},
         paging::{Listed, Paging},
         query::Parsed,
         secret::{Minted, digest, mint},

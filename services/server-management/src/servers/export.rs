@@ -16,10 +16,7 @@ use crate::{
         failure::Failure,
         query::{FromParameters, Parameters, Parsed},
     },
-    servers::{
-        labels,
-        listing::filters,
-    },
+    servers::{labels, listing::filters},
 };
 
 /// The columns that an import reads; the other columns of an export are for people.

@@ -26,11 +26,11 @@ use utoipa::{
 };
 
 use crate::{
-    app::App,
+    app::{App, RETRY_AFTER},
     http::{
         body::label,
         document::{flag, parameter},
-        failure::{Failure, RETRY_AFTER, invalid_body},
+        failure::{Failure, invalid_body},
         query::{FromParameters, Parameters, Parsed},
     },
     people::By,

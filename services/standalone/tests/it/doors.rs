@@ -137,8 +137,7 @@ async fn slow_bodies_take_little_and_nobody_elses_time() {
     let (rollcall, before) = limited(dir.path(), most).await;
     let head = "POST /server-management/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n";
     let most_of_it = [head.as_bytes(), &[b' '; 65_000]].concat();
-    let open =
-        served_beside(rollcall.address, attack(rollcall.address, connections, most_of_it, 1)).await;
+    let open = served_beside(rollcall.address, attack(rollcall.address, connections, most_of_it, 1)).await;
     served_beside(rollcall.address, sleep(Duration::from_secs(4))).await;
     drop(open);
     it_recovers(rollcall, before).await;

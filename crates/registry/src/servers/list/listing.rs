@@ -171,8 +171,9 @@ impl<'a> Listing<'a> {
 
     /// The total, and the runs of which the page is made, in their order.
     pub(crate) fn runs(&self, counts: &[(String, i64)]) -> (i64, Vec<Run>) {
-        let of =
-            |status: Status| counts.iter().find(|(word, _)| word == status.as_str()).map_or(0, |(_, hits)| *hits);
+        let of = |status: Status| {
+            counts.iter().find(|(word, _)| word == status.as_str()).map_or(0, |(_, hits)| *hits)
+        };
         let mut all: Vec<(Option<Status>, i64)> = match self.filter.status {
             None if self.is_by_status() => STATUSES.map(|status| (Some(status), of(status))).to_vec(),
             Some(status) if self.filter.is_at_most_a_status() => vec![(Some(status), of(status))],

@@ -85,7 +85,8 @@ async fn a_server_that_stalls_is_unavailable_within_a_bound() {
         assert!(is_unavailable(call.await.unwrap()));
     }
     proxy.mend();
-    testkit::eventually("it is back", async || registry.sight(&[sighting(id, NOW)], CLOCK).await.is_ok()).await;
+    testkit::eventually("it is back", async || registry.sight(&[sighting(id, NOW)], CLOCK).await.is_ok())
+        .await;
     // The stall took none of its connections for good.
     let mut calls = Vec::new();
     for _ in 0..20 {

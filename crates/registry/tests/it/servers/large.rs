@@ -16,7 +16,7 @@ use registry::{
     Actor, ImportRow, Page, Pause, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{KEYS, CLOCK, NOW, Store, by, host, server_id, sighting};
+use crate::store::{CLOCK, KEYS, NOW, Store, by, host, server_id, sighting};
 
 /// How many servers: 10,000 are found and sorted at once, and all but 4 in 100 are up.
 const SERVERS: u64 = 10_700;

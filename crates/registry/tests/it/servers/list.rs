@@ -7,7 +7,7 @@ use registry::{
     Actor, Enrol, Page, Pause, ProfileChange, Refusal, Roll, ServerFilter, Sighting, Sort, SortKey,
 };
 
-use crate::store::{ALL, KEYS, CLOCK, NOW, Store, ask, by, host, server_id, sighting};
+use crate::store::{ALL, CLOCK, KEYS, NOW, Store, ask, by, host, server_id, sighting};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -155,7 +155,11 @@ pub async fn servers_without_a_value_sort_last(store: Store) {
     store.enrol(1, "never").await;
     enrol_at(&store, 2, "early", "b").await;
     enrol_at(&store, 3, "late", "a").await;
-    store.registry.sight(&[sighting(server_id(2), NOW), sighting(server_id(3), NOW + 9)], CLOCK).await.unwrap();
+    store
+        .registry
+        .sight(&[sighting(server_id(2), NOW), sighting(server_id(3), NOW + 9)], CLOCK)
+        .await
+        .unwrap();
     for (key, descending, wanted) in [
         (SortKey::LastSeenAt, false, ["early", "late", "never"]),
         (SortKey::LastSeenAt, true, ["late", "early", "never"]),

@@ -70,7 +70,11 @@ pub async fn what_was_heard_ahead_of_the_clock_loses_to_any_beat(store: Store) {
 
 pub async fn what_was_heard_ahead_of_the_clock_is_taken_as_heard_now(store: Store) {
     let (ahead, right) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
-    store.registry.sight(&[sighting(ahead, NOW + 7_200_000), sighting(right, NOW + 30_000)], CLOCK).await.unwrap();
+    store
+        .registry
+        .sight(&[sighting(ahead, NOW + 7_200_000), sighting(right, NOW + 30_000)], CLOCK)
+        .await
+        .unwrap();
     assert_eq!(store.registry.correct_beats(NOW).await.unwrap(), 1);
     let beat = async |id| marks(&store, id).await.unwrap().beat;
     assert_eq!(beat(ahead).await, Beat { received_at: NOW, silent_at: NOW + 120_000 });

@@ -129,8 +129,8 @@ fn module(path: &str) -> Segments {
 fn reaches_in(sources: &[Source], name: &[String]) -> bool {
     let [domain, item, rest @ ..] = name else { return false };
     let face = sources.iter().find(|(path, _)| module(path) == [domain.as_str()]);
-    let (modules, brought) = face.map(|(_, text)| declared(text)).unwrap_or_default();
-    item == GLOB || modules.contains(item) && !(rest.is_empty() && brought.contains(item))
+    let (modules, offered) = face.map(|(_, text)| declared(text)).unwrap_or_default();
+    item == GLOB || modules.contains(item) && !(rest.is_empty() && offered.contains(item))
 }
 
 /// A house like the large ones, with `text` in the file `path` of it.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Lit, Macro, Meta, Path, UseTree,
+    Attribute, Item, ItemMod, ItemUse, Lit, Macro, Meta, Path, UseTree, Visibility,
     buffer::{Cursor, TokenBuffer},
     visit::{self, Visit},
 };
@@ -27,14 +27,22 @@ pub fn named(text: &str, module: &[String], rooms: &[&str]) -> Vec<Segments> {
     used.chain(written).filter_map(|(module, path)| names.absolute(module, path)).collect()
 }
 
-/// The modules that a `mod.rs` declares, and the names that it brings from elsewhere.
+/// The modules that a `mod.rs` declares, and the names that it offers: those that it brings from elsewhere, and the modules
+/// that it makes public as a whole.
 pub fn declared(text: &str) -> (Vec<String>, Vec<String>) {
     let file = syn::parse_file(text).unwrap();
-    let name = |item: &Item| if let Item::Mod(module) = item { Some(module.ident.to_string()) } else { None };
-    let modules = file.items.iter().filter_map(name).collect();
+    let (mut modules, mut offered) = (Vec::new(), Vec::new());
+    for item in &file.items {
+        let Item::Mod(module) = item else { continue };
+        modules.push(module.ident.to_string());
+        if matches!(module.vis, Visibility::Public(_)) {
+            offered.push(module.ident.to_string());
+        }
+    }
     let mut reader = Reader { module: Vec::new(), uses: Vec::new(), paths: Vec::new() };
     reader.visit_file(&file);
-    (modules, reader.uses.into_iter().filter_map(|import| import.name).collect())
+    offered.extend(reader.uses.into_iter().filter_map(|import| import.name));
+    (modules, offered)
 }
 
 /// One leaf of a `use` tree.

@@ -66,8 +66,8 @@ pub(crate) struct EntryItem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 pub(crate) struct ActorItem {
-    /// `user`, `token` (an API token), `enrolment` (a host by an enrolment token), `system` (the suite itself) or
-    /// `stranger` (who proved nothing).
+    /// `user`, `token` (an API token), `enrolment` (a host by an enrolment token), `system` (the suite itself) or `stranger`
+    /// (who proved nothing).
     #[schema(pattern = "^(user|token|enrolment|system|stranger)$")]
     kind: String,
     /// Of the user or the token.

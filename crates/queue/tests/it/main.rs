@@ -1,5 +1,5 @@
 //! The contract of the queue: the same cases for every variant, and what each promises beyond.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
 mod in_process;

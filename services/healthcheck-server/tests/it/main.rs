@@ -1,5 +1,5 @@
 //! The gate over HTTP: with the in-process queue and a consumer that the test drives, and between real servers.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod app;
 mod binary;

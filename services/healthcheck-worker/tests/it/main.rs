@@ -1,6 +1,6 @@
 //! The worker between a real queue and real stores; a test publishes as the gate does. `storing` and `faults` have all of
 //! them in process, the others have the servers of a fleet.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod app;
 mod faults;

@@ -112,7 +112,7 @@ async fn a_reply_of_history_that_never_comes_makes_one_record() {
 
 async fn someone_waits_for_a_lock(fleet: &Fleet) {
     const BLOCKED: &str = "SELECT COUNT(*) FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND datname = current_database()";
+WHERE wait_event_type = 'Lock' AND application_name = current_setting('application_name')";
     let mut database = fleet.database().await;
     eventually("the sighting waits for a lock", async || {
         let blocked: i64 = sqlx::query_scalar(BLOCKED).fetch_one(&mut database).await.unwrap();

@@ -89,10 +89,12 @@ fn host() -> Host {
     }
 }
 
-/// Rows that were inserted and updated, by table of the suite's own database.
+/// Rows that were inserted and updated, by table of the suite's own schema.
 async fn rows(stage: &Stage<'_>) -> Result<HashMap<String, i64>> {
     let mut server = PgConnection::connect(&stage.fleet.urls.database).await?;
-    let found = sqlx::query("SELECT relname::text, n_tup_ins + n_tup_upd FROM pg_stat_user_tables");
+    let found = sqlx::query(
+        "SELECT relname::text, n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE schemaname = current_schema()",
+    );
     let found = found.fetch_all(&mut server).await?;
     ensure!(!found.is_empty(), "no tables");
     let row = |row: sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?));

@@ -21,6 +21,9 @@ pub use tempfile::{TempDir, tempdir};
 /// generous: a machine that does much else is no reason to fail.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How soon to look again, at the soonest.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Waits until `holds` answers true; fails the test, naming `what` it waited for, if it never does.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, holds: F) {
     eventually_within(PATIENCE, what, holds).await;
@@ -30,11 +33,13 @@ pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, holds: F) {
 pub async fn eventually_within<F: AsyncFnMut() -> bool>(patience: Duration, what: &str, mut holds: F) {
     let begun = Instant::now();
     loop {
+        let looked = Instant::now();
         if pin!(holds()).await {
             return;
         }
         assert!(begun.elapsed() < patience, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Who looks leaves the thread to those who are looked at, half of the time at least.
+        tokio::time::sleep(looked.elapsed().max(LOOK_EVERY)).await;
     }
 }
 

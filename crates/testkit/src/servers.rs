@@ -35,11 +35,15 @@ pub enum Server {
     Elasticsearch,
 }
 
-/// A place of a test's own on those servers that it asked for: a prefix that no other test has, an empty database of that
+/// A place of a test's own on those servers that it asked for: a prefix that no other test has, an empty schema of that
 /// name, and a way to each server that can be broken.
 ///
 /// Dropped, all that bears the prefix is removed from these servers, also when the test fails. Whoever uses the place has to
-/// go first, so it is declared first; who is still connected to the database loses the connection.
+/// go first, so it is declared first; who is still connected to PostgreSQL by its URLs loses the connection.
+///
+/// It is a schema and not a database, because PostgreSQL writes out everything before it drops a database, and waits until
+/// every backend of the server has taken note. One that is in the middle of a log-in takes none for up to a minute, and on a
+/// busy machine there always is one.
 #[derive(Debug)]
 pub struct Servers {
     prefix: String,
@@ -105,7 +109,7 @@ impl Server {
 }
 
 impl Servers {
-    /// A place on these servers. The database is made; queues, keys and indices are made by who is tested.
+    /// A place on these servers. The schema is made; queues, keys and indices are made by who is tested.
     ///
     /// # Panics
     /// When a server's URL is not set, or PostgreSQL is asked for and does not answer; that fails the test.
@@ -113,13 +117,12 @@ impl Servers {
         let prefix = format!("test-{:016x}", RandomState::new().hash_one(0));
         let mut servers = Self { prefix, doors: Vec::with_capacity(which.len()) };
         for server in which {
-            let door = Door::open(*server, &servers.database()).await;
+            let door = Door::open(*server, &servers.schema()).await;
             servers.doors.push((*server, door));
         }
         if which.contains(&Server::PostgreSql) {
-            // Not from the template that somebody else may be connected to.
-            let statement = format!("CREATE DATABASE {} TEMPLATE template0", servers.database());
-            on_postgresql(statement).await.unwrap_or_else(|trouble| Server::PostgreSql.nobody(trouble));
+            let made = on_postgresql(format!("CREATE SCHEMA {}", servers.schema())).await;
+            made.unwrap_or_else(|trouble| Server::PostgreSql.nobody(trouble));
         }
         servers
     }
@@ -134,7 +137,7 @@ impl Servers {
         self.door(Server::RabbitMq)
     }
 
-    /// The test's own database.
+    /// PostgreSQL; by both URLs a connection finds the test's own schema.
     pub fn postgresql(&self) -> &Door {
         self.door(Server::PostgreSql)
     }
@@ -195,7 +198,7 @@ impl Servers {
     }
 
     /// Its name is a word for PostgreSQL, which a prefix with its hyphen is not.
-    fn database(&self) -> String {
+    fn schema(&self) -> String {
         self.prefix.replace('-', "_")
     }
 
@@ -212,11 +215,7 @@ impl Servers {
     async fn remove(&self, server: Server, direct: &str) -> Result<(), String> {
         match server {
             Server::RabbitMq => delete_queues(direct, &self.prefix).await.map_err(told),
-            Server::PostgreSql => {
-                on_postgresql(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database()))
-                    .await
-                    .map_err(told)
-            }
+            Server::PostgreSql => drop_schema(&self.schema()).await.map_err(told),
             Server::Redis => forget_keys(direct, &self.prefix).await.map_err(told),
             Server::Elasticsearch => delete_indices(direct, &self.prefix).await.map_err(told),
         }
@@ -235,12 +234,13 @@ impl Drop for Servers {
 }
 
 impl Door {
-    async fn open(server: Server, database: &str) -> Self {
+    async fn open(server: Server, schema: &str) -> Self {
         let text = server.url();
         let parsed = Url::parse(&text).ok().and_then(|url| Some((address(server, &url)?, url)));
         let Some((address, mut url)) = parsed else { server.nobody("it is not the URL of a server") };
         if server == Server::PostgreSql {
-            url.set_path(database);
+            let mut parameters = url.query_pairs_mut();
+            parameters.append_pair("options[search_path]", schema).append_pair("application_name", schema);
         }
         let proxy = Proxy::start(address).await;
         let direct = url.to_string();
@@ -260,11 +260,22 @@ fn told(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
-/// On the server, not in the database of a test.
+/// Past the schema of a test.
 async fn on_postgresql(statement: String) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(&Server::PostgreSql.url()).await?;
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
     connection.close().await
+}
+
+/// Those who are still connected may be in a transaction that nobody will end.
+async fn drop_schema(schema: &str) -> sqlx::Result<()> {
+    let statements = [
+        // It would say for each table that it goes too, and wait for the disk.
+        "SET client_min_messages = warning; SET synchronous_commit = off".to_owned(),
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{schema}'"),
+        format!("DROP SCHEMA IF EXISTS {schema} CASCADE"),
+    ];
+    on_postgresql(statements.join("; ")).await
 }
 
 async fn delete_queues(url: &str, prefix: &str) -> lapin::Result<()> {

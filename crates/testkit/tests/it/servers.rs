@@ -10,8 +10,8 @@ use sqlx::{Connection as _, PgConnection};
 use testkit::{Server, Servers};
 use tokio::time::timeout;
 
-/// A queue, a table, a key and an index with its template.
-async fn use_all(servers: &Servers) {
+/// A queue, a table, a key and an index with its template; and whoever makes the table does not let go of it.
+async fn use_all(servers: &Servers) -> PgConnection {
     let prefix = servers.prefix();
     let broker = Connection::connect(&servers.rabbitmq().url, ConnectionProperties::default()).await.unwrap();
     let channel = broker.create_channel().await.unwrap();
@@ -22,7 +22,7 @@ async fn use_all(servers: &Servers) {
     channel.queue_declare(queue.as_str().into(), durable, quorum).await.unwrap();
 
     let mut database = PgConnection::connect(&servers.postgresql().url).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE a (b TEXT)").execute(&mut database).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE a (b TEXT); BEGIN; LOCK TABLE a").execute(&mut database).await.unwrap();
 
     let mut redis = servers.redis_connection().await;
     let () =
@@ -33,6 +33,7 @@ async fn use_all(servers: &Servers) {
     assert_eq!(servers.ask_elasticsearch("PUT", &path, Some(template)).await["acknowledged"], true);
     let path = format!("{prefix}-snapshots-2026.09.21");
     assert_eq!(servers.ask_elasticsearch("PUT", &path, None).await["acknowledged"], true);
+    database
 }
 
 /// What there is under this prefix, in words.
@@ -47,9 +48,9 @@ async fn left(prefix: &str) -> Vec<&'static str> {
         left.push("a queue");
     }
     let mut database = PgConnection::connect(&others.postgresql().direct).await.unwrap();
-    let named = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1").bind(prefix.replace('-', "_"));
+    let named = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1").bind(prefix.replace('-', "_"));
     if named.fetch_optional(&mut database).await.unwrap().is_some() {
-        left.push("a database");
+        left.push("a schema");
     }
     let mut redis = others.redis_connection().await;
     let keys: Vec<String> =
@@ -74,8 +75,8 @@ async fn what_a_test_left_goes_with_its_place_also_when_it_fails() {
     for fails in [false, true] {
         let servers = Servers::of(&Server::ALL).await;
         let prefix = servers.prefix().to_owned();
-        use_all(&servers).await;
-        assert_eq!(left(&prefix).await, ["a queue", "a database", "a key", "an index", "a template"]);
+        let _holder = use_all(&servers).await;
+        assert_eq!(left(&prefix).await, ["a queue", "a schema", "a key", "an index", "a template"]);
         let ended = tokio::spawn(async move {
             let _servers = servers;
             assert!(!fails, "this one is meant to fail");

@@ -1,4 +1,4 @@
-//! The servers of a fleet, the real ones: a database, queues, indices and keys of a test's own, each by way of a proxy
+//! The servers of a fleet, the real ones: a schema, queues, indices and keys of a test's own, each by way of a proxy
 //! that breaks, and the ways past the proxies.
 
 use std::{net::SocketAddr, time::Duration};

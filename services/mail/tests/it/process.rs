@@ -16,7 +16,7 @@ use testkit::{Server as On, Servers, eventually};
 
 use crate::{post::NOW, server::Server};
 
-/// A database and queues of its own.
+/// A schema and queues of its own.
 struct Fleet {
     registry: Registry,
     servers: Servers,

@@ -119,7 +119,7 @@ impl Place {
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             Engine::Fleet(real) => {
-                const TABLES: &str = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'";
+                const TABLES: &str = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()";
                 let mut stored = String::new();
                 for table in real.sql(TABLES).await {
                     let table: String = table.get(0);

@@ -7,7 +7,7 @@ use queue::rabbitmq;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgRow};
 use testkit::{Proxy, Server, Servers};
 
-/// A database, and what begins with a prefix elsewhere.
+/// A schema, and what begins with a prefix elsewhere.
 #[derive(Clone)]
 pub struct Real {
     pub prefix: String,

@@ -13,12 +13,14 @@ use fleet::{
     AgentKey, Interval, Keyring, MailJob, Millis, Record, Scope, ServerId, Snapshot, liveness::Progress,
     liveness::silent_at, wire::v1,
 };
+use futures_util::future::join_all;
 use history::History;
 use queue::{Publisher, in_process};
 use registry::{Actor, ProfileChange, Registry, Sighting};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use server_management::{Downloads, Management, Settings, TokenKey, first_admin};
+use testkit::eventually;
 
 use crate::place::Place;
 
@@ -27,6 +29,8 @@ pub const SECOND: Millis = 1_000;
 pub const MINUTE: Millis = 60 * SECOND;
 pub const HOUR: Millis = 60 * MINUTE;
 pub const HISTORY_DAYS: u16 = 35;
+/// As many as a pool of the registry has.
+const CONNECTIONS: usize = 8;
 pub const PASSWORD: &str = "correct horse battery";
 
 pub struct Suite {
@@ -88,6 +92,16 @@ fn serve(management: &Management) -> SocketAddr {
 }
 
 impl Suite {
+    /// Opens the connections that the background of a process asks for all at once. Where several processes share a thread of
+    /// a busy machine, their log-ins would take so long together that each is given up, again and again.
+    pub async fn warm(&self) {
+        eventually("the registry is reached", async || {
+            let pings = (0..CONNECTIONS).map(|_| self.registry.ping());
+            join_all(pings).await.iter().all(Result::is_ok)
+        })
+        .await;
+    }
+
     /// Of the embedded composition, for what no store has a part in.
     pub async fn embedded() -> Self {
         Self::spawn(Place::embedded().await).await

@@ -12,6 +12,8 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::http::request_id::RequestId;
+
 /// An answer that is not a success. Whatever it says is public: the cause of a 5xx belongs in the log.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -116,6 +118,9 @@ impl ResponseError for Problem {
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("code".into(), self.code.into());
         body.insert("detail".into(), self.detail.clone().into());
+        if let Some(id) = RequestId::current() {
+            body.insert("request_id".into(), id.as_str().into());
+        }
         let mut response = HttpResponse::build(self.status);
         for header in &self.headers {
             response.insert_header(header.clone());

@@ -46,8 +46,8 @@ pub enum NotTaken {
 struct Part {
     load: Load,
     arrived: Instant,
-    /// Dropped, it tells that the part was not confirmed.
-    confirm: oneshot::Sender<()>,
+    /// Is told the number of the message that it was confirmed with. Dropped, it tells that the part was not confirmed.
+    confirm: oneshot::Sender<u64>,
     _room: Arc<Room>,
 }
 
@@ -91,7 +91,8 @@ impl Packer {
         drop(room);
         let all = async {
             for confirmed in confirms {
-                confirmed.await?;
+                let message = confirmed.await?;
+                tracing::debug!(message, "confirmed");
             }
             Ok::<_, oneshot::error::RecvError>(())
         };
@@ -163,6 +164,7 @@ async fn pack(
 ) {
     let turns = Arc::new(Semaphore::new(UNDER_WAY));
     let mut left = None;
+    let mut number: u64 = 0;
     loop {
         let first = match left.take() {
             Some(part) => part,
@@ -175,14 +177,16 @@ async fn pack(
         let packed;
         (packed, left) = fill(first, &mut parts).await;
         let (publisher, instruments) = (publisher.clone(), instruments.clone());
+        number += 1;
         tokio::spawn(async move {
-            deliver(packed, &publisher, &instruments).await;
+            deliver(number, packed, &publisher, &instruments).await;
             drop(turn);
         });
     }
 }
 
-/// What came before `first` has lingered, and the part that no longer fits.
+/// The parts of one message: `first`, what waits already, and what comes until `first` has waited long enough; and the part
+/// that no longer fits, which begins the next one.
 async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Part>, Option<Part>) {
     let until = first.arrived + LINGER;
     let mut size = first.load.size;
@@ -198,7 +202,13 @@ async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Pa
     (packed, None)
 }
 
-async fn deliver(packed: Vec<Part>, publisher: &Publisher<Message>, instruments: &PackInstruments) {
+/// Publishes the message `number`, and tells those whose parts it has how that went.
+async fn deliver(
+    number: u64,
+    packed: Vec<Part>,
+    publisher: &Publisher<Message>,
+    instruments: &PackInstruments,
+) {
     // Whoever gave up was told so, or is gone; publishing it all the same would only add to the load that made it late.
     let wanted = packed.into_iter().filter(|part| !part.confirm.is_closed());
     let mut records = Vec::new();
@@ -211,13 +221,14 @@ async fn deliver(packed: Vec<Part>, publisher: &Publisher<Message>, instruments:
     if count == 0 {
         return;
     }
+    tracing::debug!(message = number, requests = answers.len(), records = count, "publishes");
     match publisher.publish(Message::Snapshots(records)).await {
         Ok(()) => {
             instruments.records.record(count as f64);
             for (confirm, room) in answers {
                 drop(room);
                 // Whoever stopped waiting does not hear it.
-                let _ = confirm.send(());
+                let _ = confirm.send(number);
             }
         }
         // The ticks tell the log.

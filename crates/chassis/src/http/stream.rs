@@ -103,7 +103,12 @@ impl Stream {
     }
 
     /// Hands on what is due of what was kept, or of what the socket has.
-    fn hand_on(&mut self, most: usize, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    fn hand_on(
+        &mut self,
+        most: usize,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
         let most = most.min(buffer.remaining());
         if self.kept.is_empty() {
             let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
@@ -192,11 +197,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.io).poll_write(context, bytes) {
             Poll::Pending => {
@@ -260,7 +261,9 @@ mod tests {
 
     #[test]
     fn a_blank_line_is_found_however_it_is_cut_into_pieces() {
-        for text in ["GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", "GET / HTTP/1.1\n\nGET", "GET /\n\r\nGET", "a\r\n\nGET"] {
+        for text in
+            ["GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", "GET / HTTP/1.1\n\nGET", "GET /\n\r\nGET", "a\r\n\nGET"]
+        {
             let end = text.len() - "GET".len();
             assert_eq!(BlankLine::default().find(text.as_bytes()), Some(end), "{text:?}");
             for cut in 0..end {

@@ -1,11 +1,7 @@
 //! Structs that are read from JSON objects alone. What serde derives also takes a list, as the fields in their order: a way of
 //! writing that nobody documents, and that a field added in the middle would change the meaning of.
 
-use serde::{
-    Deserializer,
-    de::Visitor,
-    forward_to_deserialize_any,
-};
+use serde::{Deserializer, de::Visitor, forward_to_deserialize_any};
 
 /// Reads a struct as the object that it has to be.
 pub struct Object<D>(pub D);

@@ -81,7 +81,12 @@ fn wrong_as_a_whole() -> Vec<Case> {
     vec![
         case("a number", "7", 422, code),
         case("a list", format!("[{whole}]"), 422, code),
-        case("the fields as a list", json!([30_000, [{"sampled_at": NOW, "covers_ms": 0}]]).to_string(), 422, code),
+        case(
+            "the fields as a list",
+            json!([30_000, [{"sampled_at": NOW, "covers_ms": 0}]]).to_string(),
+            422,
+            code,
+        ),
         case("all fields as lists", json!([30_000, [[NOW, 0]]]).to_string(), 422, code),
         case("deep and closed", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), 422, code),
         case("no snapshots", json!({"interval_ms": 30_000}).to_string(), 422, code),

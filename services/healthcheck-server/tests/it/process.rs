@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use chassis::{Clock, lifecycle::Shutdown};
+use chassis::{Clock, http::Bounds, lifecycle::Shutdown};
 use healthcheck_server::settings::Settings;
 use serde_json::{Value, json};
 use testkit::eventually;
@@ -19,6 +19,7 @@ async fn a_clock_that_is_off_by_more_than_thirty_seconds_makes_it_unready() {
         redis_url: place.redis_url.parse().unwrap(),
         prefix: place.prefix.clone(),
         drain: Duration::ZERO,
+        bounds: Bounds { connections: 100, per_address: None, bytes: 1024 * 1024 },
     };
     let (right, clock) = (Clock::system(), Clock::fixed(0));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -44,6 +44,11 @@ impl Problem {
         )
     }
 
+    /// The same, with the `methods` that the resource knows, such as `GET, HEAD`.
+    pub fn only(methods: &'static str) -> Self {
+        Self::method_not_allowed().header(header::ALLOW, HeaderValue::from_static(methods))
+    }
+
     /// 401 `unauthorized`, asking for a bearer token.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid bearer token is required")

@@ -91,8 +91,8 @@ impl Packer {
         drop(room);
         let all = async {
             for confirmed in confirms {
-                let message = confirmed.await?;
-                tracing::debug!(message, "confirmed");
+                let number = confirmed.await?;
+                tracing::debug!(queue_message = number, "in the queue");
             }
             Ok::<_, oneshot::error::RecvError>(())
         };
@@ -221,7 +221,7 @@ async fn deliver(
     if count == 0 {
         return;
     }
-    tracing::debug!(message = number, requests = answers.len(), records = count, "publishes");
+    tracing::debug!(queue_message = number, requests = answers.len(), records = count, "publishes a message");
     match publisher.publish(Message::Snapshots(records)).await {
         Ok(()) => {
             instruments.records.record(count as f64);

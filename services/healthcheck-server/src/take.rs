@@ -2,11 +2,7 @@
 
 use std::time::Instant;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{ALLOW, HeaderValue},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, web};
 use chassis::{Problem, http::bearer};
 use fleet::{
     Credential, Interval, Message, Millis, Record, retention,
@@ -35,7 +31,7 @@ pub async fn post(
 }
 
 pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Problem> {
-    let problem = Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("POST"));
+    let problem = Problem::only("POST");
     gate.instruments.refused(problem.code());
     Err(problem.with("now", gate.clock.now()))
 }

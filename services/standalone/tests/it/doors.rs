@@ -121,7 +121,7 @@ async fn it_recovers(mut rollcall: Running, before: u64) {
     assert!(rollcall.lives());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_reads_take_little_and_nobody_elses_time() {
     let dir = tempdir().unwrap();
     let (rollcall, before) = limited(dir.path(), 512 << 20).await;
@@ -131,7 +131,7 @@ async fn answers_that_nobody_reads_take_little_and_nobody_elses_time() {
     it_recovers(rollcall, before).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies_take_little_and_nobody_elses_time() {
     let dir = tempdir().unwrap();
     let (connections, most) = if proving() { (6_100, 768 << 20) } else { (1_500, 256 << 20) };
@@ -144,7 +144,7 @@ async fn slow_bodies_take_little_and_nobody_elses_time() {
     it_recovers(rollcall, before).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_sent_bodies_of_one_credential_take_little_and_nobody_elses_time() {
     let dir = tempdir().unwrap();
     let (rollcall, before) = limited(dir.path(), 256 << 20).await;
@@ -172,7 +172,7 @@ async fn half_sent_bodies_of_one_credential_take_little_and_nobody_elses_time() 
     it_recovers(rollcall, before).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_has_four_bodies_under_way_and_is_told_to_come_back_with_the_fifth() {
     let dir = tempdir().unwrap();
     let (rollcall, _) = limited(dir.path(), 512 << 20).await;
@@ -202,7 +202,7 @@ async fn status(stream: &mut TcpStream) -> Option<u16> {
     String::from_utf8_lossy(&answer[..read]).split(' ').nth(1)?.parse().ok()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_has_so_many_connections_and_the_next_is_sent_away_with_503() {
     let dir = tempdir().unwrap();
     testkit::http();
@@ -229,17 +229,17 @@ async fn one_address_has_so_many_connections_and_the_next_is_sent_away_with_503(
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_it_is_full_whoever_has_waited_longest_makes_room() {
     let dir = tempdir().unwrap();
     testkit::http();
     allow_open_files();
-    let rollcall = Running::start(dir.path(), &["--no-agent", "--max-connections", "400"]);
+    let rollcall = Running::start(dir.path(), &["--no-agent", "--max-connections", "2000"]);
     let client = Client::new(rollcall.address);
     eventually("it is ready", async || client.ready().await).await;
     // Half a request each: these wait for nobody but their own client.
     let half = b"GET /app.js HTTP/1.1\r\n".to_vec();
-    let open = served_beside(rollcall.address, attack(rollcall.address, 1_500, half, 1)).await;
+    let open = served_beside(rollcall.address, attack(rollcall.address, 3_000, half, 1)).await;
     others_are_served(rollcall.address).await;
     assert!(rollcall.memory("VmHWM") < MOST);
     drop(open);

@@ -45,7 +45,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// How long what a client still sends behind an early answer is read, so that the answer reaches it.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It holds no
 /// more than `bounds` says. It runs once it is awaited.

@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_millis(2);
 const UNDER_WAY: usize = 8;
 /// Bytes of memory that records may take here, those under way included. What comes beyond that is turned away at once.
 const ROOM: usize = 32 * 1024 * 1024;
-/// A request that waited this long is unavailable, wherever its records are by then.
+/// A request that waited for so long is answered as unavailable, whether its records are published or not.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a message without records.
 const ENVELOPE: usize = r#"{"kind":"snapshots","version":1,"records":[]}"#.len();
@@ -191,7 +191,7 @@ async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Pa
     let until = first.arrived + LINGER;
     let mut size = first.load.size;
     let mut packed = vec![first];
-    // What waits already comes along, even if the time is over.
+    // `timeout_at` takes what waits already even if the time is over.
     while let Ok(Some(part)) = timeout_at(until, parts.recv()).await {
         size += part.load.size;
         if size > FITS {
@@ -209,7 +209,8 @@ async fn deliver(
     publisher: &Publisher<Message>,
     instruments: &PackInstruments,
 ) {
-    // Whoever gave up was told so, or is gone; publishing it all the same would only add to the load that made it late.
+    // The others gave up: they were answered 503, or are gone. Publishing their records would add to the load that made them
+    // late.
     let wanted = packed.into_iter().filter(|part| !part.confirm.is_closed());
     let mut records = Vec::new();
     let mut answers = Vec::new();
@@ -227,7 +228,7 @@ async fn deliver(
             instruments.records.record(count as f64);
             for (confirm, room) in answers {
                 drop(room);
-                // Whoever stopped waiting does not hear it.
+                // The request may have stopped waiting.
                 let _ = confirm.send(number);
             }
         }

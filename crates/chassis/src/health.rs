@@ -8,14 +8,7 @@ use std::{
     },
 };
 
-use actix_web::{
-    HttpResponse, Route, guard,
-    http::{
-        StatusCode,
-        header::{ALLOW, HeaderValue},
-    },
-    web,
-};
+use actix_web::{HttpResponse, Route, guard, http::StatusCode, web};
 use tokio::sync::Notify;
 
 use crate::{Problem, telemetry};
@@ -105,7 +98,7 @@ fn read() -> Route {
 }
 
 async fn wrong_method() -> Result<HttpResponse, Problem> {
-    Err(Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("GET, HEAD")))
+    Err(Problem::only("GET, HEAD"))
 }
 
 async fn live() -> HttpResponse {

@@ -2,6 +2,7 @@
 
 mod attend;
 mod doors;
+pub mod request_id;
 mod stream;
 
 use std::{
@@ -44,7 +45,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// How long what a client still sends behind an early answer is read, so that the answer reaches it.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It holds no
 /// more than `bounds` says. It runs once it is awaited.
@@ -96,9 +97,9 @@ fn let_in(doors: &Doors, io: tokio::net::TcpStream) -> Result<Connected, Dispatc
     match doors.enter(peer.map(|peer| peer.ip())) {
         Some(pass) => Ok((Stream::new(io, pass), Protocol::Http1, peer)),
         None => {
-            // A socket that was just opened has room for this.
-            let _ = io.try_write(no_place().as_bytes());
-            Err(DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))
+            // A socket that was just opened has room for this; as a plain one it need not be polled for that first.
+            let told = io.into_std().and_then(|mut io| io.write_all(no_place().as_bytes()));
+            Err(DispatchError::Io(told.err().unwrap_or(io::ErrorKind::QuotaExceeded.into())))
         }
     }
 }
@@ -270,6 +271,20 @@ mod tests {
         let mut answer = [0; 15];
         second.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    #[test]
+    fn an_answer_has_the_id_of_its_request_and_a_problem_tells_it() {
+        let address = start(BOUNDS);
+        let request = |id: &str| {
+            format!("GET /nowhere HTTP/1.1\r\nHost: x\r\nX-Request-Id: {id}\r\nConnection: close\r\n\r\n")
+        };
+        let given = answer(address, request("from-the-proxy").as_bytes());
+        assert!(given.contains("x-request-id: from-the-proxy\r\n"), "{given}");
+        assert!(given.contains("\"request_id\":\"from-the-proxy\""), "{given}");
+        let made = answer(address, request("<b>").as_bytes());
+        let id = made.split("x-request-id: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+        assert!(made.contains(&format!("\"request_id\":\"{id}\"")) && id != "<b>", "{made}");
     }
 
     #[test]

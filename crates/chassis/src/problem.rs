@@ -12,6 +12,8 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::http::request_id::RequestId;
+
 /// An answer that is not a success. Whatever it says is public: the cause of a 5xx belongs in the log.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -40,6 +42,11 @@ impl Problem {
             "method_not_allowed",
             "this resource does not know the method",
         )
+    }
+
+    /// The same, with the `methods` that the resource knows, such as `GET, HEAD`.
+    pub fn only(methods: &'static str) -> Self {
+        Self::method_not_allowed().header(header::ALLOW, HeaderValue::from_static(methods))
     }
 
     /// 401 `unauthorized`, asking for a bearer token.
@@ -116,6 +123,9 @@ impl ResponseError for Problem {
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("code".into(), self.code.into());
         body.insert("detail".into(), self.detail.clone().into());
+        if let Some(id) = RequestId::current() {
+            body.insert("request_id".into(), id.as_str().into());
+        }
         let mut response = HttpResponse::build(self.status);
         for header in &self.headers {
             response.insert_header(header.clone());

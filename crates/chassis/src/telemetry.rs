@@ -11,6 +11,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::allocator;
+
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Bounds of every histogram of seconds, from a fraction of a commit to a stalled store.
@@ -18,6 +20,9 @@ const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Every so many times memory is given back.
+const TRIM_EVERY: u32 = 4;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +49,7 @@ pub fn start(format: LogFormat, level: LevelFilter) {
     let lines = fmt::layer().with_target(false);
     match format {
         LogFormat::Text => log.with(lines.with_ansi(std::io::stdout().is_terminal())).init(),
-        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true).with_span_list(false)).init(),
     }
     METRICS.get_or_init(install);
 }
@@ -54,10 +59,13 @@ pub fn metrics() -> String {
     METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Keeps the histograms small, every few seconds, for as long as it is polled.
+/// Keeps the process small for as long as it is polled: the histograms are folded, and the memory of bursts given back.
 pub async fn upkeep() {
-    loop {
+    for turn in 1_u32.. {
         tokio::time::sleep(UPKEEP).await;
+        if turn.is_multiple_of(TRIM_EVERY) {
+            allocator::trim();
+        }
         if let Some(Some(handle)) = METRICS.get() {
             handle.run_upkeep();
         }

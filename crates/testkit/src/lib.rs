@@ -51,6 +51,8 @@ pub async fn eventually_within<F: AsyncFnMut() -> bool>(patience: Duration, what
 pub fn http() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+    // A test may be busy for longer than a server keeps a connection, and would use one that is closed.
+    let client = reqwest::Client::builder().timeout(PATIENCE).pool_idle_timeout(Duration::from_secs(5));
+    let client = client.redirect(reqwest::redirect::Policy::none());
     client.build().expect("an HTTP client")
 }

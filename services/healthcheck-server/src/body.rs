@@ -21,7 +21,7 @@ const MOST_SENT: usize = 256 * 1024;
 const MOST_INFLATED: usize = 1024 * 1024;
 /// What is set aside for a body that only says how long it will be.
 const SET_ASIDE: usize = 16 * 1024;
-/// A body that is not here by then is not waited for.
+/// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const TOO_LARGE: Rejection = Rejection::TooLarge("a body is at most 256 KiB as sent");
@@ -77,7 +77,7 @@ fn broken_off(error: &PayloadError) -> Rejection {
 }
 
 fn inflate(sent: &[u8]) -> Result<Vec<u8>, Rejection> {
-    // One byte more than may be tells whether there is more.
+    // One byte more than is allowed, to see whether there is more.
     let most = MOST_INFLATED as u64 + 1;
     let mut inflated = Vec::with_capacity(MOST_INFLATED.min(4 * sent.len()));
     if MultiGzDecoder::new(sent).take(most).read_to_end(&mut inflated).is_err() {

@@ -51,7 +51,7 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     settings: GateSettings,
     publisher: Publisher<Message>,
-    /// The way of snapshots where the publisher is a broker's.
+    /// Packs snapshots into messages, where the publisher is a broker's.
     packer: Option<Packer>,
     cache: Cache,
     clock: Clock,
@@ -64,7 +64,7 @@ impl Gate {
     /// A gate that is not yet mounted. To be called within a runtime.
     pub fn new(settings: GateSettings, publisher: Publisher<Message>, cache: Cache, clock: Clock) -> Self {
         let packer = match publisher {
-            // A message there is a move of a pointer; waiting would buy nothing.
+            // In process a message costs a move of a pointer: nothing is gained by packing several requests into one.
             Publisher::InProcess(_) => None,
             Publisher::RabbitMq(_) => Some(Packer::start(publisher.clone())),
         };
@@ -105,8 +105,9 @@ impl Gate {
 }
 
 impl Inner {
-    /// Ticks go the way of snapshots, so what they tell is true of those; the log follows them too, since a queue that
-    /// is nearly full refuses and takes requests by turns. Until the queue was reached there is nothing to tell.
+    /// Publishes a tick every few seconds, through the queue that snapshots go through: whoever settles a tick has settled
+    /// what came before it. The log says by the ticks, and not by requests, whether the queue takes anything: one that is
+    /// nearly full refuses some requests and takes others. Before the queue was reached there is nothing to publish to.
     async fn publish_ticks(&self) {
         self.publisher.reached().await;
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));

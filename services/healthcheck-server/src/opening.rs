@@ -21,14 +21,15 @@ impl Opening {
         self.unbroken(now).unwrap_or(now)
     }
 
-    /// A tick is confirmed at `now`. What it began is open since then, not since it was made: the clock may have stepped
-    /// while it was under way.
+    /// A tick is confirmed at `now`. If it is the first, or the first after a gap, the gate has been open since `now` and
+    /// not since the tick was made: the clock may have stepped in between.
     pub fn confirmed(&mut self, now: Millis) {
         let open_since = self.unbroken(now).unwrap_or(now);
         self.last = Some(Confirmed { at: now, open_since });
     }
 
-    /// A clock that stepped, either way, is a gap too: what was received before cannot be compared with what comes.
+    /// Since when there was no gap. A clock that stepped, either way, is a gap too: times from before the step cannot be
+    /// compared with times from after it.
     fn unbroken(&self, now: Millis) -> Option<Millis> {
         let last = self.last.as_ref()?;
         (last.at..=last.at + TICK_GAP).contains(&now).then_some(last.open_since)

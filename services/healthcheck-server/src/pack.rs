@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_millis(2);
 const UNDER_WAY: usize = 8;
 /// Bytes of memory that records may take here, those under way included. What comes beyond that is turned away at once.
 const ROOM: usize = 32 * 1024 * 1024;
-/// A request that waited this long is unavailable, wherever its records are by then.
+/// A request that waited for so long is answered as unavailable, whether its records are published or not.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a message without records.
 const ENVELOPE: usize = r#"{"kind":"snapshots","version":1,"records":[]}"#.len();
@@ -46,8 +46,8 @@ pub enum NotTaken {
 struct Part {
     load: Load,
     arrived: Instant,
-    /// Dropped, it tells that the part was not confirmed.
-    confirm: oneshot::Sender<()>,
+    /// Is told the number of the message that it was confirmed with. Dropped, it tells that the part was not confirmed.
+    confirm: oneshot::Sender<u64>,
     _room: Arc<Room>,
 }
 
@@ -91,7 +91,8 @@ impl Packer {
         drop(room);
         let all = async {
             for confirmed in confirms {
-                confirmed.await?;
+                let number = confirmed.await?;
+                tracing::debug!(queue_message = number, "in the queue");
             }
             Ok::<_, oneshot::error::RecvError>(())
         };
@@ -163,6 +164,7 @@ async fn pack(
 ) {
     let turns = Arc::new(Semaphore::new(UNDER_WAY));
     let mut left = None;
+    let mut number: u64 = 0;
     loop {
         let first = match left.take() {
             Some(part) => part,
@@ -175,19 +177,21 @@ async fn pack(
         let packed;
         (packed, left) = fill(first, &mut parts).await;
         let (publisher, instruments) = (publisher.clone(), instruments.clone());
+        number += 1;
         tokio::spawn(async move {
-            deliver(packed, &publisher, &instruments).await;
+            deliver(number, packed, &publisher, &instruments).await;
             drop(turn);
         });
     }
 }
 
-/// What came before `first` has lingered, and the part that no longer fits.
+/// The parts of one message: `first`, what waits already, and what comes until `first` has waited long enough; and the part
+/// that no longer fits, which begins the next one.
 async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Part>, Option<Part>) {
     let until = first.arrived + LINGER;
     let mut size = first.load.size;
     let mut packed = vec![first];
-    // What waits already comes along, even if the time is over.
+    // `timeout_at` takes what waits already even if the time is over.
     while let Ok(Some(part)) = timeout_at(until, parts.recv()).await {
         size += part.load.size;
         if size > FITS {
@@ -198,8 +202,15 @@ async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Pa
     (packed, None)
 }
 
-async fn deliver(packed: Vec<Part>, publisher: &Publisher<Message>, instruments: &PackInstruments) {
-    // Whoever gave up was told so, or is gone; publishing it all the same would only add to the load that made it late.
+/// Publishes the message `number`, and tells those whose parts it has how that went.
+async fn deliver(
+    number: u64,
+    packed: Vec<Part>,
+    publisher: &Publisher<Message>,
+    instruments: &PackInstruments,
+) {
+    // The others gave up: they were answered 503, or are gone. Publishing their records would add to the load that made them
+    // late.
     let wanted = packed.into_iter().filter(|part| !part.confirm.is_closed());
     let mut records = Vec::new();
     let mut answers = Vec::new();
@@ -211,13 +222,14 @@ async fn deliver(packed: Vec<Part>, publisher: &Publisher<Message>, instruments:
     if count == 0 {
         return;
     }
+    tracing::debug!(queue_message = number, requests = answers.len(), records = count, "publishes a message");
     match publisher.publish(Message::Snapshots(records)).await {
         Ok(()) => {
             instruments.records.record(count as f64);
             for (confirm, room) in answers {
                 drop(room);
-                // Whoever stopped waiting does not hear it.
-                let _ = confirm.send(());
+                // The request may have stopped waiting.
+                let _ = confirm.send(number);
             }
         }
         // The ticks tell the log.

@@ -26,6 +26,8 @@ const SNAPSHOT_BYTES: i64 = 4 * 1024;
 /// Bodies of one agent that may be under way. An agent has one, or a fresh sample beside what it makes up for.
 const BODIES: u8 = 4;
 
+/// Of a millisecond.
+const MICROS: i64 = 1_000;
 /// So many locks that cores rarely meet at one.
 const SHARDS: usize = 16;
 /// A shard is swept only once it holds this many.
@@ -75,12 +77,12 @@ impl Rates {
     pub fn knock(&self, server: ServerId, now: Millis) -> Result<(), Excess> {
         let mut shard = self.shard(server);
         shard.sweep(now);
-        let one = 1_000_000 / REQUESTS;
-        let requests = shard.agents.entry(server).or_default().requests;
-        let wait =
+        let one = MICROS * 1_000 / REQUESTS;
+        let requests = &mut shard.agents.entry(server).or_default().requests;
+        let excess =
             |wait| Excess { detail: "more than 20 requests a second; send several snapshots in one", wait };
-        let requests = requests.after(one, REQUESTS_AT_ONCE * one, now).map_err(wait)?;
-        shard.agents.entry(server).or_default().requests = requests;
+        requests.settle(REQUESTS_AT_ONCE * one, now);
+        requests.0 = requests.after(one, REQUESTS_AT_ONCE * one, now).map_err(excess)?;
         Ok(())
     }
 
@@ -109,15 +111,18 @@ impl Rates {
     ) -> Result<(), Excess> {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         // The time that one snapshot stands for, in microseconds.
-        let one = interval.millis() * 1_000 / TIMES;
-        let most = if snapshots > 1 { SNAPSHOTS_AT_ONCE - LEFT_TO_FRESH } else { SNAPSHOTS_AT_ONCE } * one;
+        let one = interval.millis() * MICROS / TIMES;
+        let most = SNAPSHOTS_AT_ONCE * one;
+        let free = if snapshots > 1 { LEFT_TO_FRESH * one } else { 0 };
         let mut shard = self.shard(server);
-        let agent = shard.agents.entry(server).or_default();
-        let snapshots = agent.snapshots.after(count(snapshots) * one, most, now);
-        let bytes = agent.bytes.after(count(bytes) * one / SNAPSHOT_BYTES, most, now);
+        let Agent { snapshots: counted, bytes: weighed, .. } = shard.agents.entry(server).or_default();
+        counted.settle(most, now);
+        weighed.settle(most, now);
         let excess =
             |wait| Excess { detail: "more than 200 times what a host needs; send the rest later", wait };
-        (agent.snapshots, agent.bytes) = match (snapshots, bytes) {
+        let snapshots = counted.after(count(snapshots) * one, most - free, now);
+        let bytes = weighed.after(count(bytes) * one / SNAPSHOT_BYTES, most - free, now);
+        (counted.0, weighed.0) = match (snapshots, bytes) {
             (Ok(snapshots), Ok(bytes)) => (snapshots, bytes),
             (Err(wait), Ok(_)) | (Ok(_), Err(wait)) => return Err(excess(wait)),
             (Err(wait), Err(other)) => return Err(excess(wait.max(other))),
@@ -159,19 +164,22 @@ impl Shard {
 impl Agent {
     fn rests(&self, now: Millis) -> bool {
         let meters = [self.requests, self.snapshots, self.bytes];
-        self.bodies == 0 && meters.iter().all(|Meter(arrival)| *arrival <= now * 1_000)
+        self.bodies == 0 && meters.iter().all(|Meter(arrival)| *arrival <= now * MICROS)
     }
 }
 
 impl Meter {
-    /// After something that stands for `cost`, where `most` may come at once, both in microseconds; or by how many milliseconds
-    /// it is too early.
-    fn after(self, cost: i64, most: i64, now: Millis) -> Result<Self, Millis> {
-        let now = now * 1_000;
-        // The upper bound holds by itself, unless the clock stepped back: nobody waits for that to be made good.
-        let arrival = self.0.clamp(now, now + most) + cost;
-        let early = arrival - now - most;
-        if early > 0 { Err(early.unsigned_abs().div_ceil(1_000).cast_signed()) } else { Ok(Self(arrival)) }
+    /// Where `most` may come at once, in microseconds. What lies further ahead than that was counted before the clock stepped
+    /// back: nobody waits for that to be made good.
+    fn settle(&mut self, most: i64, now: Millis) {
+        self.0 = self.0.clamp(now * MICROS, now * MICROS + most);
+    }
+
+    /// The arrival after something that stands for `cost`; or by how many milliseconds it is too early.
+    fn after(self, cost: i64, most: i64, now: Millis) -> Result<i64, Millis> {
+        let arrival = self.0 + cost;
+        let early = arrival - now * MICROS - most;
+        if early > 0 { Err(early.unsigned_abs().div_ceil(1_000).cast_signed()) } else { Ok(arrival) }
     }
 }
 

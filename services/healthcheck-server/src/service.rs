@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Gate, GateSettings, instruments, settings::Settings};
 
-/// How often this clock is held against the cache's.
+/// How often this clock is compared with the cache's.
 const COMPARE: Duration = Duration::from_secs(2);
 
 /// A clock that is off by more is worth a look.
@@ -95,8 +95,8 @@ impl Watch {
         }
     }
 
-    /// Holds our clock against the cache's, which all gates share. Without an answer the last verdict stands; the log is
-    /// told of that by whoever reads the denylist.
+    /// Compares our clock with the cache's, which all gates share. Without an answer the last verdict stands; that the cache
+    /// is away is logged by what reads the denylist.
     async fn compare_clocks(&mut self) {
         let asked = self.clock.now();
         let Ok(Some(theirs)) = self.cache.clock().await else { return };

@@ -2,11 +2,7 @@
 
 use std::time::Instant;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{ALLOW, HeaderValue},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, web};
 use chassis::{Problem, http::bearer};
 use fleet::{
     Credential, Interval, Message, Millis, Record, retention,
@@ -35,7 +31,7 @@ pub async fn post(
 }
 
 pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Problem> {
-    let problem = Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("POST"));
+    let problem = Problem::only("POST");
     gate.instruments.refused(problem.code());
     Err(problem.with("now", gate.clock.now()))
 }
@@ -51,7 +47,7 @@ impl Inner {
         let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).await?;
         drop(under_way);
-        // The body may have taken its time: what is received before it is complete is not received.
+        // The time of receipt is when the body is complete, and it may have taken its time.
         let now = self.clock.now();
         let oldest = retention::oldest_retained(now, self.settings.history_days);
         let report = report::parse(body.as_ref(), Window { now, oldest })?;
@@ -92,10 +88,12 @@ impl Inner {
         Ok(())
     }
 
-    /// To a consumer in this process, which may refuse by the snapshot.
+    /// Publishes to a consumer in this process, which may refuse single snapshots.
     async fn publish_alone(&self, records: Vec<Record>, interval: Interval) -> Result<(), Rejection> {
         let sampled: Vec<Millis> = records.iter().map(|record| record.snapshot.sampled_at()).collect();
-        self.publisher.publish(Message::Snapshots(records)).await.map_err(|why| match why {
+        let published = self.publisher.publish(Message::Snapshots(records)).await;
+        tracing::debug!(settled = published.is_ok(), "was a message of its own");
+        published.map_err(|why| match why {
             PublishError::Unavailable(_) => Rejection::Unavailable(interval),
             PublishError::Refused(refused) => {
                 let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
@@ -105,8 +103,8 @@ impl Inner {
     }
 }
 
-/// Which of the snapshots, told by when they were sampled, a store refused. Midnight may have passed since they were
-/// checked, so that one is `too_old` by now.
+/// Which snapshots a store refused, by their place in the request. They are known by the time of their sample. Midnight may
+/// have passed since they were checked, so that one may be `too_old` by now.
 fn refusals(sampled: &[Millis], refused: &[Refused<Message>], oldest: Millis) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for Refused { message, reason } in refused {

@@ -73,9 +73,8 @@ pub async fn run(
     let management = management.shut();
     let server = {
         let management = management.clone();
-        http::serve(listener, http::KEEP_ALIVE, settings.bounds, &health, move |config| {
-            management.configure(config);
-        })?
+        let bounds = settings.bounds;
+        http::serve(listener, http::KEEP_ALIVE, bounds, &health, move |config| management.configure(config))?
     };
     let (fail, mut failed) = oneshot::channel();
     let (soft, admin_password) = (shutdown.soft.child_token(), settings.admin_password);

@@ -18,8 +18,12 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::Stream;
+use tracing::Instrument;
 
-use super::doors::Connection;
+use super::{
+    doors::Connection,
+    request_id::{RequestId, X_REQUEST_ID},
+};
 
 /// A connection's request, from its head to the end of its answer.
 struct Request(Arc<Connection>);
@@ -53,7 +57,12 @@ pub(super) async fn attend<B: MessageBody + 'static>(
     if let Some(Request(connection)) = &under_way {
         watch(&mut request, connection);
     }
-    let answer = next.call(request).await?.map_into_boxed_body();
+    let id = RequestId::of(request.headers());
+    // As severe as can be, so that no level of the log is without it.
+    let span = tracing::error_span!("request", request_id = id.as_str());
+    let answer = id.clone().around(next.call(request)).instrument(span).await?;
+    let mut answer = answer.map_into_boxed_body();
+    answer.headers_mut().insert(X_REQUEST_ID, id.into());
     Ok(answer.map_body(|_, body| Answer { body, _request: under_way }))
 }
 

@@ -21,6 +21,9 @@ use rustix::process::{Resource, getrlimit};
 /// Who makes room makes a little more than is needed, so that not each newcomer has to search for one: one part of so many.
 const SPARE: usize = 64;
 
+/// So many newcomers may be ahead of those who make room for them: a server takes them in batches.
+const AHEAD: usize = 256;
+
 /// The log tells of the doors at most so often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -30,7 +33,7 @@ const TURNED_AWAY: &str = "rollcall_http_turned_away_total";
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DoorArguments {
     /// Connections at once; for another one, whoever has waited longest for their own client makes room
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 5_000, value_parser = at_least_one, value_name = "N")]
     max_connections: usize,
     /// Connections at once of one client address (IPv6: of one /64) where TRUSTED_PROXIES is 0; the next is answered 503
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 4_000, value_parser = at_least_one, value_name = "N")]
@@ -194,7 +197,7 @@ impl Doors {
         }
         self.turned_away("connections");
         // Whoever was told leaves within moments; still, newcomers may be faster than that.
-        let has_place = over <= self.0.leaving.load(Relaxed) && over <= 1 + connections / 8;
+        let has_place = over <= self.0.leaving.load(Relaxed) && over <= AHEAD + connections / 8;
         has_place.then_some(pass)
     }
 

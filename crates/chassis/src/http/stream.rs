@@ -7,7 +7,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -71,7 +71,7 @@ impl Stream {
         }
     }
 
-    pub fn connection(&self) -> &std::sync::Arc<Connection> {
+    pub fn connection(&self) -> &Arc<Connection> {
         &self.pass.connection
     }
 
@@ -257,7 +257,86 @@ impl BlankLine {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::Instant,
+    };
+
+    use super::{
+        super::doors::{Bounds, Doors},
+        *,
+    };
+
+    /// A stream, and its client.
+    async fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let doors = Doors::new(Bounds { connections: 10, per_address: None, bytes: 1 << 30 });
+        let (io, _) = listener.accept().await.unwrap();
+        (Stream::new(io, doors.enter(None).unwrap()), client)
+    }
+
+    async fn read(stream: &mut Stream) -> io::Result<String> {
+        let mut piece = [0; 2 * PIECE];
+        let read = stream.read(&mut piece).await?;
+        Ok(String::from_utf8_lossy(&piece[..read]).into_owned())
+    }
+
+    #[tokio::test]
+    async fn one_head_is_handed_on_at_a_time_and_the_body_when_it_is_wanted() {
+        let (mut stream, mut client) = connected().await;
+        client.write_all(b"POST / HTTP/1.1\r\n\r\nbody\n\nGET / HTTP/1.1\r\n\r\nGET").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), "POST / HTTP/1.1\r\n\r\n");
+        let connection = Arc::clone(stream.connection());
+        connection.begin(6);
+        stream.flush().await.unwrap();
+        assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending(), "nobody wants the body yet");
+        connection.want_body();
+        assert_eq!(read(&mut stream).await.unwrap(), "body\n\n");
+        connection.want_body();
+        assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending(), "there is no more of it");
+        connection.end();
+        assert_eq!(read(&mut stream).await.unwrap(), "GET / HTTP/1.1\r\n\r\n");
+        assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending(), "its answer comes first");
+        connection.begin(0);
+        connection.end();
+        stream.flush().await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), "GET");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_cut_off_even_if_it_is_not_the_first() {
+        let (mut stream, mut client) = connected().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HT").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), "GET / HTTP/1.1\r\n\r\n");
+        stream.flush().await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(read(&mut stream).await.unwrap(), "GET / HT");
+        assert_eq!(read(&mut stream).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= HEAD_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_cut_off() {
+        let (mut stream, client) = connected().await;
+        let begun = Instant::now();
+        let error = stream.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= WRITE_PATIENCE);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_while_an_answer_is_not() {
+        let (mut stream, mut client) = connected().await;
+        let answer = vec![0; 16 << 20];
+        assert!(futures_util::poll!(Box::pin(stream.write_all(&answer))).is_pending());
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending());
+        assert!(stream.unread > 0);
+        assert!(stream.connection().stalled.load(Relaxed));
+    }
 
     #[test]
     fn a_blank_line_is_found_however_it_is_cut_into_pieces() {

@@ -64,6 +64,7 @@ impl Gate {
             .env("AGENT_KEY_FILE", folder.path().join("key"))
             .env("LISTEN", "127.0.0.1:0")
             .env("DRAIN_SECONDS", "2")
+            .env("LOG_LEVEL", "debug")
             .stdout(Stdio::from(log))
             .spawn()
             .unwrap();
@@ -176,6 +177,31 @@ async fn it_starts_before_its_servers_and_outlives_a_broker_that_is_lost() {
     drop(gate);
     let (code, told) = healthcheck(address);
     assert_eq!((code, told.contains("nothing answers")), (Some(1), true), "{told}");
+}
+
+#[tokio::test]
+async fn a_request_is_followed_by_its_id_into_the_message_of_the_queue_that_it_went_into() {
+    let place = Place::new().await;
+    let gate = Gate::start(&place).await;
+    eventually("ready", async || gate.ready().await).await;
+    let body =
+        json!({"interval_ms": 30_000, "snapshots": [{"sampled_at": Clock::system().now(), "covers_ms": 0}]});
+    let request = gate.client.post(format!("http://{}/{PATH}", gate.address)).bearer_auth(credential(1));
+    let answer = request.header("x-request-id", "followed-7").body(body.to_string()).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["x-request-id"]),
+        (202, &"followed-7".parse().unwrap())
+    );
+    let lines = gate.logged("in the queue");
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["span"]["request_id"], "followed-7", "{}", lines[0]);
+    let published = gate.logged("publishes a message");
+    assert_eq!(published[0]["queue_message"], lines[0]["queue_message"], "{published:?}");
+    let refused =
+        gate.client.post(format!("http://{}/{PATH}", gate.address)).header("x-request-id", "followed-8");
+    let problem: Value = refused.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&problem["code"], &problem["request_id"]), (&json!("unauthorized"), &json!("followed-8")));
+    place.remove().await;
 }
 
 #[tokio::test]

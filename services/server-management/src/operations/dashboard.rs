@@ -4,8 +4,7 @@
 use actix_web::{
     HttpResponse,
     http::header::{
-        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-        X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     },
     web,
 };
@@ -49,7 +48,7 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
 }
 
 async fn refuse() -> Result<HttpResponse, Problem> {
-    Err(Problem::method_not_allowed().header(ALLOW, HeaderValue::from_static("GET, HEAD")))
+    Err(Problem::only("GET, HEAD"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod problem;
 mod reach;
+mod room;
 pub mod service;
 pub mod settings;
 pub mod telemetry;
@@ -19,6 +20,7 @@ pub use clock::Clock;
 pub use health::Health;
 pub use problem::Problem;
 pub use reach::reach;
+pub use room::Room;
 pub use settings::{Mistakes, Secret};
 pub use trouble::Trouble;
 

@@ -192,6 +192,17 @@ impl History {
         }
     }
 
+    /// Bytes inside the store's own file that it will fill before the file grows. 0 where the store is no file.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn spare_bytes(&self) -> Result<u64, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.spare_bytes().await,
+            Self::Elasticsearch(_) => Ok(0),
+        }
+    }
+
     /// Waits for what is under way and closes the store. Every later call fails with `Unavailable`.
     pub async fn close(&self) {
         match self {

@@ -19,12 +19,12 @@ use std::{
 
 use actix_web::web;
 use cache::{Cache, Denylist};
-use chassis::Clock;
+use chassis::{Clock, Room};
 use fleet::{Credential, Keyring, Message, Tick, liveness::TICK_EVERY};
 use instruments::Instruments;
 use opening::Opening;
 use pack::Packer;
-use queue::Publisher;
+use queue::{PublishError, Publisher};
 use rate::Rates;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ pub struct GateSettings {
     pub history_days: u16,
     /// Unique to the running process.
     pub name: String,
+    /// The disk that snapshots go to, where it is the gate's business; while it is full none are taken.
+    pub room: Option<Room>,
 }
 
 /// The gate. Clones share it.
@@ -118,7 +120,11 @@ impl Inner {
             every.tick().await;
             let at = self.clock.now();
             let tick = Tick { gate: self.settings.name.clone(), at, open_since: opening.open_since(at) };
-            let published = self.publisher.publish(Message::Tick(tick)).await;
+            // Who takes no snapshots is not open, or all that are refused would look down.
+            let published = match self.full() {
+                true => Err(PublishError::Unavailable("the disk is full")),
+                false => self.publisher.publish(Message::Tick(tick)).await,
+            };
             if published.is_ok() {
                 opening.confirmed(self.clock.now());
                 self.instruments.open_since.set(opening.open_since(at) as f64);
@@ -160,6 +166,11 @@ impl Inner {
             tracing::info!(version = denylist.version, servers = denylist.lowest.len(), "new denylist");
             *held = denylist;
         }
+    }
+
+    /// Whether the disk has no room for snapshots.
+    fn full(&self) -> bool {
+        self.settings.room.as_ref().is_some_and(Room::full)
     }
 
     fn denied(&self, credential: &Credential) -> bool {

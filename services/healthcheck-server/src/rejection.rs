@@ -36,7 +36,7 @@ pub enum Rejection {
     Body(String),
     /// These snapshots are at fault; nothing of the request is taken.
     Snapshots(Vec<Refusal>),
-    /// The queue did not confirm.
+    /// The queue did not confirm, or the disk is full.
     Unavailable(Interval),
 }
 

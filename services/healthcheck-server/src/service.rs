@@ -60,7 +60,7 @@ pub async fn run(
     let name = service::process_name("gate");
     let listen = listener.local_addr()?;
     tracing::info!(%name, %listen, "a gate starts");
-    let settings = GateSettings { keyring, history_days, name };
+    let settings = GateSettings { keyring, history_days, name, room: None };
     let gate = Gate::new(settings, publisher.clone(), cache.clone(), clock.clone());
     gate.read_denylist().await;
     let server = {

@@ -51,6 +51,9 @@ impl Inner {
         let now = self.clock.now();
         let oldest = retention::oldest_retained(now, self.settings.history_days);
         let report = report::parse(body.as_ref(), Window { now, oldest })?;
+        if self.full() {
+            return Err(Rejection::Unavailable(report.interval));
+        }
         let bytes = body.as_ref().len();
         drop(body);
         self.rates

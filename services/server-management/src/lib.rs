@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use actix_web::web;
 use cache::Cache;
-use chassis::Clock;
+use chassis::{Clock, Room};
 use fleet::{AllowedDomains, Keyring, MailJob};
 use history::History;
 use queue::Publisher;
@@ -68,6 +68,7 @@ pub struct Management {
     token_key: web::Data<TokenKey>,
     install: web::Data<Install>,
     dead_letters: web::Data<DeadLetters>,
+    disk: web::Data<Option<Room>>,
 }
 
 impl Management {
@@ -90,7 +91,14 @@ impl Management {
             token_key: web::Data::new(token_key),
             install: web::Data::new(Install { public_url, downloads }),
             dead_letters: web::Data::new(DeadLetters::new(dead_letters)),
+            disk: web::Data::new(None),
         }
+    }
+
+    /// Tells of this disk, where the stores share one with the interface.
+    #[must_use]
+    pub fn on(self, disk: Room) -> Self {
+        Self { disk: web::Data::new(Some(disk)), ..self }
     }
 
     /// Answers 503 until [`let_in`](Self::let_in), and gives no uptime figure until history was asked what it keeps.
@@ -109,6 +117,7 @@ impl Management {
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.app.clone()).app_data(self.token_key.clone());
         config.app_data(self.install.clone()).app_data(self.dead_letters.clone());
+        config.app_data(self.disk.clone());
         operations::mount_dashboard(config);
         routes::mount(config);
     }

@@ -1,7 +1,7 @@
 //! The data folder: one process at a time, and files that only its owner reads.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -10,11 +10,25 @@ use std::{
 use anyhow::{Context, bail};
 use chassis::{Secret, settings::read_secret};
 
+/// What names in the folder begin with.
+const OURS: [&str; 8] = [
+    "registry.db",
+    "history.db",
+    "lock",
+    "agent",
+    "token-key",
+    "admin-password",
+    "outbox",
+    // At the root of a file system of its own.
+    "lost+found",
+];
+
 /// A data folder. As long as the value lives, no other process can take the same folder.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    /// On the folder's own inode, which nobody can remove under it, and on the file that earlier releases lock.
+    _locks: [File; 2],
 }
 
 impl DataDir {
@@ -26,13 +40,11 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot make {shown}"))?;
-        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-            tracing::warn!("others may look into {shown}: chmod 700 it");
-        }
+        let folder = File::open(path).with_context(|| format!("cannot open {shown}"))?;
         let mut lock =
             private(OpenOptions::new().create(true).truncate(false).read(true), &path.join("lock"))
                 .with_context(|| format!("cannot write to {shown}"))?;
-        match lock.try_lock() {
+        match folder.try_lock().and_then(|()| lock.try_lock()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
@@ -47,7 +59,44 @@ impl DataDir {
         lock.set_len(0)?;
         lock.rewind()?;
         writeln!(lock, "{}", std::process::id())?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let data = Self { path: path.to_owned(), _locks: [folder, lock] };
+        data.keep_to_its_owner().with_context(|| format!("cannot keep {shown} to its owner"))?;
+        Ok(data)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes from everyone else what they may do with our files, and with the folder. A folder that holds other things
+    /// too may be somebody's home: that is left as it is, and said.
+    fn keep_to_its_owner(&self) -> io::Result<()> {
+        let mut alone = true;
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let ours = OURS.iter().any(|ours| name.as_encoded_bytes().starts_with(ours.as_bytes()));
+            alone &= ours;
+            // Not what a link leads to.
+            let metadata = entry.metadata()?;
+            if ours && metadata.is_file() && open_to_others(&metadata) {
+                fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+            }
+        }
+        if open_to_others(&fs::metadata(&self.path)?) {
+            match alone {
+                true => fs::set_permissions(&self.path, Permissions::from_mode(0o700))?,
+                false => tracing::warn!("others may look into {}: chmod 700 it", self.path.display()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file `name` is missing although the folder has been used.
+    pub fn lacks_key_of_its_registry(&self, name: &str) -> bool {
+        let used = fs::metadata(self.join("registry.db")).is_ok_and(|registry| registry.len() > 0);
+        used && !self.join(name).exists()
     }
 
     /// A file or folder in it.
@@ -88,6 +137,10 @@ impl DataDir {
     }
 }
 
+fn open_to_others(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o077 != 0
+}
+
 fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.write(true).mode(0o600).open(path)
 }
@@ -104,6 +157,40 @@ mod tests {
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         drop(taken);
         assert!(DataDir::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_lets_nobody_in_and_nor_does_one_that_an_earlier_release_holds() {
+        let dir = testkit::tempdir().unwrap();
+        let taken = DataDir::take(dir.path()).unwrap();
+        fs::remove_file(taken.join("lock")).unwrap();
+        assert!(DataDir::take(dir.path()).is_err());
+        drop(taken);
+        let earlier = File::open(dir.path().join("lock")).unwrap();
+        earlier.lock().unwrap();
+        assert!(DataDir::take(dir.path()).is_err());
+        drop(earlier);
+        assert!(DataDir::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn what_others_may_read_is_taken_from_them_but_a_home_stays_as_it_is() {
+        let dir = testkit::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let set = |name: &str, mode: u32| {
+            fs::set_permissions(dir.path().join(name), Permissions::from_mode(mode)).unwrap();
+        };
+        for name in ["history.db", "registry.db-wal", "admin-password", "theirs"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            set(name, 0o644);
+        }
+        set("", 0o755);
+        drop(DataDir::take(dir.path()).unwrap());
+        let modes = ["history.db", "registry.db-wal", "admin-password", "theirs", ""].map(mode);
+        assert_eq!(modes, [0o600, 0o600, 0o600, 0o644, 0o755]);
+        fs::remove_file(dir.path().join("theirs")).unwrap();
+        drop(DataDir::take(dir.path()).unwrap());
+        assert_eq!(mode(""), 0o700);
     }
 
     #[test]

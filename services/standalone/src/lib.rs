@@ -2,6 +2,7 @@
 //! parts. The composition root of the embedded suite; it holds no logic of its own.
 
 pub mod data;
+mod keeper;
 mod own_agent;
 pub mod settings;
 
@@ -12,7 +13,7 @@ use std::{
 };
 
 use actix_web::dev::Server;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cache::Cache;
 use chassis::{Clock, Health, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, MailJob, Message};
@@ -25,7 +26,7 @@ use registry::Registry;
 use server_management::{DeadLetterQueues, Management, TokenKey};
 use tokio_util::task::TaskTracker;
 
-use crate::{data::DataDir, settings::Settings};
+use crate::{data::DataDir, keeper::Keeper, settings::Settings};
 
 /// Bytes of memory that unsettled snapshots may take; beyond that the gate answers 503. At 33,333 small snapshots a
 /// second this is a second and a half of them, while a checkpoint of the history stalls for some tenths of a second.
@@ -60,36 +61,22 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let listen = http::reachable(listener.local_addr()?);
     let health = Health::new(&["registry", "history"]);
+    let keyring = keyring(&data, &settings)?;
     let stores = open(&data, &settings, &health).await?;
+    let keeper = Keeper::of(&data, settings.disk_reserve, stores.history.clone())?;
     let password = data.join("admin-password");
     server_management::first_admin(&stores.registry, settings.admin_password.clone(), &password, &clock)
         .await?;
 
     let (publisher, consumer) = in_process(QUEUE_CAPACITY, Message::weight);
-    let keyring = keyring(&data, &settings)?;
     let gate = GateSettings {
         keyring: keyring.clone(),
         history_days: settings.history_days,
         name: format!("rollcall-{}", std::process::id()),
+        room: Some(keeper.room().clone()),
     };
     let gate = Gate::new(gate, publisher, stores.cache.clone(), clock.clone());
-    let management = server_management::Settings {
-        keyring,
-        token_key: token_key(&data, &settings)?,
-        history_days: settings.history_days,
-        proxies: usize::from(settings.proxies),
-        allowed_domains: settings.allowed_domains.clone(),
-        public_url: settings.public_url.clone(),
-        downloads: settings.downloads.clone(),
-    };
-    let management = Management::new(
-        management,
-        stores.registry.clone(),
-        stores.history.clone(),
-        stores.cache.clone(),
-        DeadLetterQueues { snapshots: DeadLetters::InProcess, mail: DeadLetters::InProcess },
-        clock.clone(),
-    );
+    let management = management(&data, &settings, keyring, &stores, &clock)?.on(keeper.room().clone());
     let worker = Worker::new(
         WORKER.to_owned(),
         consumer,
@@ -113,7 +100,7 @@ pub async fn run(
     };
     tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));
     welcome(listen, &data);
-    let parts = Parts { server, gate, management, worker, jobs, mail, own_agent };
+    let parts = Parts { keeper, server, gate, management, worker, jobs, mail, own_agent };
     let ended = parts.run(&shutdown).await;
     stores.history.close().await;
     stores.registry.close().await;
@@ -123,6 +110,7 @@ pub async fn run(
 
 /// What runs, in the order in which it starts.
 struct Parts {
+    keeper: Keeper,
     server: Server,
     gate: Gate,
     management: Management,
@@ -151,6 +139,8 @@ impl Parts {
         let died = tokio::select! {
             () = soft.cancelled() => None,
             ended = &mut served => Some(anyhow::anyhow!("the HTTP server ended: {ended:?}")),
+            // What is settled from here on would be lost: nothing is waited for.
+            lost = self.keeper.run() => return Err(lost),
             ended = &mut worker => return Err(anyhow::anyhow!("the worker ended: {ended:?}")),
         };
         soft.cancel();
@@ -176,6 +166,32 @@ async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::R
     let history = history.context("cannot open history.db")?;
     health.reached("history");
     Ok(Stores { registry, history, cache: Cache::in_process() })
+}
+
+fn management(
+    data: &DataDir,
+    settings: &Settings,
+    keyring: Keyring,
+    stores: &Stores,
+    clock: &Clock,
+) -> anyhow::Result<Management> {
+    let management = server_management::Settings {
+        keyring,
+        token_key: token_key(data, settings)?,
+        history_days: settings.history_days,
+        proxies: usize::from(settings.proxies),
+        allowed_domains: settings.allowed_domains.clone(),
+        public_url: settings.public_url.clone(),
+        downloads: settings.downloads.clone(),
+    };
+    Ok(Management::new(
+        management,
+        stores.registry.clone(),
+        stores.history.clone(),
+        stores.cache.clone(),
+        DeadLetterQueues { snapshots: DeadLetters::InProcess, mail: DeadLetters::InProcess },
+        clock.clone(),
+    ))
 }
 
 /// Mail, and the publisher of its jobs. Without an SMTP server mails become files.
@@ -205,6 +221,13 @@ fn mail(
 fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
     let current = match &settings.agent_key {
         Some(key) => key.clone(),
+        None if settings.agent_key_previous.is_none() && data.lacks_key_of_its_registry("agent-key") => {
+            bail!(
+                "{} is missing beside a registry that is there: every host would have to enrol again. Bring the file \
+             back, or set AGENT_KEY, or, to replace the key, AGENT_KEY_PREVIOUS",
+                data.join("agent-key").display()
+            )
+        }
         None => AgentKey::new(data.key("agent-key")?.expose().as_bytes()).context("the file agent-key")?,
     };
     Ok(Keyring::new(current, settings.agent_key_previous.clone()))

@@ -32,6 +32,10 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// Bytes of the data folder's disk that are kept free for people's changes: with less, no snapshots are taken. Unless
+    /// set 256 MiB, or a tenth of a smaller disk
+    #[arg(long, env = "DISK_RESERVE_BYTES")]
+    disk_reserve_bytes: Option<u64>,
     /// Seconds to serve on after SIGTERM, for a proxy in front to notice
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=600))]
     drain_seconds: u16,
@@ -78,6 +82,8 @@ pub struct Settings {
     /// In seconds; `None`: no agent for this host.
     pub agent_interval: Option<u16>,
     pub history_days: u16,
+    /// In bytes; `None`: by the size of the disk.
+    pub disk_reserve: Option<u64>,
     pub drain: Duration,
     pub proxies: u8,
     pub bounds: Bounds,
@@ -113,6 +119,7 @@ impl Settings {
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
             history_days: arguments.history_days,
+            disk_reserve: arguments.disk_reserve_bytes,
             drain: Duration::from_secs(arguments.drain_seconds.into()),
             proxies: arguments.trusted_proxies,
             bounds: arguments.doors.bounds(arguments.trusted_proxies),

@@ -1,7 +1,8 @@
 //! Appending: the only way in which snapshots get into the file.
 //!
-//! A batch takes one statement for each hour (bodies) and for each day (keys), whatever its size, because every
-//! statement is a hop to the thread that owns the connection.
+//! A batch takes one statement for each day (keys) and for each hour (bodies), whatever its size, because every
+//! statement is a hop to the thread that owns the connection. Keys are written first, so that the body of a snapshot
+//! that is stored already takes no space.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -15,13 +16,15 @@ use super::{
     Sqlite, Writing,
     known::{Known, Server, stretch},
     layout::{self, INDEX_BITS, MAX_NUMBER},
-    pack::Filling,
+    pack::{self, Filling},
 };
 use crate::{Extent, HistoryError, Rejected};
 
 /// How many bits a body's place has in the number that a statement gets: `covers` and the place in one.
 const PLACE_BITS: u32 = 40;
 const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
+/// Mask of a body's position within its pack.
+const INDEX_MASK: i64 = (1 << INDEX_BITS) - 1;
 /// After this many packs the task yields, so that others on the same thread can run.
 const PACKS_AT_A_STRETCH: usize = 8;
 
@@ -33,6 +36,13 @@ struct Row {
     record: usize,
     /// Pack and position in it.
     place: i64,
+}
+
+/// The packs of one hour, in order of their ids from `first`.
+struct Packs {
+    hour: i64,
+    first: i64,
+    packs: Vec<Vec<u8>>,
 }
 
 /// A batch in order of the keys, each key once.
@@ -59,13 +69,15 @@ impl Sqlite {
         {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
         }
-        write_bodies(&mut transaction, &mut rows, records, &mut writing).await?;
-        write_keys(&mut transaction, &mut rows, records).await?;
+        let mut packed = pack_bodies(&mut transaction, &mut rows, records, &writing).await?;
+        let repeated = write_keys(&mut transaction, &mut rows, records).await?;
         if rows.is_empty() {
             transaction.rollback().await?;
             writing.settled = true;
             return Ok(rejected);
         }
+        leave_out(&mut packed, &repeated, records)?;
+        write_bodies(&mut transaction, packed, &mut writing).await?;
         let outdated = outdated(&rows, records, &fresh, &self.known());
         write_ends(&mut transaction, &outdated).await?;
         transaction.commit().await?;
@@ -126,28 +138,63 @@ fn hour(row: &Row, records: &[Record]) -> i64 {
     layout::hour(records[row.record].snapshot.sampled_at())
 }
 
-/// Writes the bodies and notes the place of each. If the key of a row proves to be there already, its body stays in
-/// the file unused. That is seldom, and the body goes with its hour.
-async fn write_bodies(
+/// Packs the bodies and notes the place of each, before anything is written.
+async fn pack_bodies(
     connection: &mut SqliteConnection,
     rows: &mut [Row],
     records: &[Record],
-    writing: &mut Writing,
-) -> Result<(), HistoryError> {
+    writing: &Writing,
+) -> Result<Vec<Packs>, HistoryError> {
+    let mut packed = Vec::new();
     for rows in rows.chunk_by_mut(|a, b| hour(a, records) == hour(b, records)) {
         let hour = hour(&rows[0], records);
         let first = match writing.packs.get(&hour) {
             Some(next) => *next,
             None => next_pack(connection, hour).await?,
         };
-        let packs = fill(rows, records, first).await?;
+        packed.push(Packs { hour, first, packs: fill(rows, records, first).await? });
+    }
+    Ok(packed)
+}
+
+/// Empties the lines of snapshots whose key was there already. The others keep their places, so nothing is packed anew;
+/// a pack of which nothing is left is not written.
+fn leave_out(packed: &mut [Packs], repeated: &[Row], records: &[Record]) -> Result<(), HistoryError> {
+    let mut lines: HashMap<(i64, i64), HashSet<usize>> = HashMap::new();
+    for row in repeated {
+        let index = usize::try_from(row.place & INDEX_MASK).unwrap_or(usize::MAX);
+        lines.entry((hour(row, records), row.place >> INDEX_BITS)).or_default().insert(index);
+    }
+    for Packs { hour, first, packs } in packed.iter_mut().filter(|_| !lines.is_empty()) {
+        for (id, pack) in (*first..).zip(packs) {
+            let Some(repeated) = lines.get(&(*hour, id)) else { continue };
+            *pack = pack::without(pack, repeated).map_err(|reason| HistoryError::Corrupt {
+                table: "a batch".into(),
+                row: format!("pack {id} of hour {hour}"),
+                reason,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the packs of a batch. An empty one is left out, and its id stays unused.
+async fn write_bodies(
+    connection: &mut SqliteConnection,
+    packed: Vec<Packs>,
+    writing: &mut Writing,
+) -> Result<(), HistoryError> {
+    for Packs { hour, first, packs } in packed {
         let mut bytes = Vec::new();
         let mut slices = String::from("[");
-        for (id, pack) in (first..).zip(&packs) {
-            let comma = if id == first { "" } else { "," };
+        for (id, pack) in (first..).zip(&packs).filter(|(_, pack)| !pack.is_empty()) {
+            let comma = if bytes.is_empty() { "" } else { "," };
             // Writing to a string cannot fail.
             let _ = write!(slices, "{comma}[{id},{},{}]", bytes.len() + 1, pack.len());
             bytes.extend_from_slice(pack);
+        }
+        if bytes.is_empty() {
+            continue;
         }
         slices.push(']');
         let statement = format!(
@@ -190,12 +237,12 @@ async fn fill(rows: &mut [Row], records: &[Record], first: i64) -> Result<Vec<Ve
     Ok(packs)
 }
 
-/// Writes the keys, and removes from `rows` those whose key was there already.
+/// Writes the keys; moves those rows whose key was there already from `rows` to the answer.
 async fn write_keys(
     connection: &mut SqliteConnection,
     rows: &mut Vec<Row>,
     records: &[Record],
-) -> Result<(), HistoryError> {
+) -> Result<Vec<Row>, HistoryError> {
     let mut there = HashSet::new();
     for rows in rows.chunk_by(|a, b| a.day == b.day) {
         let day = rows[0].day;
@@ -218,10 +265,10 @@ async fn write_keys(
             sqlx::query_scalar(AssertSqlSafe(statement)).bind(&keys).fetch_all(&mut *connection).await?;
         there.extend(others.into_iter().map(|key| (day, key)));
     }
-    if !there.is_empty() {
-        rows.retain(|row| !there.contains(&(row.day, row.key)));
+    if there.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    Ok(rows.extract_if(.., |row| there.contains(&(row.day, row.key))).collect())
 }
 
 /// `{key: covers and place}`.

@@ -127,6 +127,16 @@ impl Sqlite {
         known::horizon(&mut *self.0.readers.acquire().await?).await.map(drop)
     }
 
+    /// See [`crate::History::spare_bytes`].
+    pub async fn spare_bytes(&self) -> Result<u64, HistoryError> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size",
+        )
+        .fetch_one(&self.0.readers)
+        .await?;
+        Ok(bytes.unsigned_abs())
+    }
+
     /// See [`crate::History::close`].
     pub async fn close(&self) {
         // The writer is closed last: the last connection that closes moves the log into the file.

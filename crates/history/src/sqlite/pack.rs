@@ -1,5 +1,7 @@
 //! Packs: the bodies of many snapshots in one compressed row. Each body is a line of JSON, in the shape of the wire.
 
+use std::collections::HashSet;
+
 use fleet::{Interval, Snapshot, wire::v1};
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 
@@ -53,6 +55,22 @@ pub fn open(pack: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
+/// The same pack with these lines empty, so that all others keep their positions. Without any line left it is no bytes.
+pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, String> {
+    let lines = open(pack)?;
+    let mut left = Vec::with_capacity(lines.len());
+    let mut kept = false;
+    for (position, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if positions.contains(&position) {
+            left.push(b'\n');
+        } else {
+            left.extend_from_slice(line);
+            kept = true;
+        }
+    }
+    Ok(if kept { compress_prepend_size(&left) } else { Vec::new() })
+}
+
 /// The snapshot at this position.
 pub fn snapshot(lines: &[u8], index: usize) -> Result<Snapshot, String> {
     let line = lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default();
@@ -78,6 +96,10 @@ mod tests {
         let lines = open(&pack).unwrap();
         assert_eq!(snapshot(&lines, 1), Ok(at(6)));
         assert!(snapshot(&lines, 2).is_err());
+        let second = without(&pack, &HashSet::from([0])).unwrap();
+        assert_eq!(snapshot(&open(&second).unwrap(), 1), Ok(at(6)));
+        assert!(snapshot(&open(&second).unwrap(), 0).is_err());
+        assert_eq!(without(&pack, &HashSet::from([0, 1])), Ok(Vec::new()));
         assert!(open(&pack[..pack.len() - 3]).is_err());
         assert!(open(&[255; 9]).is_err());
         assert!(open(&[]).is_err());

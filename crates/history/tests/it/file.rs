@@ -6,7 +6,7 @@ use fleet::{retention::DAY, snapshot::MAX_TIME, uptime::Piece};
 use history::{Extent, History, HistoryError};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::make::{MIDNIGHT, record, server, with_cpu};
+use crate::make::{MIDNIGHT, full, record, server, with_cpu};
 
 async fn open(path: &Path) -> Result<History, HistoryError> {
     History::open_sqlite(path, 35).await
@@ -139,4 +139,57 @@ async fn a_lost_body_is_corrupt() {
     let store = open(&path).await.unwrap();
     let error = store.points(server(1), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap_err();
     assert!(matches!(&error, HistoryError::Corrupt { table, .. } if table == "bodies_480000"), "{error}");
+}
+
+/// Bytes of a file to which so many batches were appended: of 20 new small snapshots each, and of `replayed`.
+async fn size_after(batches: i64, replayed: &[fleet::Record]) -> u64 {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    store.append(replayed).await.unwrap();
+    let hosts: Vec<_> = (100..120).map(server).collect();
+    for batch in 1..=batches {
+        // Keys of the new ones lie before and after those of the replayed ones.
+        let mut records: Vec<_> =
+            hosts.iter().map(|host| with_cpu(*host, MIDNIGHT + batch * 1_000, 5.0)).collect();
+        records.extend_from_slice(replayed);
+        assert_eq!(store.append(&records).await.unwrap(), []);
+    }
+    let points = store.points(hosts[7], MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+    assert_eq!(i64::try_from(points[0].count).unwrap(), batches);
+    store.close().await;
+    fs::metadata(&path).unwrap().len()
+}
+
+#[tokio::test]
+async fn replayed_snapshots_take_no_space_however_busy_the_suite_is() {
+    // They lie between, before and after the new ones, some in packs of their own.
+    let replayed: Vec<_> = (0_i64..240)
+        .map(|n| full(server(1 + n.unsigned_abs() % 3 * 110), MIDNIGHT + 500 + n * 60_000))
+        .collect();
+    let (once, often) = (size_after(10, &replayed).await, size_after(60, &replayed).await);
+    let without = size_after(60, &[]).await - size_after(10, &[]).await;
+    assert!(often - once < 2 * without, "50 batches took {without} bytes, with replays {}", often - once);
+}
+
+#[tokio::test]
+async fn what_lies_among_replayed_snapshots_is_stored_whole_and_the_first_one_wins() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = open(&path).await.unwrap();
+    let at = |n: i64| MIDNIGHT + n * 1_000;
+    let first: Vec<_> = (0..300).step_by(3).map(|n| with_cpu(server(1), at(n), 10.0)).collect();
+    store.append(&first).await.unwrap();
+    let all: Vec<_> = (0..300).map(|n| with_cpu(server(1), at(n), 40.0)).collect();
+    store.append(&all).await.unwrap();
+    store.append(&all).await.unwrap();
+    store.close().await;
+    let store = open(&path).await.unwrap();
+    let points = store.points(server(1), MIDNIGHT, at(300), 300).await.unwrap();
+    assert_eq!(points.len(), 300);
+    for (n, point) in points.iter().enumerate() {
+        let expected = if n % 3 == 0 { 10.0 } else { 40.0 };
+        assert_eq!((point.count, point.cpu.unwrap().max), (1, expected), "{n}");
+    }
+    assert_eq!(store.covered(&[(server(1), vec![Piece { from: 0, to: MAX_TIME }])]).await.unwrap(), [300]);
 }

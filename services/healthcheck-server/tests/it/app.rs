@@ -81,7 +81,7 @@ pub async fn spawn(consume: Consume) -> App {
 /// On this queue and this cache.
 pub fn spawn_on(publisher: Publisher<Message>, cache: Cache) -> App {
     let clock = Clock::fixed(NOW);
-    let settings = GateSettings { keyring: ring(), history_days: 35, name: "gate".to_owned() };
+    let settings = GateSettings { keyring: ring(), history_days: 35, name: "gate".to_owned(), room: None };
     let gate = Gate::new(settings, publisher, cache.clone(), clock.clone());
     let mounted = gate.clone();
     let app = move || ActixApp::new().configure(|config| mounted.configure(config));

@@ -21,7 +21,8 @@ async fn ticks_come_every_five_seconds_and_a_gap_starts_a_new_opening() {
 
     let (publisher, mut consumer) = queue::in_process(100, |_| 1);
     let clock = Clock::fixed(NOW);
-    let settings = GateSettings { keyring: app::ring(), history_days: 35, name: "gate".to_owned() };
+    let settings =
+        GateSettings { keyring: app::ring(), history_days: 35, name: "gate".to_owned(), room: None };
     let gate = Gate::new(settings, publisher, Cache::in_process(), clock.clone());
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(gate.run(stop.clone()));
@@ -39,4 +40,32 @@ async fn ticks_come_every_five_seconds_and_a_gap_starts_a_new_opening() {
     stop.cancel();
     running.await.unwrap();
     assert!(consumer.receive(1).await.is_none(), "a stopped gate holds no publisher");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_whose_disk_is_full_is_not_open() {
+    use std::time::Duration;
+
+    use cache::Cache;
+    use chassis::{Clock, Room};
+    use fleet::Message;
+    use healthcheck_server::{Gate, GateSettings};
+
+    let (publisher, mut consumer) = queue::in_process(100, |_| 1);
+    let (clock, room) = (Clock::fixed(NOW), Room::new(100, 99));
+    let name = "gate".to_owned();
+    let settings = GateSettings { keyring: app::ring(), history_days: 35, name, room: Some(room.clone()) };
+    let gate = Gate::new(settings, publisher, Cache::in_process(), clock.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(gate.run(stop.clone()));
+    let minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(minute, consumer.receive(1)).await.is_err(), "a tick");
+    clock.advance(60_000);
+    room.measured(1_000, 0);
+    let delivery = consumer.receive(1).await.unwrap().pop().unwrap();
+    let Message::Tick(tick) = delivery.message().clone() else { panic!("not a tick") };
+    assert_eq!(tick.open_since, NOW + 60_000);
+    delivery.ack().await;
+    stop.cancel();
+    running.await.unwrap();
 }

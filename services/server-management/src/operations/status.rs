@@ -1,6 +1,7 @@
 //! How many servers are in each state, and how far behind the pipeline is.
 
 use actix_web::web::{Data, Json};
+use chassis::Room;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,8 +29,26 @@ pub(crate) struct FleetStatus {
     watermark: Option<i64>,
     /// Since when gates listen without a gap.
     open_since: Option<i64>,
+    /// The disk of the data folder; null where the stores are servers with disks of their own.
+    disk: Option<DiskRoom>,
     /// Our clock.
     now: i64,
+}
+
+/// Room on the disk of the data folder.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DiskRoom {
+    free_bytes: u64,
+    /// Kept free for what people change.
+    reserve_bytes: u64,
+    /// No snapshots are taken until there is room again; agents keep theirs meanwhile.
+    full: bool,
+}
+
+impl DiskRoom {
+    fn of(room: &Room) -> Self {
+        Self { free_bytes: room.free(), reserve_bytes: room.reserve(), full: room.full() }
+    }
 }
 
 /// How many servers are in each state, and how late monitoring is.
@@ -41,6 +60,7 @@ pub(crate) struct FleetStatus {
 pub(crate) async fn show(
     app: Data<App>,
     dead_letters: Data<DeadLetters>,
+    disk: Data<Option<Room>>,
 ) -> Result<Json<FleetStatus>, Failure> {
     let roll = app.roll().await?;
     let counts = app.registry.counts(&roll).await?;
@@ -58,6 +78,7 @@ pub(crate) async fn show(
         mail_dead_letters: dead.map(|dead| dead.mail),
         watermark: roll.pipeline.watermark,
         open_since: roll.pipeline.open_since,
+        disk: disk.as_ref().as_ref().map(DiskRoom::of),
         now,
     }))
 }

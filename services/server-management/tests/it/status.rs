@@ -24,7 +24,7 @@ pub async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down(p
     suite.enrol("web-1").await;
     let status = suite.read("/status").await;
     let expected = json!({"up": 0, "down": 0, "unknown": 1, "paused": 0, "total": 1, "pipeline_lag_ms": null, "late": true,
-        "dead_letters": null, "mail_dead_letters": null, "watermark": null, "open_since": null, "now": NOW});
+        "dead_letters": null, "mail_dead_letters": null, "watermark": null, "open_since": null, "disk": null, "now": NOW});
     assert_eq!(status, expected);
 }
 

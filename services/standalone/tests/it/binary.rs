@@ -80,13 +80,13 @@ impl Drop for Running {
     }
 }
 
-fn rollcall(dir: &Path, address: SocketAddr) -> Command {
+pub fn rollcall(dir: &Path, address: SocketAddr) -> Command {
     let mut command = Command::new(binary());
     command.env_clear().arg("--data").arg(dir).arg("--listen").arg(address.to_string());
     command
 }
 
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -239,7 +239,7 @@ fn a_damaged_database_is_an_error_that_names_the_file() {
         "this is no database, and longer than a page header".repeat(99),
     )
     .unwrap();
-    let output = rollcall(dir.path(), free_address()).output().unwrap();
+    let output = rollcall(dir.path(), free_address()).env("AGENT_KEY", "k".repeat(64)).output().unwrap();
     assert!(!output.status.success());
     assert!(said(&output).contains("registry.db"), "{}", said(&output));
 }

@@ -85,6 +85,11 @@ impl Client {
         answer.json().await.unwrap()
     }
 
+    pub async fn delete(&self, path: &str) -> u16 {
+        let url = format!("{}/server-management/v1/{path}", self.base);
+        self.http.delete(url).bearer_auth(&self.token).send().await.unwrap().status().as_u16()
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.post_as(path, &self.token, body).await
     }

@@ -78,6 +78,7 @@ contract! {
         a_role_is_made_changed_and_deleted_when_nobody_has_it
         nobody_gives_or_takes_more_than_they_have
         a_password_or_disabling_ends_every_session_and_a_role_changes_it
+        a_reset_password_ends_its_users_tokens_and_tells_of_each
         a_token_is_worth_what_it_and_its_maker_have_in_common
         tokens_are_their_makers_alone;
     audit:

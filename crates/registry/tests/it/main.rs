@@ -62,6 +62,7 @@ contract! {
         a_refresh_token_rotates
         reused_refresh_token_revokes_the_family
         a_refresh_token_is_used_once_at_once
+        a_refresh_token_tells_its_holder_while_it_could_be_exchanged
         an_expired_refresh_token_is_unknown
         an_ended_session_has_no_user
         a_disabled_user_has_no_session

@@ -34,7 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use operations::DeadLetterQueues;
 pub use people::{
-    BadAdminPassword, FirstAdmin, FirstAdminError, ShortTokenKey, TokenKey, admin_password, first_admin,
+    BadPassword, FirstAdmin, FirstAdminError, ResetPassword, ResetPasswordError, ShortTokenKey, TokenKey,
+    admin_password, first_admin, reset_password,
 };
 pub use servers::{BadPublicUrl, Downloads, PublicUrl, make_enrolment_token};
 pub use service::{StartError, run};

@@ -3,19 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use cache::RedisUrl;
-use chassis::{
-    Mistakes, Secret,
-    http::Bounds,
-    service::{Command, ServiceArguments},
-    settings::BadSettings,
-};
-use clap::Parser;
+use chassis::{Clock, Mistakes, Secret, http::Bounds, service::ServiceArguments, settings::BadSettings};
+use clap::{Args, Parser, Subcommand};
 use fleet::{AllowedDomains, Keyring, retention};
 use history::ElasticUrl;
 use queue::rabbitmq;
-use registry::{DatabaseRole, Guest, PostgresUrl};
+use registry::{DatabaseRole, Guest, PostgresUrl, Registry};
 
-use crate::{Downloads, PublicUrl, TokenKey};
+use crate::{Downloads, PublicUrl, ResetPassword, ResetPasswordError, TokenKey, reset_password};
 
 /// Management: the REST interface and the dashboard, over PostgreSQL, Elasticsearch and Redis.
 ///
@@ -49,6 +44,53 @@ pub struct Arguments {
     agent_downloads: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Exit with 0 if the process that listens on --listen is ready
+    Healthcheck,
+    /// Set a password: that of NEW_PASSWORD or NEW_PASSWORD_FILE, or one that is made and shown. Needs DATABASE_URL alone
+    ResetPassword(ResetArguments),
+}
+
+/// Whose password is reset, and what stays.
+#[derive(Debug, Clone, Args)]
+pub struct ResetArguments {
+    /// Name of the user, regardless of case
+    #[arg(default_value = "admin")]
+    username: String,
+    /// Leave the user's API tokens, which are deleted otherwise
+    #[arg(long)]
+    keep_api_tokens: bool,
+}
+
+impl ResetArguments {
+    /// The password that the environment has for it, if any.
+    pub fn given(mistakes: &mut Mistakes) -> Option<Secret> {
+        mistakes.secret("NEW_PASSWORD")
+    }
+
+    /// Resets it, and says so: a password that was made stands on standard output, alone.
+    pub async fn run(
+        &self,
+        registry: &Registry,
+        given: Option<Secret>,
+        clock: &Clock,
+    ) -> Result<ResetPassword, ResetPasswordError> {
+        let reset = reset_password(registry, &self.username, given, self.keep_api_tokens, clock).await?;
+        let ResetPassword { username, made, disabled } = &reset;
+        let tokens = if self.keep_api_tokens { "" } else { ", its API tokens are deleted" };
+        eprintln!("{username} has a new password; its sessions have ended{tokens}");
+        if *disabled {
+            eprintln!("{username} is disabled: nobody logs in as this user until an admin enables it");
+        }
+        if let Some(made) = made {
+            println!("{}", made.expose());
+        }
+        Ok(reset)
+    }
 }
 
 /// Settings of the process that were checked.

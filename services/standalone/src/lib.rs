@@ -7,15 +7,16 @@ mod own_agent;
 pub mod settings;
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener},
+    path::Path,
     time::Duration,
 };
 
 use actix_web::dev::Server;
 use anyhow::{Context, bail};
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, telemetry};
+use chassis::{Clock, Health, Mistakes, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, MailJob, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
@@ -23,7 +24,7 @@ use history::History;
 use mail::{Letterhead, Mail, Sender};
 use queue::{DeadLetters, Publisher, in_process};
 use registry::Registry;
-use server_management::{DeadLetterQueues, Management, TokenKey};
+use server_management::{DeadLetterQueues, Management, TokenKey, settings::ResetArguments};
 use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, keeper::Keeper, settings::Settings};
@@ -41,6 +42,33 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The name of the worker, the same in every process, so that it has one row in the registry. A row that an earlier
 /// process left would stay live beside a new one, and a restart would look as if the gate had been open all along.
 const WORKER: &str = "rollcall";
+
+/// Sets a user's password in the data folder of a suite that does not run.
+///
+/// # Errors
+/// When it runs, when there is no such folder or user, or when the password is not taken. Nothing is changed then.
+pub async fn reset_password(folder: &Path, reset: &ResetArguments, clock: &Clock) -> anyhow::Result<()> {
+    let mut mistakes = Mistakes::default();
+    let given = ResetArguments::given(&mut mistakes);
+    mistakes.check()?;
+    // Nobody wants a new suite for a folder's misspelt name.
+    if !folder.join("registry.db").exists() {
+        bail!("there is no registry.db in {}; name the folder of the suite by --data", folder.display());
+    }
+    let data = DataDir::take(folder)?;
+    let registry = open_registry(&data).await?;
+    let done = reset.run(&registry, given, clock).await;
+    registry.close().await;
+    let generated = data.join("admin-password");
+    if done?.username == FIRST_USER && generated.exists() {
+        fs::remove_file(&generated).with_context(|| format!("cannot remove {}", generated.display()))?;
+        eprintln!("removed {}, which held the password before", generated.display());
+    }
+    Ok(())
+}
+
+/// What the first user is called, whose generated password stands in a file.
+const FIRST_USER: &str = "admin";
 
 struct Stores {
     registry: Registry,
@@ -158,14 +186,19 @@ impl Parts {
 }
 
 async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::Result<Stores> {
-    let registry =
-        Registry::open_sqlite(&data.join("registry.db")).await.context("cannot open registry.db")?;
-    registry.migrate().await.context("cannot bring registry.db up to date")?;
+    let registry = open_registry(data).await?;
     health.reached("registry");
     let history = History::open_sqlite(&data.join("history.db"), settings.history_days).await;
     let history = history.context("cannot open history.db")?;
     health.reached("history");
     Ok(Stores { registry, history, cache: Cache::in_process() })
+}
+
+async fn open_registry(data: &DataDir) -> anyhow::Result<Registry> {
+    let registry =
+        Registry::open_sqlite(&data.join("registry.db")).await.context("cannot open registry.db")?;
+    registry.migrate().await.context("cannot bring registry.db up to date")?;
+    Ok(registry)
 }
 
 fn management(
@@ -262,7 +295,7 @@ fn welcome(listen: SocketAddr, data: &DataDir) {
     if password.exists() {
         println!("  log in   as admin, with the password in {}", password.display());
     } else {
-        println!("  log in   as admin, with the password that ADMIN_PASSWORD set");
+        println!("  log in   as admin; who has lost the password: rollcall reset-password");
     }
     println!("  program  http://{listen}/server-management/v1/openapi.json");
 }

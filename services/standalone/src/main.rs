@@ -14,16 +14,24 @@ use standalone::{
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Healthcheck) = arguments.command {
-        return match http::healthcheck(arguments.listen) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(reason) => {
-                eprintln!("{reason}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match start(&arguments) {
+    let done = match &arguments.command {
+        Some(Command::Healthcheck) => {
+            return match http::healthcheck(arguments.listen) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(reason) => {
+                    eprintln!("{reason}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Some(Command::ResetPassword(reset)) => {
+            let clock = Clock::system();
+            let reset = standalone::reset_password(&arguments.data, reset, &clock);
+            actix_web::rt::System::new().block_on(reset)
+        }
+        None => start(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall: {error:#}");

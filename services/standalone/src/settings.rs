@@ -11,7 +11,7 @@ use chassis::{
 use clap::{Parser, Subcommand};
 use fleet::{AgentKey, AllowedDomains, Recipient, retention};
 use mail::{Authorities, SmtpUrl};
-use server_management::{Downloads, PublicUrl, TokenKey};
+use server_management::{Downloads, PublicUrl, TokenKey, settings::ResetArguments};
 
 /// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
 #[derive(Debug, Parser)]
@@ -70,10 +70,12 @@ pub struct Arguments {
 }
 
 /// What to do instead of running.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Exit with 0 if the process that listens on --listen is ready
     Healthcheck,
+    /// Set a password while rollcall is stopped: that of NEW_PASSWORD or NEW_PASSWORD_FILE, or one that is made and shown
+    ResetPassword(ResetArguments),
 }
 
 /// Settings that were checked.

@@ -3,7 +3,7 @@
 use fleet::{Millis, Scope, id::UserId};
 use serde_json::{Value, json};
 
-use super::role;
+use super::{api_token, role};
 use crate::{
     audit::{self, Action, Actor, Change},
     engine::{Page, Registry, RegistryError, Statement, Stop, Tx, count, fold, id, query},
@@ -55,6 +55,18 @@ pub struct AccountChange<'a> {
     pub role: Option<&'a str>,
     /// Whether nobody may log in. Disabling ends every session.
     pub disabled: Option<bool>,
+}
+
+/// A password to set.
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordChange<'a> {
+    /// A PHC string.
+    pub hash: &'a str,
+    /// What the actor read together with the password that it proved: it is refused when something ended the sessions
+    /// meanwhile. `None`: the actor proved none.
+    pub epoch: Option<i64>,
+    /// Whether the user's API tokens are deleted too. Whoever stole a session may have made one.
+    pub ends_tokens: bool,
 }
 
 /// Which users to list; all that is given must hold.
@@ -237,14 +249,12 @@ impl Registry {
         .await
     }
 
-    /// Sets a password and ends every session of the user. With `epoch`, which the actor read together with the
-    /// password that it proved, it is refused when something ended the sessions meanwhile. `reach` is what the actor
-    /// may do: nobody takes over a user who may do more.
+    /// Sets a password and ends every session of the user. `reach` is what the actor may do: nobody takes over a user who
+    /// may do more.
     pub async fn set_password(
         &self,
         user: UserId,
-        password_hash: &str,
-        epoch: Option<i64>,
+        change: PasswordChange<'_>,
         reach: &[Scope],
         by: &Actor,
         now: Millis,
@@ -252,10 +262,13 @@ impl Registry {
         let user = user.to_string();
         self.change(async |tx| {
             let before = hold(tx, &user, reach).await?;
-            if epoch.is_some_and(|epoch| epoch != before.epoch) {
+            if change.epoch.is_some_and(|epoch| epoch != before.epoch) {
                 return Err(Refusal::Changed.into());
             }
-            tx.run(query(SET_PASSWORD).bind(&user).bind(password_hash).bind(now)).await?;
+            tx.run(query(SET_PASSWORD).bind(&user).bind(change.hash).bind(now)).await?;
+            if change.ends_tokens {
+                api_token::delete_all(tx, &user, by, now).await?;
+            }
             let change = Change::new(by, now, Action::UserPassword, &user).after(before.told());
             Ok(audit::record(tx, &[change]).await?)
         })

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, PerEngine, Registry, RegistryError, count, hex, id, json, one_of, query},
+    engine::{Page, PerEngine, Registry, RegistryError, Tx, count, hex, id, json, one_of, query},
     refusal::Refusal,
 };
 
@@ -61,12 +61,34 @@ const TOTAL: &str = "SELECT COUNT(*) FROM api_tokens WHERE user_id = $1";
 const SCOPES_OF: PerEngine = one_of!("SELECT token_id, scope FROM api_token_scopes WHERE token_id", "");
 const DELETE: &str =
     "DELETE FROM api_tokens WHERE id = $1 AND user_id = $2 RETURNING id, name, expires_at, created_at";
+const DELETE_ALL: &str =
+    "DELETE FROM api_tokens WHERE user_id = $1 RETURNING id, name, expires_at, created_at";
 /// The scopes that the token and the role have in common.
 const BEARER: &str =
     "SELECT t.id AS token, u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
 FROM api_tokens t JOIN users u ON u.id = t.user_id LEFT JOIN api_token_scopes s ON s.token_id = t.id
 LEFT JOIN role_scopes p ON p.role_id = u.role_id AND p.scope = s.scope
 WHERE t.hash = $1 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)";
+
+/// Takes every token of this user away, with a row in the audit log for each.
+pub(super) async fn delete_all(
+    tx: &mut Tx<'_>,
+    user: &str,
+    by: &Actor,
+    now: Millis,
+) -> Result<(), RegistryError> {
+    let gone: Vec<Row> = tx.all(query(DELETE_ALL).bind(user)).await?;
+    let changes: Vec<_> = gone.iter().map(|token| token.deleted(by, now)).collect();
+    audit::record(tx, &changes).await
+}
+
+impl Row {
+    /// What the audit log tells of one that is gone.
+    fn deleted<'a>(&self, by: &'a Actor, now: Millis) -> Change<'a> {
+        let before = json!({"name": self.name, "expires_at": self.expires_at});
+        Change::new(by, now, Action::TokenDelete, &self.id).before(before)
+    }
+}
 
 impl Registry {
     /// Makes a token. Its hash is SHA-256 of its text. Its scopes may be any: each use of it compares them with what its
@@ -138,9 +160,7 @@ impl Registry {
         self.change(async |tx| {
             let gone: Option<Row> = tx.maybe(query(DELETE).bind(&token).bind(user.to_string())).await?;
             let gone = gone.ok_or(Refusal::NotFound)?;
-            let before = json!({"name": gone.name, "expires_at": gone.expires_at});
-            let change = Change::new(by, now, Action::TokenDelete, &token).before(before);
-            Ok(audit::record(tx, &[change]).await?)
+            Ok(audit::record(tx, &[gone.deleted(by, now)]).await?)
         })
         .await
     }

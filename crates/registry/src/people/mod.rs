@@ -6,7 +6,7 @@ mod login;
 mod role;
 mod session;
 
-pub use account::{Account, AccountChange, AccountFilter, NewAccount};
+pub use account::{Account, AccountChange, AccountFilter, NewAccount, PasswordChange};
 pub use api_token::ApiToken;
 pub use login::User;
 pub use role::{Role, RoleChange, RoleId};

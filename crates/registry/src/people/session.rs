@@ -47,6 +47,11 @@ const ADD_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, expires_a
 const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
+/// A token that would be exchanged now.
+const HOLDER: &str = "SELECT t.session_id, s.user_id
+FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+WHERE t.hash = $1 AND t.used_at IS NULL AND t.expires_at > $2
+AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
 const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
 /// The session's row is held before the token's, because whoever deletes expired sessions holds the session's row first
 /// too. The other way round, the two could wait for each other for ever.
@@ -125,6 +130,19 @@ impl Registry {
             })
         })
         .await
+    }
+
+    /// Whose refresh token this is, of which SHA-256 is given, and in which session. `None` unless it could be exchanged
+    /// now. It is not used up.
+    pub async fn refresh_token_holder(
+        &self,
+        hash: [u8; 32],
+        now: Millis,
+    ) -> Result<Option<(UserId, SessionId)>, RegistryError> {
+        let found: Option<(String, String)> =
+            self.reader().maybe(query(HOLDER).bind(hex(&hash)).bind(now)).await?;
+        let Some((session, user)) = found else { return Ok(None) };
+        Ok(Some((id("sessions", "user_id", &user)?, id("sessions", "id", &session)?)))
     }
 
     /// Ends a session; one that has ended, or never was, is left as it is.

@@ -10,7 +10,7 @@ use registry::{
 };
 use serde_json::json;
 
-use crate::store::{ALL, NOW, Store};
+use crate::store::{ALL, NOW, Store, password};
 
 fn user_id(number: u8) -> UserId {
     UserId::new(NOW, [number; 10])
@@ -58,8 +58,8 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
     registry.change_account(user_id(1), disable, all, &by, NOW).await.unwrap().unwrap();
     registry.change_account(user_id(0), disable, all, &by, NOW).await.unwrap().unwrap_err();
-    registry.set_password(user_id(1), "new", None, all, &by, NOW).await.unwrap().unwrap();
-    registry.set_password(user_id(1), "new", Some(99), all, &by, NOW).await.unwrap().unwrap_err();
+    registry.set_password(user_id(1), password("new", None), all, &by, NOW).await.unwrap().unwrap();
+    registry.set_password(user_id(1), password("new", Some(99)), all, &by, NOW).await.unwrap().unwrap_err();
     change_roles(&store).await;
     let token = ApiToken {
         id: ApiTokenId::new(NOW, [1; 10]),
@@ -121,7 +121,7 @@ pub async fn what_cannot_be_logged_is_not_done(store: Store) {
     registry.make_account(new, all, &by, NOW).await.unwrap_err();
     let rename = AccountChange { username: Some("other"), ..AccountChange::default() };
     registry.change_account(user_id(0), rename, all, &by, NOW).await.unwrap_err();
-    registry.set_password(user_id(0), "new", None, all, &by, NOW).await.unwrap_err();
+    registry.set_password(user_id(0), password("new", None), all, &by, NOW).await.unwrap_err();
     registry.delete_role(&id, all, &by, NOW).await.unwrap_err();
     registry.end_session(session, &by, NOW).await.unwrap_err();
     store.execute("ALTER TABLE gone RENAME TO audit").await;
@@ -147,7 +147,11 @@ pub async fn an_entry_tells_who_what_before_and_after_and_no_secret(store: Store
     let change =
         AccountChange { role: Some("admin"), email: Some(Some("a\"b'@c")), ..AccountChange::default() };
     registry.change_account(user_id(1), change, all, &by, NOW + 7).await.unwrap().unwrap();
-    registry.set_password(user_id(1), "$argon2id$2", None, all, &by, NOW + 8).await.unwrap().unwrap();
+    registry
+        .set_password(user_id(1), password("$argon2id$2", None), all, &by, NOW + 8)
+        .await
+        .unwrap()
+        .unwrap();
     let about = AuditFilter { object: Some(user_id(1).to_string()), ..AuditFilter::default() };
     let entries = log(&store, about).await;
     let read = |text: &Option<String>| {

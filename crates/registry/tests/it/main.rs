@@ -62,6 +62,7 @@ contract! {
         a_refresh_token_rotates
         reused_refresh_token_revokes_the_family
         a_refresh_token_is_used_once_at_once
+        a_refresh_token_tells_its_holder_while_it_could_be_exchanged
         an_expired_refresh_token_is_unknown
         an_ended_session_has_no_user
         a_disabled_user_has_no_session
@@ -78,6 +79,7 @@ contract! {
         a_role_is_made_changed_and_deleted_when_nobody_has_it
         nobody_gives_or_takes_more_than_they_have
         a_password_or_disabling_ends_every_session_and_a_role_changes_it
+        a_reset_password_ends_its_users_tokens_and_tells_of_each
         a_token_is_worth_what_it_and_its_maker_have_in_common
         tokens_are_their_makers_alone;
     audit:

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
 use registry::{
-    Actor, AuditFilter, Enrol, Enrolled, EnrolmentToken, Page, Profile, ProfileChange, Registry, Roll,
-    Server, ServerFilter, Sighting, Sort, SortKey,
+    Actor, AuditFilter, Enrol, Enrolled, EnrolmentToken, Page, PasswordChange, Profile, ProfileChange,
+    Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use testkit::TempDir;
@@ -30,6 +30,11 @@ pub const KEYS: [SortKey; 6] = [
     SortKey::CreatedAt,
     SortKey::UpdatedAt,
 ];
+
+/// A password to set, which leaves API tokens as they are.
+pub fn password(hash: &str, epoch: Option<i64>) -> PasswordChange<'_> {
+    PasswordChange { hash, epoch, ends_tokens: false }
+}
 
 /// A registry with its schema, and the way past it to the engine.
 pub struct Store {

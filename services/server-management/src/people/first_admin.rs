@@ -7,19 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chassis::{Clock, Secret, random, settings::read_secret};
 use fleet::id::UserId;
 use registry::{Registry, RegistryError};
 use tokio::task::spawn_blocking;
 
-use crate::people::password::{self, HashError, MAX_PASSWORD_BYTES};
+use crate::people::{
+    password::{self, HashError},
+    policy::{self, BadPassword},
+};
 
 /// What the first user is called.
 const USERNAME: &str = "admin";
-
-/// Lengths of a password, in bytes.
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=MAX_PASSWORD_BYTES;
 
 /// How [`first_admin`] found things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +31,6 @@ pub enum FirstAdmin {
     Generated,
 }
 
-/// The text cannot be a password.
-#[derive(Debug, thiserror::Error)]
-#[error("the admin password must have 8 to 1024 bytes and no NUL; set another one")]
-pub struct BadAdminPassword;
-
 /// Why there is nobody who could log in.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstAdminError {
@@ -44,8 +38,8 @@ pub enum FirstAdminError {
     #[error("there is no user yet: set ADMIN_PASSWORD, or ADMIN_PASSWORD_FILE, for the first one, `admin`")]
     NoPassword,
     /// The given password cannot be one.
-    #[error(transparent)]
-    BadPassword(#[from] BadAdminPassword),
+    #[error("the password of the first user {0}")]
+    BadPassword(#[from] BadPassword),
     /// The generated password cannot be left where it is looked for.
     #[error("cannot write the admin password to {}: {source}", path.display())]
     File {
@@ -65,14 +59,10 @@ pub enum FirstAdminError {
 /// `password` if it can be one: [`first_admin`] takes it, and one can log in with it.
 ///
 /// # Errors
-/// When it has not 8 to 1024 bytes, or holds NUL.
-pub fn admin_password(password: Secret) -> Result<Secret, BadAdminPassword> {
-    let text = password.expose();
-    if PASSWORD_BYTES.contains(&text.len()) && !text.contains('\0') {
-        Ok(password)
-    } else {
-        Err(BadAdminPassword)
-    }
+/// When it would not be taken for any other user either.
+pub fn admin_password(password: Secret) -> Result<Secret, BadPassword> {
+    policy::judge(password.expose(), &[USERNAME])?;
+    Ok(password)
 }
 
 /// Makes the user `admin` if there is no user at all. Without a `password` one is generated, and stands in
@@ -130,7 +120,7 @@ fn keep_or_write(path: &Path) -> io::Result<Secret> {
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         return read_secret(path).map_err(io::Error::other);
     }
-    let password = Secret::new(URL_SAFE_NO_PAD.encode(random::<18>()));
+    let password = password::generate();
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

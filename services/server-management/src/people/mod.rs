@@ -7,6 +7,7 @@ mod first_admin;
 mod guard;
 mod password;
 mod policy;
+mod reset_password;
 mod roles;
 mod sessions;
 mod users;
@@ -17,7 +18,9 @@ use utoipa::OpenApi;
 use self::guard::Access::{LoggedIn, Needs, Public};
 pub use self::{
     access_tokens::{ShortTokenKey, TokenKey},
-    first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin},
+    first_admin::{FirstAdmin, FirstAdminError, admin_password, first_admin},
+    policy::BadPassword,
+    reset_password::{ResetPassword, ResetPasswordError, reset_password},
 };
 pub(crate) use self::{
     first_admin::given_first_admin,

@@ -1,6 +1,8 @@
 //! Passwords: argon2id, on a thread of its own, since one hash takes tens of milliseconds.
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chassis::{Secret, random};
 use tokio::task::spawn_blocking;
 
 /// Longest password, in bytes, wherever one is given.
@@ -15,6 +17,11 @@ const DUMMY: &str =
 #[derive(Debug, thiserror::Error)]
 #[error("the password cannot be hashed: {0}")]
 pub struct HashError(String);
+
+/// A password that nobody can guess, of 24 characters.
+pub(crate) fn generate() -> Secret {
+    Secret::new(URL_SAFE_NO_PAD.encode(random::<18>()))
+}
 
 /// The PHC string of `password`.
 pub(crate) async fn hash(password: String, salt: [u8; 16]) -> Result<String, HashError> {

@@ -6,6 +6,20 @@ use registry::fold_name;
 
 use crate::{http::failure::invalid_body, people::password::MAX_PASSWORD_BYTES};
 
+/// Why a text is not taken as a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPassword {
+    /// It is too short or too long, or holds NUL.
+    #[error("must have at least {SHORTEST} characters, at most {MAX_PASSWORD_BYTES} bytes, and no NUL")]
+    Bounds,
+    /// Many people have it.
+    #[error("is one of those that are tried first; take another one")]
+    Common,
+    /// It is a name of its user or of the suite, but for digits and signs around it.
+    #[error("is made of a name that anybody knows; take another one")]
+    Derived,
+}
+
 /// In characters.
 const SHORTEST: usize = 8;
 
@@ -16,17 +30,19 @@ const OURS: [&str; 4] = ["rollcall", "admin", "administrator", "server-managemen
 
 /// 422 unless `password` can be that of the user with these names: user name, e-mail address.
 pub(crate) fn check(field: &str, password: &str, names: &[&str]) -> Result<(), Problem> {
+    judge(password, names).map_err(|bad| invalid_body(format!("{field} {bad}")))
+}
+
+/// Whether `password` can be that of the user with these names, wherever it is set.
+pub(crate) fn judge(password: &str, names: &[&str]) -> Result<(), BadPassword> {
     if password.chars().count() < SHORTEST || password.len() > MAX_PASSWORD_BYTES || password.contains('\0') {
-        let bounds = format!(
-            "{field} must have at least {SHORTEST} characters, at most {MAX_PASSWORD_BYTES} bytes, and no NUL"
-        );
-        return Err(invalid_body(bounds));
+        return Err(BadPassword::Bounds);
     }
     if is_common(password) {
-        return Err(invalid_body(format!("{field} is one of those that are tried first; take another one")));
+        return Err(BadPassword::Common);
     }
     if is_derived(password, names) {
-        return Err(invalid_body(format!("{field} is made of a name that anybody knows; take another one")));
+        return Err(BadPassword::Derived);
     }
     Ok(())
 }

@@ -54,6 +54,8 @@ pub(crate) struct LogIn {
     username: String,
     #[schema(format = "password", min_length = 1, max_length = 1024, example = "correct horse battery")]
     password: String,
+    /// Of an earlier log-in of this user, valid still; it is not used up. Failures of strangers then count for nothing.
+    refresh_token: Option<String>,
 }
 
 /// A refresh token to exchange.
@@ -87,7 +89,8 @@ pub(crate) struct LoggedInAs {
 /// Log in.
 ///
 /// The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
-/// address, 30 from one address or 100 of one account are answered; then it is 429.
+/// address, 30 from one address or 100 of one account are answered; then it is 429. Whoever shows a refresh token of that
+/// user that is valid still has 10 failures of their own instead, and those of others do not count.
 #[utoipa::path(
     post, path = "/sessions", tag = "sessions", request_body = LogIn,
     responses((status = 200, description = "A session has begun", body = Tokens)), security(())
@@ -98,7 +101,7 @@ pub(crate) async fn log_in(
     request: HttpRequest,
     body: Body<LogIn>,
 ) -> Result<Json<Tokens>, Failure> {
-    let LogIn { username, password } = body.0;
+    let LogIn { username, password, refresh_token } = body.0;
     bounded("username", &username, 1..=MAX_USERNAME_BYTES)?;
     bounded("password", &password, 1..=MAX_PASSWORD_BYTES)?;
     // Failures are read and counted within one turn, so that many attempts at once are throttled like one after the
@@ -106,7 +109,10 @@ pub(crate) async fn log_in(
     let turn = app.turn_to_hash().await?;
     let user = app.registry.user_by_name(&username).await?;
     // All spellings of a name count as one, of an unknown user too: throttling must not tell which users there are.
-    let limits = limits(&fold_name(&username), &client::address(&request));
+    let limits = match known(&app, user.as_ref(), refresh_token.as_deref()).await? {
+        Some(session) => vec![limit_of_session(session)],
+        None => limits(&fold_name(&username), &client::address(&request)).into(),
+    };
     throttle::check(&app, &limits).await?;
     let right = password::verify(password, user.as_ref().map(|user| user.password_hash.clone())).await;
     let from = client::exact(&request);
@@ -192,6 +198,27 @@ async fn note_refusal(app: &App, user: Option<&User>, from: Option<String>) -> R
         after: user.map(|user| json!({"username": user.username, "disabled": user.disabled})),
     };
     Ok(app.registry.note(&change).await?)
+}
+
+/// The session of this user that the refresh token belongs to: whoever holds it has logged in before. Without this,
+/// anybody who fails often enough at an account shuts its owner out.
+async fn known(
+    app: &App,
+    user: Option<&User>,
+    refresh_token: Option<&str>,
+) -> Result<Option<SessionId>, Failure> {
+    let (Some(user), Some(token)) = (user, refresh_token) else { return Ok(None) };
+    let holder = app.registry.refresh_token_holder(digest(token), app.clock.now()).await?;
+    Ok(holder.filter(|(owner, _)| *owner == user.id).map(|(_, session)| session))
+}
+
+/// A stolen refresh token buys no more guesses than an address does.
+fn limit_of_session(session: SessionId) -> Limit {
+    Limit {
+        key: format!("log-in:session:{session}"),
+        most: MOST_OF_BOTH,
+        what: "failed log-ins with this refresh token",
+    }
 }
 
 fn limits(account: &str, address: &str) -> [Limit; 3] {

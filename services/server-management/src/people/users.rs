@@ -7,7 +7,7 @@ use actix_web::{
 };
 use chassis::{Problem, random};
 use fleet::{Millis, Scope, id::UserId};
-use registry::{Account, AccountChange, AccountFilter, NewAccount, Page};
+use registry::{Account, AccountChange, AccountFilter, NewAccount, Page, PasswordChange};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     ToSchema,
@@ -234,8 +234,9 @@ pub(crate) async fn set_password(
         false => None,
     };
     let hash = hashed(&app, password).await?;
+    let change = PasswordChange { hash: &hash, epoch, ends_tokens: false };
     let (reach, now) = (&caller.user.scopes, app.clock.now());
-    app.registry.set_password(id.0, &hash, epoch, reach, &caller.actor, now).await??;
+    app.registry.set_password(id.0, change, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 

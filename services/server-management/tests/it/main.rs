@@ -80,7 +80,8 @@ compositions! {
         a_generated_password_is_for_its_owner_alone_and_serves
         a_crash_between_file_and_user_keeps_the_password_of_the_file
         a_given_password_is_written_nowhere
-        without_a_place_for_the_password_there_is_no_user;
+        without_a_place_for_the_password_there_is_no_user
+        a_lost_password_is_reset_and_ends_what_was_proved_by_it;
     reports:
         a_report_is_computed_once_and_each_recipient_has_a_delivery
         a_mail_that_is_to_be_tried_again_is_published_again_when_it_is_due

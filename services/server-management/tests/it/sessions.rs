@@ -70,6 +70,32 @@ async fn failures_from_elsewhere_do_not_shut_the_owner_out_until_there_are_very_
 }
 
 #[actix_web::test]
+async fn who_holds_a_refresh_token_is_not_shut_out_by_strangers() {
+    let mut suite = Suite::embedded().await;
+    let held = suite.log_in().await["refresh_token"].clone();
+    for stranger in 0..12 {
+        let stranger = format!("198.51.100.{stranger}");
+        for _ in 0..9 {
+            attempt_from(&suite, &stranger, "admin", "wrong").await;
+        }
+    }
+    let with = async |token: &Value, password: &str| {
+        let body = json!({"username": "admin", "password": password, "refresh_token": token});
+        suite.send(suite.call(Method::POST, "/sessions").json(&body)).await.status
+    };
+    assert_eq!(attempt(&suite, "admin", PASSWORD).await.status, 429, "of one account from everywhere");
+    assert_eq!(with(&json!("of my own making"), PASSWORD).await, 429);
+    assert_eq!(with(&held, PASSWORD).await, 200);
+    for _ in 0..10 {
+        assert_eq!(with(&held, "wrong").await, 401);
+    }
+    assert_eq!(with(&held, PASSWORD).await, 429, "a stolen one buys no more guesses than that");
+    let next = refresh(&suite, &held).await;
+    assert_eq!(next.status, 200, "it was not used up");
+    assert_eq!(with(&held, PASSWORD).await, 429, "it is used up");
+}
+
+#[actix_web::test]
 async fn throttling_does_not_tell_known_users_from_unknown_ones() {
     let suite = Suite::embedded().await;
     let answers = ["admin", "nobody"].map(async |name| {

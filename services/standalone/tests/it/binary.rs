@@ -172,6 +172,38 @@ async fn a_second_instance_on_the_same_data_refuses_to_start() {
 }
 
 #[tokio::test]
+async fn a_lost_password_has_a_way_back_on_the_machine() {
+    let dir = tempdir().unwrap();
+    let reset = |given: Option<&str>| {
+        let mut command = rollcall(dir.path(), free_address());
+        command.arg("reset-password").envs(given.map(|password| ("NEW_PASSWORD", password)));
+        command.output().unwrap()
+    };
+    let nowhere = reset(None);
+    assert!(!nowhere.status.success() && said(&nowhere).contains("no registry.db"), "{}", said(&nowhere));
+    assert!(!dir.path().join("lock").exists(), "nothing is made of a folder's misspelt name");
+
+    let mut running = Running::start(dir.path(), &["--no-agent"]);
+    Client::new(running.address).log_in(dir.path()).await;
+    let meanwhile = reset(None);
+    assert!(!meanwhile.status.success() && said(&meanwhile).contains("already runs"), "{}", said(&meanwhile));
+    assert_eq!(running.terminate(), Some(0));
+
+    let weak = reset(Some("password"));
+    assert!(!weak.status.success() && said(&weak).contains("tried first"), "{}", said(&weak));
+    let file = dir.path().join("admin-password");
+    assert!(file.exists());
+    let made = reset(None);
+    assert!(made.status.success(), "{}", said(&made));
+    assert!(!file.exists(), "it held the password before");
+
+    // The client reads the password from this file.
+    fs::write(&file, made.stdout).unwrap();
+    let running = Running::start(dir.path(), &["--no-agent"]);
+    Client::new(running.address).log_in(dir.path()).await;
+}
+
+#[tokio::test]
 async fn healthcheck_tells_whether_it_is_ready() {
     let dir = tempdir().unwrap();
     let running = Running::start(dir.path(), &["--no-agent"]);
@@ -190,14 +222,17 @@ fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
     command
         .env("AGENT_KEY", "short-agent-key")
         .env("TOKEN_KEY", "short-token-key")
-        .env("ADMIN_PASSWORD", "short")
+        .env("ADMIN_PASSWORD", "password")
         .env("SMTP_CA_FILE", "/dev/null");
     let output = command.output().unwrap();
     assert!(!output.status.success());
     let said = said(&output);
-    for setting in
-        ["AGENT_KEY: ", "TOKEN_KEY: ", "ADMIN_PASSWORD: ", "SMTP_CA_FILE: /dev/null holds no certificate"]
-    {
+    for setting in [
+        "AGENT_KEY: ",
+        "TOKEN_KEY: ",
+        "ADMIN_PASSWORD: is one of those",
+        "SMTP_CA_FILE: /dev/null holds no certificate",
+    ] {
         assert!(said.contains(setting), "{said}");
     }
     assert!(!said.contains("short-agent-key") && !said.contains("short-token-key"), "{said}");

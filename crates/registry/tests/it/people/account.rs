@@ -5,10 +5,11 @@ use fleet::{
     id::{ApiTokenId, SessionId, UserId},
 };
 use registry::{
-    Account, AccountChange, AccountFilter, Actor, ApiToken, NewAccount, Refusal, Role, RoleChange, RoleId,
+    Account, AccountChange, AccountFilter, Actor, ApiToken, AuditFilter, NewAccount, PasswordChange, Refusal,
+    Role, RoleChange, RoleId,
 };
 
-use crate::store::{ALL, NOW, Store};
+use crate::store::{ALL, NOW, Store, password};
 
 const READ: [Scope; 2] = [Scope::ServerRead, Scope::ReportRead];
 
@@ -261,7 +262,9 @@ pub async fn nobody_gives_or_takes_more_than_they_have(store: Store) {
         assert!(beyond(registry.change_account(user, change, &mine, &by, NOW).await.unwrap().err()));
     }
     assert!(beyond(registry.delete_account(admin, &mine, &by, NOW).await.unwrap().err()));
-    assert!(beyond(registry.set_password(admin, "stolen", None, &mine, &by, NOW).await.unwrap().err()));
+    assert!(beyond(
+        registry.set_password(admin, password("stolen", None), &mine, &by, NOW).await.unwrap().err()
+    ));
     let id = RoleId::from(user_id(9));
     assert!(beyond(
         registry.make_role(&id, "more", &[Scope::AuditRead], &mine, &by, NOW).await.unwrap().err()
@@ -285,10 +288,17 @@ pub async fn a_password_or_disabling_ends_every_session_and_a_role_changes_it(st
     assert_eq!(scopes(&store, session).await.unwrap().len(), Scope::ALL.len());
 
     let epoch = registry.user_by_name("ops").await.unwrap().unwrap().epoch;
-    registry.set_password(user_id(1), "new", Some(epoch), &Scope::ALL, &by, NOW).await.unwrap().unwrap();
+    registry
+        .set_password(user_id(1), password("new", Some(epoch)), &Scope::ALL, &by, NOW)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(scopes(&store, session).await, None);
     assert_eq!(registry.user_by_name("ops").await.unwrap().unwrap().password_hash, "new");
-    let stale = registry.set_password(user_id(1), "stale", Some(epoch), &Scope::ALL, &by, NOW).await.unwrap();
+    let stale = registry
+        .set_password(user_id(1), password("stale", Some(epoch)), &Scope::ALL, &by, NOW)
+        .await
+        .unwrap();
     assert_eq!(stale, Err(Refusal::Changed));
 
     let session = log_in(&store, "ops", 2).await;
@@ -353,4 +363,21 @@ pub async fn tokens_are_their_makers_alone(store: Store) {
     assert_eq!(registry.delete_api_token(first.id, user, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
     assert!(registry.api_token_user([1; 32], NOW).await.unwrap().is_none());
     assert_eq!(registry.api_tokens(user, ALL).await.unwrap(), (vec![second], 1));
+}
+
+pub async fn a_reset_password_ends_its_users_tokens_and_tells_of_each(store: Store) {
+    let admin = admin(&store).await;
+    let user = make(&store, 1, "ops", "viewer").await.unwrap().id;
+    let (by, registry) = (Actor::system(), &store.registry);
+    for (number, owner) in [(1, user), (2, user), (3, admin)] {
+        registry.make_api_token(&token(number, owner, &READ), [number; 32], &by).await.unwrap();
+    }
+    let reset = PasswordChange { ends_tokens: true, ..password("new", None) };
+    registry.set_password(user, reset, &Scope::ALL, &by, NOW).await.unwrap().unwrap();
+    assert_eq!(registry.api_tokens(user, ALL).await.unwrap().1, 0);
+    assert_eq!(registry.api_tokens(admin, ALL).await.unwrap().1, 1);
+    let deleted = AuditFilter { action: Some("token.delete".to_owned()), ..AuditFilter::default() };
+    assert_eq!(registry.audit(&deleted, ALL).await.unwrap().1, 2);
+    registry.set_password(admin, password("new", None), &Scope::ALL, &by, NOW).await.unwrap().unwrap();
+    assert_eq!(registry.api_tokens(admin, ALL).await.unwrap().1, 1, "told otherwise");
 }

@@ -186,3 +186,18 @@ pub async fn a_scope_of_a_later_release_is_left_out(store: Store) {
     store.execute("INSERT INTO role_scopes (role_id, scope) VALUES ('admin', 'process:kill')").await;
     assert_eq!(admin(&store).await.scopes.len(), Scope::ALL.len());
 }
+
+pub async fn a_refresh_token_tells_its_holder_while_it_could_be_exchanged(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    let holder =
+        async |token: u8, now: i64| store.registry.refresh_token_holder([token; 32], now).await.unwrap();
+    assert_eq!(holder(1, NOW).await, Some((user.id, session)));
+    assert_eq!(holder(1, NOW + MONTH).await, None, "expired");
+    assert_eq!(holder(2, NOW).await, None, "unknown");
+    assert!(matches!(refresh(&store, 1, 2).await, Refresh::Rotated { .. }), "it was not used up");
+    assert_eq!(holder(1, NOW).await, None, "used");
+    assert_eq!(holder(2, NOW).await, Some((user.id, session)));
+    store.registry.end_session(session, &registry::Actor::system(), NOW).await.unwrap();
+    assert_eq!(holder(2, NOW).await, None, "of a session that has ended");
+}

@@ -17,7 +17,9 @@ use utoipa::OpenApi;
 use self::guard::Access::{LoggedIn, Needs, Public};
 pub use self::{
     access_tokens::{ShortTokenKey, TokenKey},
-    first_admin::{BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, first_admin},
+    first_admin::{
+        BadAdminPassword, FirstAdmin, FirstAdminError, admin_password, admin_password_applies, first_admin,
+    },
 };
 pub(crate) use self::{
     first_admin::given_first_admin,

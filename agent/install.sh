@@ -113,6 +113,10 @@ fetch() { # URL FILE
 install_agent() {
     from=${ROLLCALL_ENROL_URL:-${ROLLCALL_URL:-$suite}}
     from=${from%%,*}
+    case $from in
+    https://* | http://localhost | http://localhost[:/]* | http://127.* | http://\[::1\]*) ;;
+    *) say "warning: $from is not https: the token and what this host reports go over the network in clear" >&2 ;;
+    esac
     fetch "${from%/}/server-management/v1/agents/$arch" "$work/agent"
     found=$(sha256sum "$work/agent")
     found=${found%% *}

@@ -8,10 +8,15 @@ use std::{
     },
 };
 
-use actix_web::{HttpResponse, Route, guard, http::StatusCode, web};
+use actix_web::{
+    HttpResponse, Route,
+    guard::{self, GuardContext},
+    http::StatusCode,
+    web,
+};
 use tokio::sync::Notify;
 
-use crate::{Problem, telemetry};
+use crate::{Problem, http, telemetry};
 
 /// Whether this process is ready: each of its parts was reached once, and it is not stopping. Clones share it.
 ///
@@ -24,6 +29,7 @@ pub struct Health(Arc<State>);
 struct State {
     parts: Vec<(&'static str, AtomicBool)>,
     stopping: AtomicBool,
+    metrics_are_local: AtomicBool,
     changed: Notify,
 }
 
@@ -31,7 +37,14 @@ impl Health {
     /// Not ready until each of `parts` was reached.
     pub fn new(parts: &[&'static str]) -> Self {
         let parts = parts.iter().map(|part| (*part, AtomicBool::new(false))).collect();
-        Self(Arc::new(State { parts, stopping: AtomicBool::new(false), changed: Notify::new() }))
+        let (stopping, metrics_are_local) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(State { parts, stopping, metrics_are_local, changed: Notify::new() }))
+    }
+
+    /// From now on `/metrics` is for this host alone, where the port is open to others. What is asked for by others goes to
+    /// whatever else is mounted there.
+    pub fn keep_metrics_local(&self) {
+        self.0.metrics_are_local.store(true, Ordering::Relaxed);
     }
 
     /// `part` was reached.
@@ -89,7 +102,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource("/health/live").route(read().to(live)))
         .service(resource("/health/ready").route(read().to(ready)))
-        .service(resource("/metrics").route(read().to(metrics)));
+        .service(resource("/metrics").guard(guard::fn_guard(may_read_metrics)).route(read().to(metrics)));
+}
+
+/// Behind a proxy on this host everybody would be local, so what was handed on is not.
+fn may_read_metrics(context: &GuardContext<'_>) -> bool {
+    let health = context.app_data::<web::Data<Health>>();
+    let local_alone = health.is_some_and(|health| health.0.metrics_are_local.load(Ordering::Relaxed));
+    let head = context.head();
+    !local_alone || (http::is_local(head.peer_addr) && !http::is_forwarded(head.headers()))
 }
 
 /// Probes use GET or HEAD.
@@ -132,6 +153,27 @@ mod tests {
             let request = actix_web::test::TestRequest::with_uri("/health/ready").method(method).to_request();
             assert_eq!(actix_web::test::call_service(&app, request).await.status(), status);
         }
+    }
+
+    #[actix_web::test]
+    async fn metrics_that_are_kept_local_are_not_handed_on_by_a_proxy() {
+        let health = Health::new(&[]);
+        let data = web::Data::new(health.clone());
+        let app = actix_web::App::new().app_data(data).configure(routes);
+        let app = actix_web::test::init_service(app).await;
+        let status = async |peer: &str, header: Option<(&str, &str)>| {
+            let request = actix_web::test::TestRequest::with_uri("/metrics").peer_addr(peer.parse().unwrap());
+            let request = header.into_iter().fold(request, |request, header| request.insert_header(header));
+            actix_web::test::call_service(&app, request.to_request()).await.status().as_u16()
+        };
+        assert_eq!(status("8.8.8.8:1", None).await, 200);
+        health.keep_metrics_local();
+        for peer in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(status(peer, None).await, 200, "{peer}");
+            assert_eq!(status(peer, Some(("x-forwarded-for", "127.0.0.1"))).await, 404, "{peer}");
+            assert_eq!(status(peer, Some(("forwarded", "for=127.0.0.1"))).await, 404, "{peer}");
+        }
+        assert_eq!((status("8.8.8.8:1", None).await, status("10.0.0.1:1", None).await), (404, 404));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::{
     App, HttpRequest,
     dev::{AppConfig, Server},
-    http::header::AUTHORIZATION,
+    http::header::{AUTHORIZATION, HeaderMap},
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -118,6 +118,30 @@ fn no_place() -> String {
 pub fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Reads where to listen: an IP address and a port. Names are not looked up, since one may be several addresses, and another
+/// tomorrow; `localhost` is 127.0.0.1.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok()).unwrap_or("8080");
+    local.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!(
+            "write an IP address and a port: 127.0.0.1:{port} (or localhost:{port}) for this host alone, 0.0.0.0:{port} \
+             for all of its addresses, [::1]:{port} for IPv6"
+        )
+    })
+}
+
+/// Whether a proxy handed the request on, as it says itself.
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    let by = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via"];
+    by.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Whether the other end of the connection is on this host. A proxy is, too: see [`is_forwarded`].
+pub fn is_local(peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 /// Where a process on this host reaches what listens on `listen`.
@@ -309,6 +333,31 @@ mod tests {
             assert_eq!(token(header), None, "{header}");
         }
         assert_eq!(bearer(&TestRequest::default().to_http_request()), None);
+    }
+
+    #[test]
+    fn where_to_listen_is_an_address_or_what_to_write_instead_is_said() {
+        for (text, address) in [
+            ("127.0.0.1:8199", "127.0.0.1:8199"),
+            ("localhost:8199", "127.0.0.1:8199"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(listen_address(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "8199",
+            ":8199",
+            "rollcall.example.org:8199",
+            "localhost",
+            "::1:8199",
+            "localhost:http",
+            "http://localhost:8199",
+        ] {
+            let port = if text.ends_with("8199") { "8199" } else { "8080" };
+            let told = listen_address(text).unwrap_err();
+            assert!(told.contains(&format!("127.0.0.1:{port} (or localhost:{port})")), "{text}: {told}");
+        }
     }
 
     #[test]

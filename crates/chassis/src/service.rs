@@ -29,7 +29,7 @@ pub const GRACE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Args)]
 pub struct ServiceArguments {
     /// Address and port to listen on
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", value_parser = http::listen_address, global = true)]
     pub listen: SocketAddr,
     /// What the names of queues, indices and keys begin with, so that several suites may share their servers
     #[arg(long, env = "ROLLCALL_PREFIX", default_value = "rollcall", value_parser = prefix, global = true)]

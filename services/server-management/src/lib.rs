@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use operations::DeadLetterQueues;
 pub use people::{
     BadPassword, FirstAdmin, FirstAdminError, ResetPassword, ResetPasswordError, ShortTokenKey, TokenKey,
-    admin_password, first_admin, reset_password,
+    admin_password, admin_password_applies, first_admin, reset_password,
 };
 pub use servers::{BadPublicUrl, Downloads, PublicUrl, make_enrolment_token};
 pub use service::{StartError, run};
@@ -112,6 +112,12 @@ impl Management {
     /// The registry is there, with its schema and its first user.
     pub(crate) fn let_in(&self) {
         self.app.awaited.registry.store(false, Ordering::Relaxed);
+    }
+
+    /// Mounts `/metrics` for whoever has the scope `server:read`, beside the one that [`chassis::Health::keep_metrics_local`]
+    /// keeps to the host itself.
+    pub fn configure_metrics(&self, config: &mut web::ServiceConfig) {
+        routes::mount_metrics(config);
     }
 
     /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.

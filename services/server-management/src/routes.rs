@@ -39,6 +39,12 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
     config.service(scope.default_service(web::to(not_found_route)).wrap(headers()));
 }
 
+/// Mounts the metrics behind the same guard as the table. The path is the one that every process has.
+pub(crate) fn mount_metrics(config: &mut web::ServiceConfig) {
+    let (path, endpoints) = operations::metrics();
+    config.service(resource(path, endpoints).wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store"))));
+}
+
 fn resource(path: &str, endpoints: Vec<Endpoint>) -> actix_web::Resource {
     let allow = allow(&endpoints);
     let mut resource = web::resource(path);

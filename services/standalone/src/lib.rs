@@ -23,8 +23,8 @@ use healthcheck_worker::Worker;
 use history::History;
 use mail::{Letterhead, Mail, Sender};
 use queue::{DeadLetters, Publisher, in_process};
-use registry::Registry;
-use server_management::{DeadLetterQueues, Management, TokenKey, settings::ResetArguments};
+use registry::{Registry, RegistryError};
+use server_management::{DeadLetterQueues, FirstAdmin, Management, TokenKey, settings::ResetArguments};
 use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, keeper::Keeper, settings::Settings};
@@ -87,14 +87,17 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let listen = http::reachable(listener.local_addr()?);
+    let bound = listener.local_addr()?;
+    let listen = http::reachable(bound);
     let health = Health::new(&["registry", "history"]);
     let keyring = keyring(&data, &settings)?;
+    // Everything is on one port here, which a proxy opens to the world.
+    health.keep_metrics_local();
     let stores = open(&data, &settings, &health).await?;
     let keeper = Keeper::of(&data, settings.disk_reserve, stores.history.clone())?;
     let password = data.join("admin-password");
-    server_management::first_admin(&stores.registry, settings.admin_password.clone(), &password, &clock)
-        .await?;
+    let given = settings.admin_password.clone();
+    let admin = server_management::first_admin(&stores.registry, given, &password, &clock).await?;
 
     let (publisher, consumer) = in_process(QUEUE_CAPACITY, Message::weight);
     let gate = GateSettings {
@@ -118,8 +121,8 @@ pub async fn run(
 
     management.publish_denylist().await?;
     gate.read_denylist().await;
-    if settings.proxies == 0 && !listen.ip().is_loopback() {
-        tracing::warn!("open to other hosts without TLS: put a proxy in front, and set TRUSTED_PROXIES=1");
+    if settings.proxies == 0 && !bound.ip().is_loopback() {
+        tracing::warn!("{}", in_clear(bound));
     }
     let server = serve(listener, &settings, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
@@ -127,7 +130,7 @@ pub async fn run(
         None => None,
     };
     tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));
-    welcome(listen, &data);
+    welcome(listen, &log_in(admin, &stores.registry, &password).await?);
     let parts = Parts { keeper, server, gate, management, worker, jobs, mail, own_agent };
     let ended = parts.run(&shutdown).await;
     stores.history.close().await;
@@ -285,17 +288,42 @@ fn serve(
     http::serve(listener, keep_alive, settings.bounds, health, move |config| {
         gate.configure(config);
         management.configure(config);
+        management.configure_metrics(config);
     })
 }
 
-fn welcome(listen: SocketAddr, data: &DataDir) {
-    let password = data.join("admin-password");
+/// What is wrong with a listener that other hosts reach and that has no TLS.
+fn in_clear(bound: SocketAddr) -> String {
+    format!(
+        "{bound} is open to other hosts without TLS: passwords, tokens, credentials and what hosts report go over the network in \
+         clear. Put a proxy with TLS in front, listen where it alone reaches, as --listen 127.0.0.1:{}, and set TRUSTED_PROXIES=1",
+        bound.port()
+    )
+}
+
+/// How to log in, as far as this process knows.
+async fn log_in(admin: FirstAdmin, registry: &Registry, password: &Path) -> Result<String, RegistryError> {
+    let file = password.display();
+    Ok(match admin {
+        FirstAdmin::Given => "as admin, with the password that ADMIN_PASSWORD set".to_owned(),
+        FirstAdmin::Generated => format!("as admin, with the password in {file}"),
+        FirstAdmin::NotNeeded if server_management::admin_password_applies(registry, password).await? => {
+            format!("as admin, with the password in {file}; change it, and remove the file")
+        }
+        FirstAdmin::NotNeeded if password.exists() => {
+            format!(
+                "with the passwords in force; the one in {file} is not admin's (any more): remove the file"
+            )
+        }
+        FirstAdmin::NotNeeded => {
+            "with the passwords in force; who has lost one: rollcall reset-password".to_owned()
+        }
+    })
+}
+
+fn welcome(listen: SocketAddr, log_in: &str) {
     println!("rollcall {} is ready", env!("CARGO_PKG_VERSION"));
     println!("  look     http://{listen}/");
-    if password.exists() {
-        println!("  log in   as admin, with the password in {}", password.display());
-    } else {
-        println!("  log in   as admin; who has lost the password: rollcall reset-password");
-    }
+    println!("  log in   {log_in}");
     println!("  program  http://{listen}/server-management/v1/openapi.json");
 }

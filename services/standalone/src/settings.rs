@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     Mistakes, Secret,
-    http::{Bounds, DoorArguments},
+    http::{self, Bounds, DoorArguments},
     settings::BadSettings,
     telemetry::LogFormat,
 };
@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(long, env = "ROLLCALL_DATA", default_value = "data")]
     pub data: PathBuf,
     /// Address and port to listen on
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", value_parser = http::listen_address, global = true)]
     pub listen: SocketAddr,
     /// Do not monitor this host itself
     #[arg(long)]

@@ -7,8 +7,13 @@ const MAX_LOCAL_BYTES: usize = 64;
 const MAX_BYTES: usize = 254;
 const MAX_LABEL_BYTES: usize = 63;
 
+/// What some relay reads as a way to somewhere else: `ops%evil.org@example.org` (the percent hack), `evil.org!ops@…` (a
+/// path of UUCP), `/G=Ops/O=Evil/@…` (X.400), `|program@…`. To such a relay the domain behind the `@` is but the next stop.
+const ROUTES: &[u8] = b"%!/|";
+
 /// An address such as `ops@example.org`, its domain in lower case. The other forms of RFC 5322 (quotes, comments,
-/// brackets, other scripts) are refused, so that nothing in an address can end a header or a command.
+/// brackets, source routes, other scripts) are refused, so that nothing in an address can end a header or a command; and so
+/// is what a relay may route on, so that mail goes to the domain that was allowed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipient {
     text: String,
@@ -59,7 +64,7 @@ impl FromStr for Recipient {
         let (local, domain) = text.split_once('@').ok_or(BadRecipient)?;
         let atom = |atom: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-            !atom.is_empty() && atom.bytes().all(plain)
+            !atom.is_empty() && atom.bytes().all(|byte| plain(byte) && !ROUTES.contains(&byte))
         };
         let known = local.len() <= MAX_LOCAL_BYTES && text.len() <= MAX_BYTES;
         if !known || !local.split('.').all(atom) || !is_domain(domain) {
@@ -165,6 +170,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_relay_may_route_elsewhere_is_refused() {
+        for text in [
+            "ops%evil.org@example.org",
+            "ops%evil.org%example.com@example.org",
+            "evil.org!ops@example.org",
+            "a!b!ops@example.org",
+            "evil.org!ops%other.org@example.org",
+            "@evil.org:ops@example.org",
+            "@evil.org,@b.org:ops@example.org",
+            "ops:evil.org@example.org",
+            "node::ops@example.org",
+            "\"ops@evil.org\"@example.org",
+            "\"evil.org!ops\"@example.org",
+            "\"ops%evil.org\"@example.org",
+            "ops\\@evil.org@example.org",
+            "ops@evil.org@example.org",
+            "/G=Ops/O=Evil/@example.org",
+            "|program@example.org",
+        ] {
+            assert_eq!(text.parse::<Recipient>(), Err(BadRecipient), "{text:?}");
+        }
+        // These go no further than the domain, whatever is in them.
+        for text in
+            ["o'neill@example.org", "r&d@example.org", "ops+fleet=eu@example.org", "{a}~b#c$d*e@example.org"]
+        {
+            assert!(text.parse::<Recipient>().is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn only_the_domains_themselves_are_allowed() {
         let to = |text: &str| text.parse::<Recipient>().unwrap();
         let some: AllowedDomains = " Example.org , example.com,".parse().unwrap();
@@ -181,6 +216,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_allowed_address_names_no_way_to_another_domain(
+            before in "[a-z.+]{0,6}",
+            route in "[%!/|@:,\"\\\\]",
+            after in "[a-z.]{0,9}",
+        ) {
+            for text in [format!("{before}{route}{after}@example.org"), format!("\"{before}{route}{after}\"@example.org")] {
+                prop_assert_eq!(text.parse::<Recipient>(), Err(BadRecipient), "{}", text);
+            }
+        }
+
         #[test]
         fn an_address_reads_back_and_has_nothing_that_ends_a_line(text in "\\PC{0,20}@\\PC{0,20}|[a-z.+]{1,9}@[A-Za-z.-]{1,9}") {
             if let Ok(recipient) = text.parse::<Recipient>() {

@@ -4,3 +4,4 @@ mod dependencies;
 mod proxy;
 mod rooms;
 mod servers;
+mod setup;

@@ -38,6 +38,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("unauthorized", 401, "Log in, or use a token that is valid still."),
     ("insufficient_scope", 403, "The role lacks what `scope` names."),
     ("session_required", 403, "An API token is not enough; log in."),
+    ("https_required", 403, "The suite was asked without TLS, and the agent's token would go the same way."),
     ("wrong_password", 403, "`current_password` is not the one in force."),
     ("not_found", 404, "There is no such resource."),
     ("no_downloads", 404, "No agents are offered here; `AGENT_DOWNLOADS` is not set."),

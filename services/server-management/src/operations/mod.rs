@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod dead_letters;
+mod metrics;
 mod status;
 
 use fleet::Scope;
@@ -18,6 +19,11 @@ use crate::people::{Access::Needs, Resource, get};
 #[derive(OpenApi)]
 #[openapi(paths(status::show))]
 pub(crate) struct Document;
+
+/// The metrics of the process, for those who are not on its host.
+pub(crate) fn metrics() -> Resource {
+    ("/metrics", vec![get(Needs(Scope::ServerRead), metrics::show)])
+}
 
 /// Where its URLs lead.
 pub(crate) fn routes() -> Vec<Resource> {

@@ -85,6 +85,18 @@ pub async fn first_admin(
     Ok(if made { how } else { FirstAdmin::NotNeeded })
 }
 
+/// Whether one can log in as `admin` with the password in `password_file`. One that was changed since, or a registry that came
+/// from a backup, may have another; then the file says nothing.
+pub async fn admin_password_applies(
+    registry: &Registry,
+    password_file: &Path,
+) -> Result<bool, RegistryError> {
+    let path = password_file.to_owned();
+    let Ok(Ok(password)) = spawn_blocking(move || read_secret(&path)).await else { return Ok(false) };
+    let admin = registry.user_by_name(USERNAME).await?.filter(|user| !user.disabled);
+    Ok(password::verify(password.expose().to_owned(), admin.map(|user| user.password_hash)).await)
+}
+
 /// As [`first_admin`], where no password can be generated: several processes have no folder in common to leave it in.
 pub(crate) async fn given_first_admin(
     registry: &Registry,

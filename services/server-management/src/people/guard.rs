@@ -134,6 +134,7 @@ async fn admit<Args: FromRequest>(
     payload: &mut Payload,
 ) -> Result<Args, actix_web::Error> {
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Failure::from(Problem::internal()))?;
+    client::notice_a_missing_proxy(request, app.settings.proxies);
     app.arrived(|awaited| &awaited.registry)?;
     authorise(app, access, request).await?;
     let args = Args::from_request(request, payload).await.map_err(Into::into)?;

@@ -18,7 +18,7 @@ use utoipa::OpenApi;
 use self::guard::Access::{LoggedIn, Needs, Public};
 pub use self::{
     access_tokens::{ShortTokenKey, TokenKey},
-    first_admin::{FirstAdmin, FirstAdminError, admin_password, first_admin},
+    first_admin::{FirstAdmin, FirstAdminError, admin_password, admin_password_applies, first_admin},
     policy::BadPassword,
     reset_password::{ResetPassword, ResetPasswordError, reset_password},
 };

@@ -238,6 +238,68 @@ fn all_mistakes_in_the_settings_are_told_at_once_and_no_secret_prints() {
     assert!(!said.contains("short-agent-key") && !said.contains("short-token-key"), "{said}");
 }
 
+/// Starts it, waits until it has said so much, and ends it. Returns all that it said.
+async fn what_it_says(dir: &Path, address: SocketAddr, last: &str) -> String {
+    let file = dir.with_extension("said");
+    let mut command = rollcall(dir, address);
+    command.arg("--no-agent").stdout(fs::File::create(&file).unwrap());
+    let _running = Running { address, child: command.spawn().unwrap() };
+    let said = || fs::read_to_string(&file).unwrap();
+    eventually("it says how to begin", async || said().contains(last)).await;
+    said()
+}
+
+#[tokio::test]
+async fn a_password_file_is_named_only_while_its_password_is_the_one() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    let last = "  program ";
+    let start = async || what_it_says(&data, free_address(), last).await;
+    let file = data.join("admin-password");
+    let named = format!("as admin, with the password in {}", file.display());
+    for _ in 0..2 {
+        let said = start().await;
+        assert!(said.contains(&named), "{said}");
+    }
+    // As after a restore, or a change of the password: the file has another one than the registry.
+    fs::write(&file, "the password of another folder\n").unwrap();
+    let said = start().await;
+    assert!(!said.contains(&named) && said.contains("is not admin's (any more)"), "{said}");
+    // As of a backup without the file: nobody has set ADMIN_PASSWORD.
+    fs::remove_file(&file).unwrap();
+    let said = start().await;
+    assert!(said.contains("with the passwords in force") && !said.contains("ADMIN_PASSWORD"), "{said}");
+}
+
+#[tokio::test]
+async fn a_listener_without_tls_says_what_goes_in_clear_and_what_to_do() {
+    let dir = tempdir().unwrap();
+    let last = "  program ";
+    let everywhere = SocketAddr::new([0, 0, 0, 0].into(), free_address().port());
+    let said = what_it_says(&dir.path().join("open"), everywhere, last).await;
+    for word in
+        ["without TLS", "passwords, tokens, credentials", "TRUSTED_PROXIES=1", &everywhere.to_string()]
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let said = what_it_says(&dir.path().join("local"), free_address(), last).await;
+    assert!(!said.contains("without TLS"), "{said}");
+}
+
+#[tokio::test]
+async fn localhost_is_an_address_to_listen_on() {
+    let dir = tempdir().unwrap();
+    let address = free_address();
+    let mut command = Command::new(binary());
+    command.env_clear().arg("--no-agent").arg("--data").arg(dir.path()).stdout(Stdio::null());
+    let child = command.arg("--listen").arg(format!("localhost:{}", address.port())).spawn().unwrap();
+    let running = Running { address, child };
+    let client = Client::new(running.address);
+    eventually("it is ready", async || client.ready().await).await;
+    let output = Command::new(binary()).env_clear().args(["--listen", "8199"]).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("127.0.0.1:8199"), "{}", said(&output));
+}
+
 #[tokio::test]
 async fn the_dashboard_is_served_and_runs_nothing_but_its_own_files() {
     let dir = tempdir().unwrap();

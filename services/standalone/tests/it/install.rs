@@ -201,6 +201,11 @@ async fn what_cannot_be_installed_is_told_before_anything_is() {
             "cannot fetch",
         ),
         (
+            script.clone(),
+            vec![("ROLLCALL_TOKEN", "t"), ("ROLLCALL_URL", "http://nowhere.invalid")],
+            "warning: http://nowhere.invalid is not https: the token",
+        ),
+        (
             script.replace("checksums='", "checksums='none 0\n").replace(std::env::consts::ARCH, "vax"),
             vec![],
             "but for: none vax",
@@ -227,6 +232,15 @@ async fn the_script_has_no_address_that_a_stranger_made_up() {
     for host in ["a';id;'", "a b", "$(id)", "a/b", "me@a", "a:x", "`id`", "a\\"] {
         let (status, told) = rig.script(&[("host", host)]).await;
         assert!(status == 400 && told.contains("\"invalid_host\""), "{host}: {status} {told}");
+    }
+    // Nobody has told us of this proxy; still the token is for TLS alone.
+    let rig = Rig::start(&[]).await;
+    for headers in [
+        &[("host", "rollcall.example.org")][..],
+        &[("host", "rollcall.example.org"), ("x-forwarded-proto", "https")],
+    ] {
+        let (status, script) = rig.script(headers).await;
+        assert!(status == 200 && script.contains("\nsuite='https://rollcall.example.org'\n"), "{script}");
     }
     let rig = Rig::start(&["--public-url", "https://suite.example.org/"]).await;
     for host in ["other.example.org", "a';id;'"] {

@@ -9,6 +9,7 @@ mod forge;
 mod hostile;
 mod install;
 mod kill;
+mod metrics;
 mod reports;
 mod restart;
 mod suite;

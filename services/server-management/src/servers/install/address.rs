@@ -1,11 +1,15 @@
 //! The address under which hosts reach the suite. It goes into a shell script, and may come from a request's headers.
 
-use std::{net::Ipv6Addr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use actix_web::{
     HttpRequest,
     http::header::{HOST, HeaderMap},
 };
+use chassis::http::{is_forwarded, is_local};
 
 /// Longest name of a host that DNS knows, in bytes.
 const MAX_HOST_BYTES: usize = 253;
@@ -45,13 +49,39 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// As the request says it: its `Host`, and the scheme that our proxy was asked by, if one stands in front.
-pub(super) fn of(request: &HttpRequest, proxies: usize) -> Option<PublicUrl> {
+/// Why a request does not tell the suite's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoAddress {
+    /// Its `Host` names no host.
+    Host,
+    /// It came over the network in clear, and so would the token that its sender enrols with.
+    Clear,
+}
+
+/// The `Host` of the request, by https. By http only where it is this very host, so that nothing leaves it. A proxy that was
+/// not trusted makes no difference: what it says is no reason to send a token in clear.
+pub(super) fn of(request: &HttpRequest, proxies: usize) -> Result<PublicUrl, NoAddress> {
     let headers = request.headers();
-    let host = only(headers, HOST.as_str()).filter(|host| is_authority(host))?;
-    let forwarded = only(headers, "x-forwarded-proto").filter(|_| proxies > 0);
-    let scheme = forwarded.filter(|scheme| *scheme == "https").unwrap_or("http");
-    format!("{scheme}://{host}").parse().ok()
+    let host = only(headers, HOST.as_str()).filter(|host| is_authority(host)).ok_or(NoAddress::Host)?;
+    let by_tls = only(headers, "x-forwarded-proto") == Some("https");
+    // Whatever came to loopback for another name was handed on by a proxy, if by a silent one.
+    let handed_on = || proxies > 0 || is_forwarded(headers) || is_local(request.peer_addr());
+    let scheme = match by_tls || !is_loopback(host) {
+        false => "http",
+        true if by_tls || handed_on() => "https",
+        true => return Err(NoAddress::Clear),
+    };
+    format!("{scheme}://{host}").parse().map_err(|_| NoAddress::Host)
+}
+
+/// Whether an authority is this host itself.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        Some(_) | None => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A header that is there once.
@@ -130,18 +160,43 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_the_proxys_word_if_there_is_a_proxy() {
-        let told = |headers: &[(&str, &str)], proxies| {
-            let request = TestRequest::default();
+    fn no_token_is_sent_in_clear_because_a_header_was_not_trusted() {
+        let told = |peer: &str, headers: &[(&str, &str)], proxies| {
+            let request = TestRequest::default().peer_addr(format!("{peer}:4711").parse().unwrap());
             let request = headers.iter().fold(request, |request, header| request.append_header(*header));
             of(&request.to_http_request(), proxies).map(|url| url.0)
         };
-        let forwarded = [("host", "a.example"), ("x-forwarded-proto", "https")];
-        assert_eq!(told(&forwarded, 1).as_deref(), Some("https://a.example"));
-        assert_eq!(told(&forwarded, 0).as_deref(), Some("http://a.example"));
-        assert_eq!(told(&[("host", "a"), ("x-forwarded-proto", "https'")], 1).as_deref(), Some("http://a"));
+        let (name, proto, http) =
+            (("host", "a.example"), ("x-forwarded-proto", "https"), ("x-forwarded-proto", "http"));
+        let from = ("x-forwarded-for", "203.0.113.7");
+        let https = Ok("https://a.example".to_owned());
+        for (peer, headers, proxies) in [
+            // A proxy that says it, one that says another thing or nothing, and one that nobody has told us of.
+            ("10.0.0.2", &[name, proto][..], 1),
+            ("10.0.0.2", &[name, http], 1),
+            ("10.0.0.2", &[name, ("x-forwarded-proto", "https'")], 1),
+            ("10.0.0.2", &[name], 1),
+            ("127.0.0.1", &[name, proto], 0),
+            ("127.0.0.1", &[name, http], 0),
+            ("127.0.0.1", &[name, from], 0),
+            ("127.0.0.1", &[name], 0),
+            ("10.0.0.2", &[name, from], 0),
+            ("10.0.0.2", &[name, proto], 0),
+        ] {
+            assert_eq!(told(peer, headers, proxies), https, "{peer} {headers:?} {proxies}");
+        }
+        for host in ["127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]", "localhost:8080", "LocalHost"] {
+            assert_eq!(told("127.0.0.1", &[("host", host)], 0), Ok(format!("http://{host}")));
+            assert_eq!(told("127.0.0.1", &[("host", host), proto], 1), Ok(format!("https://{host}")));
+        }
+        // Asked in clear over a network, for what is not this host, whatever it is called.
+        for host in
+            ["a.example", "10.0.0.7:8080", "localhost.a.example", "127.0.0.1.a.example", "[2001:db8::1]:8080"]
+        {
+            assert_eq!(told("10.0.0.2", &[("host", host)], 0), Err(NoAddress::Clear), "{host}");
+        }
         for bad in [&[][..], &[("host", "a/b")], &[("host", "a';id;'")], &[("host", "a"), ("host", "b")]] {
-            assert_eq!(told(bad, 1), None, "{bad:?}");
+            assert_eq!(told("127.0.0.1", bad, 0), Err(NoAddress::Host), "{bad:?}");
         }
     }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
-use self::downloads::Download;
+use self::{address::NoAddress, downloads::Download};
 pub use self::{
     address::{BadPublicUrl, PublicUrl},
     downloads::Downloads,
@@ -56,7 +56,7 @@ pub(crate) async fn script(
     let downloads = install.offered()?;
     let suite = match &install.public_url {
         Some(url) => url.clone(),
-        None => address::of(&request, app.settings.proxies).ok_or_else(invalid_host)?,
+        None => address::of(&request, app.settings.proxies).map_err(Problem::from)?,
     };
     let checksums: Vec<String> =
         look(downloads).await?.iter().map(|agent| format!("{} {}", agent.arch, agent.sha256)).collect();
@@ -113,9 +113,20 @@ async fn look(downloads: Downloads) -> Result<Vec<Download>, Problem> {
     spawn_blocking(move || downloads.look()).await.map_err(|_| Problem::internal())
 }
 
-fn invalid_host() -> Problem {
-    let detail = "the Host header names no host: ask by the suite's address, or set PUBLIC_URL";
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_host", detail)
+impl From<NoAddress> for Problem {
+    fn from(reason: NoAddress) -> Self {
+        match reason {
+            NoAddress::Host => {
+                let detail = "the Host header names no host: ask by the suite's address, or set PUBLIC_URL";
+                Self::new(StatusCode::BAD_REQUEST, "invalid_host", detail)
+            }
+            NoAddress::Clear => {
+                let detail = "this suite was asked without TLS, and the token would go the same way: put a proxy with TLS \
+                              in front and set TRUSTED_PROXIES=1, or set PUBLIC_URL to the address that hosts are to use";
+                Self::new(StatusCode::FORBIDDEN, "https_required", detail)
+            }
+        }
+    }
 }
 
 #[cfg(test)]

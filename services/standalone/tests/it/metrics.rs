@@ -1,0 +1,42 @@
+//! Who may read the metrics of a suite that has one port for everything.
+
+use serde_json::json;
+use testkit::tempdir;
+
+use crate::{binary::Running, suite::Client};
+
+#[tokio::test]
+async fn metrics_are_for_the_host_itself_and_for_tokens_that_may_see_servers() {
+    let dir = tempdir().unwrap();
+    let running = Running::start(dir.path(), &["--no-agent"]);
+    let mut client = Client::new(running.address);
+    client.log_in(dir.path()).await;
+    let token = async |scope: &str| {
+        let body = json!({"name": scope, "scopes": [scope]});
+        let (status, made) = client.post("/server-management/v1/tokens", &body).await;
+        assert_eq!(status, 201, "{made}");
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let (fit, unfit) = (token("server:read").await, token("report:read").await);
+    let ask = async |bearer: Option<&str>, header: Option<&str>| {
+        let mut request = testkit::http().get(format!("http://{}/metrics", running.address));
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        if let Some(header) = header {
+            request = request.header(header, "203.0.113.7");
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, text) = ask(None, None).await;
+    assert!(status == 200 && text.contains("# TYPE rollcall_http_connections gauge"), "{status} {text}");
+    for header in ["x-forwarded-for", "x-forwarded-proto", "x-real-ip", "forwarded"] {
+        let (status, told) = ask(None, Some(header)).await;
+        assert!(status == 401 && told.contains("\"unauthorized\""), "{header}: {status} {told}");
+        assert_eq!(ask(Some("rct_stranger"), Some(header)).await.0, 401, "{header}");
+        assert_eq!(ask(Some(&unfit), Some(header)).await.0, 403, "{header}");
+        let (status, told) = ask(Some(&fit), Some(header)).await;
+        assert!(status == 200 && told.contains("rollcall_http_connections"), "{header}: {status} {told}");
+    }
+}

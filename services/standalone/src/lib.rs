@@ -168,6 +168,7 @@ impl Parts {
 }
 
 async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::Result<Stores> {
+    data.check_registry()?;
     let registry =
         Registry::open_sqlite(&data.join("registry.db")).await.context("cannot open registry.db")?;
     registry.migrate().await.context("cannot bring registry.db up to date")?;

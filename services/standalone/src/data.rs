@@ -104,6 +104,22 @@ impl DataDir {
         self.path.join(name)
     }
 
+    /// Refuses a registry without a byte beside what only comes after one. A copy or a restore has failed there; filled
+    /// anew it would look well, and every host and user would be unknown.
+    pub fn check_registry(&self) -> anyhow::Result<()> {
+        let registry = self.join("registry.db");
+        let empty = fs::metadata(&registry).is_ok_and(|file| file.len() == 0);
+        let beside = ["history.db", "agent-key"].into_iter().find(|name| self.join(name).exists());
+        if let (true, Some(beside)) = (empty, beside) {
+            bail!(
+                "{} is empty, and {beside} is beside it: a copy or a restore has failed. Put the registry's backup in its \
+                 place; or remove it, to begin anew without any server or user",
+                registry.display()
+            );
+        }
+        Ok(())
+    }
+
     /// The key in the file `name`, made at first use.
     pub fn key(&self, name: &str) -> anyhow::Result<Secret> {
         let path = self.join(name);
@@ -191,6 +207,25 @@ mod tests {
         fs::remove_file(dir.path().join("theirs")).unwrap();
         drop(DataDir::take(dir.path()).unwrap());
         assert_eq!(mode(""), 0o700);
+    }
+
+    #[test]
+    fn an_empty_registry_is_refused_beside_a_history_or_a_key_and_is_not_filled() {
+        let dir = testkit::tempdir().unwrap();
+        let data = DataDir::take(dir.path()).unwrap();
+        data.check_registry().unwrap();
+        fs::write(data.join("registry.db"), "").unwrap();
+        // A first start that was killed leaves such a file alone.
+        data.check_registry().unwrap();
+        for beside in ["history.db", "agent-key"] {
+            fs::write(data.join(beside), "something").unwrap();
+            let refused = data.check_registry().unwrap_err().to_string();
+            assert!(refused.contains("registry.db is empty") && refused.contains(beside), "{refused}");
+            fs::remove_file(data.join(beside)).unwrap();
+        }
+        fs::write(data.join("agent-key"), "something").unwrap();
+        fs::write(data.join("registry.db"), "something").unwrap();
+        data.check_registry().unwrap();
     }
 
     #[test]

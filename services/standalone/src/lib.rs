@@ -189,6 +189,7 @@ impl Parts {
 }
 
 async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::Result<Stores> {
+    data.check_registry()?;
     let registry = open_registry(data).await?;
     health.reached("registry");
     let history = History::open_sqlite(&data.join("history.db"), settings.history_days).await;

@@ -329,6 +329,18 @@ async fn keys_and_passwords_are_for_their_owner_alone() {
 }
 
 #[test]
+fn an_empty_registry_beside_a_history_is_told_and_stays_as_it_is() {
+    let dir = tempdir().unwrap();
+    for (name, text) in [("registry.db", ""), ("history.db", "a history")] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let output = rollcall(dir.path(), free_address()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("registry.db is empty, and history.db is beside it"), "{}", said(&output));
+    assert_eq!(fs::metadata(dir.path().join("registry.db")).unwrap().len(), 0);
+}
+
+#[test]
 fn a_damaged_database_is_an_error_that_names_the_file() {
     let dir = tempdir().unwrap();
     fs::write(

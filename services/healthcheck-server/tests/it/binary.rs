@@ -201,7 +201,6 @@ async fn a_request_is_followed_by_its_id_into_the_message_of_the_queue_that_it_w
         gate.client.post(format!("http://{}/{PATH}", gate.address)).header("x-request-id", "followed-8");
     let problem: Value = refused.send().await.unwrap().json().await.unwrap();
     assert_eq!((&problem["code"], &problem["request_id"]), (&json!("unauthorized"), &json!("followed-8")));
-    place.remove().await;
 }
 
 #[tokio::test]

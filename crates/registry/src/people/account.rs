@@ -249,8 +249,8 @@ impl Registry {
         .await
     }
 
-    /// Sets a password and ends every session of the user. `reach` is what the actor may do: nobody takes over a user who
-    /// may do more.
+    /// Sets a password and ends every session of the user. `reach` is what the actor may do: nobody takes over a user
+    /// who may do more.
     pub async fn set_password(
         &self,
         user: UserId,

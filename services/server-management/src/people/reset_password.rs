@@ -1,5 +1,5 @@
-//! The way back for who has lost the password that lets people in: whoever runs a command on the machine, with the rights
-//! of the suite, sets another one.
+//! The way back for who has lost the password that lets people in: whoever runs a command on the machine, with the
+//! rights of the suite, sets another one.
 
 use chassis::{Clock, Secret, random};
 use fleet::Scope;
@@ -41,9 +41,9 @@ pub enum ResetPasswordError {
     Registry(#[from] RegistryError),
 }
 
-/// Sets the password of the user of this name, regardless of case: the one that is `given`, or one that it makes. It ends
-/// all sessions of that user and, unless `keep_api_tokens`, deletes its API tokens: whoever had the password may have made
-/// some. In the audit log the suite itself did so.
+/// Sets the password of the user of this name, regardless of case: the one that is `given`, or one that it makes. It
+/// ends all sessions of that user and, unless `keep_api_tokens`, deletes its API tokens: whoever had the password may
+/// have made some. In the audit log the suite itself did so.
 ///
 /// # Errors
 /// Nothing is changed then.

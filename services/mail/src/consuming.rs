@@ -142,7 +142,10 @@ impl Shared {
         match self.sender.send(delivery.id, &letter, give_up).await {
             Ok(()) => {
                 self.sender_trouble.end();
-                Attempt::Sent
+                match &self.sender {
+                    Sender::Smtp(..) => Attempt::Sent,
+                    Sender::Folder(_) => Attempt::Written,
+                }
             }
             Err((stage, ending)) => {
                 if stage == Stage::Greeting {
@@ -210,6 +213,9 @@ fn tell(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) {
     let attempts = delivery.attempts;
     match attempt {
         Attempt::Sent => tracing::info!(%id, attempts, "a mail is sent"),
+        Attempt::Written => {
+            tracing::info!(%id, attempts, "a mail is a file in the outbox, and sent to nobody")
+        }
         Attempt::Again(reason, _) => tracing::debug!(%id, attempts, reason, "a mail is tried again"),
         Attempt::Failed(reason) => tracing::warn!(%id, attempts, reason, "a mail failed"),
         Attempt::Unknown(reason) => {

@@ -6,12 +6,16 @@ use registry::Attempt;
 const ATTEMPTS: &str = "rollcall_mail_attempts_total";
 
 pub fn describe() {
-    describe_counter!(ATTEMPTS, "Attempts to send a mail, by outcome: sent, again, failed or unknown");
+    describe_counter!(
+        ATTEMPTS,
+        "Attempts to send a mail, by outcome: sent, written (to a folder), again, failed or unknown"
+    );
 }
 
 pub fn attempted(attempt: &Attempt) {
     let outcome = match attempt {
         Attempt::Sent => "sent",
+        Attempt::Written => "written",
         Attempt::Again(..) => "again",
         Attempt::Failed(_) => "failed",
         Attempt::Unknown(_) => "unknown",

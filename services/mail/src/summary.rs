@@ -54,13 +54,18 @@ fn ratio(covered: Millis, expected: Millis) -> Option<f64> {
     (expected > 0).then(|| (covered as f64 / expected as f64).clamp(0.0, 1.0))
 }
 
-/// A percentage for people. It is cut off, not rounded, so that a server which was down for a second does not show
-/// 100 %.
+/// A percentage for people. It is [cut off](cut_off).
 pub fn percent(uptime: Option<f64>) -> String {
     match uptime {
-        Some(uptime) => format!("{:.2} %", (uptime * 10_000.0 + 1e-7).floor() / 100.0),
+        Some(uptime) => format!("{:.2} %", cut_off(uptime)),
         None => "–".to_owned(),
     }
+}
+
+/// A percentage with two digits. It is cut off, not rounded, so that a server which was down for a second does not show
+/// 100 %.
+pub fn cut_off(uptime: f64) -> f64 {
+    (uptime * 10_000.0 + 1e-7).floor() / 100.0
 }
 
 /// A length of time for people, in its two largest units.

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
 use crate::Millis;
@@ -189,6 +189,19 @@ impl Zone {
             Some(time) => time.with_timezone(&self.0).format("%Y-%m-%d %H:%M %Z").to_string(),
             None => at.to_string(),
         }
+    }
+
+    /// For programs: RFC 3339 with the zone's offset, `2026-03-29T02:30:00+02:00`.
+    pub fn rfc3339(self, at: Millis) -> String {
+        match DateTime::from_timestamp_millis(at) {
+            Some(time) => time.with_timezone(&self.0).to_rfc3339_opts(SecondsFormat::Secs, true),
+            None => at.to_string(),
+        }
+    }
+
+    /// What the wall clock shows, as if it were UTC: for what knows no zones, such as a date in a workbook.
+    pub fn wall(self, at: Millis) -> Option<Millis> {
+        Some(self.local(at)?.and_utc().timestamp_millis())
     }
 
     /// The instant of a wall-clock time: the first of two, or the first after it where there is none.

@@ -21,6 +21,8 @@ pub enum DeliveryState {
     Sending,
     /// A mail server has taken it.
     Sent,
+    /// There is no mail server: it lies in a folder, and was sent to nobody.
+    Written,
     /// It will not be sent.
     Failed,
     /// It may have been sent. It is not sent again; a person may ask the recipient.
@@ -55,6 +57,8 @@ pub struct Delivery {
 pub enum Attempt {
     /// The mail was taken.
     Sent,
+    /// The mail is a file, and goes to nobody.
+    Written,
     /// The mail will never be taken; why.
     Failed(String),
     /// The mail may have been taken; why nobody knows.
@@ -108,7 +112,7 @@ WHERE id = $1 AND state = 'queued' AND EXISTS (SELECT 1 FROM reports r WHERE r.i
 RETURNING id, report_id, recipient, state, attempts, publish_at, message_id, error, updated_at";
 /// Whoever sends a delivery that was given up as unknown may still say that it was sent or failed; it is never sent again.
 const SETTLE: &str = "UPDATE deliveries SET state = $3, error = $4, publish_at = $5, updated_at = $6
-WHERE id = $1 AND attempts = $2 AND (state = 'sending' OR (state = 'unknown' AND $3 IN ('sent', 'failed')))";
+WHERE id = $1 AND attempts = $2 AND (state = 'sending' OR (state = 'unknown' AND $3 IN ('sent', 'written', 'failed')))";
 const GIVE_UP: &str = "UPDATE deliveries SET state = 'unknown', error = $2, updated_at = $3
 WHERE state = 'sending' AND updated_at < $1";
 
@@ -199,6 +203,7 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let (state, reason, due) = match attempt {
             Attempt::Sent => ("sent", None, None),
+            Attempt::Written => ("written", None, None),
             Attempt::Failed(reason) => ("failed", Some(reason.as_str()), None),
             Attempt::Unknown(reason) => ("unknown", Some(reason.as_str()), None),
             Attempt::Again(reason, due) => ("queued", Some(reason.as_str()), Some(*due)),
@@ -227,6 +232,7 @@ impl Row {
             "queued" => DeliveryState::Queued,
             "sending" => DeliveryState::Sending,
             "sent" => DeliveryState::Sent,
+            "written" => DeliveryState::Written,
             "failed" => DeliveryState::Failed,
             "unknown" => DeliveryState::Unknown,
             _ => return Err(corrupt("deliveries", "state", &self.id)),

@@ -19,6 +19,7 @@ const CHUNK: usize = 64 * 1024;
 pub struct Column {
     name: String,
     width: u16,
+    percent: bool,
 }
 
 /// Takes rows one by one and writes them to `sink`. It needs the same memory however many rows there are. A csv is
@@ -46,7 +47,12 @@ pub struct Chunks<F> {
 impl Column {
     /// `width` in characters; a column is at least as wide as its name and the button that filters it.
     pub fn new(name: impl Into<String>, width: u16) -> Self {
-        Self { name: name.into(), width }
+        Self { name: name.into(), width, percent: false }
+    }
+
+    /// Its numbers are percentages: a workbook keeps 57.31 as 0.5731 and shows it as `57.31%`, a csv has 57.31.
+    pub fn percent(self) -> Self {
+        Self { percent: true, ..self }
     }
 }
 

@@ -17,8 +17,18 @@ const MAX_WIDTH: u16 = 80;
 
 pub struct Sheet {
     workbook: Workbook,
-    bold: Format,
+    header: Format,
     time: Format,
+    percent: Format,
+    /// Which columns are percentages.
+    percentages: Vec<bool>,
+}
+
+/// How a cell is shown.
+struct Look<'a> {
+    header: Option<&'a Format>,
+    time: &'a Format,
+    percent: Option<&'a Format>,
 }
 
 impl Sheet {
@@ -32,18 +42,27 @@ impl Sheet {
             let width = column.width.max(name.saturating_add(BUTTON)).min(MAX_WIDTH);
             worksheet.set_column_width(at, width).map_err(failed)?;
         }
-        let time = Format::new().set_num_format("yyyy-mm-dd hh:mm:ss");
-        Ok(Self { workbook, bold: Format::new().set_bold(), time })
+        Ok(Self {
+            workbook,
+            header: Format::new().set_bold(),
+            time: Format::new().set_num_format("yyyy-mm-dd hh:mm:ss"),
+            percent: Format::new().set_num_format("0.00%"),
+            percentages: columns.iter().map(|column| column.percent).collect(),
+        })
     }
 
     /// `row` counts from 0, which is the header.
     pub fn write(&mut self, row: u32, cells: &[Cell]) -> Result<(), WriteError> {
-        let (bold, time) = (&self.bold, &self.time);
-        let workbook = &mut self.workbook;
+        let Self { workbook, header, time, percent, percentages } = self;
         contained(|| {
             let worksheet = workbook.worksheet_from_index(0)?;
-            for (column, cell) in (0..).zip(cells) {
-                write_cell(worksheet, row, column, cell, if row == 0 { bold } else { time })?;
+            for ((column, cell), is_percent) in (0..).zip(cells).zip(percentages) {
+                let look = Look {
+                    header: (row == 0).then_some(&*header),
+                    time,
+                    percent: is_percent.then_some(&*percent),
+                };
+                write_cell(worksheet, row, column, cell, &look)?;
             }
             Ok(())
         })
@@ -68,21 +87,26 @@ fn write_cell(
     row: u32,
     column: u16,
     cell: &Cell,
-    format: &Format,
+    look: &Look<'_>,
 ) -> Result<(), XlsxError> {
     match cell {
         Cell::Empty => Ok(()),
         // Not by the function that guesses a type: a text stays a text, whatever it looks like.
-        Cell::Text(text) if row == 0 => {
-            worksheet.write_string_with_format(row, column, clean(text), format).map(drop)
-        }
-        Cell::Text(text) => worksheet.write_string(row, column, clean(text)).map(drop),
+        Cell::Text(text) => match look.header {
+            Some(header) => worksheet.write_string_with_format(row, column, clean(text), header).map(drop),
+            None => worksheet.write_string(row, column, clean(text)).map(drop),
+        },
         // A number that is not finite would be written as a word by the crate.
         Cell::Number(number) if !number.is_finite() => Ok(()),
-        Cell::Number(number) => worksheet.write_number(row, column, *number).map(drop),
+        Cell::Number(number) => match look.percent {
+            Some(percent) => {
+                worksheet.write_number_with_format(row, column, *number / 100.0, percent).map(drop)
+            }
+            None => worksheet.write_number(row, column, *number).map(drop),
+        },
         Cell::Bool(value) => worksheet.write_boolean(row, column, *value).map(drop),
         Cell::Time(at) => match serial(*at) {
-            Some(day) => worksheet.write_number_with_format(row, column, day, format).map(drop),
+            Some(day) => worksheet.write_number_with_format(row, column, day, look.time).map(drop),
             None => worksheet.write_number(row, column, *at as f64).map(drop),
         },
     }

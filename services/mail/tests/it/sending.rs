@@ -3,7 +3,7 @@
 use std::fs;
 
 use mail::{Authorities, Sender};
-use registry::DeliveryState::{self, Failed, Queued, Sending, Sent, Unknown};
+use registry::DeliveryState::{self, Failed, Queued, Sending, Sent, Unknown, Written};
 use testkit::eventually;
 
 use crate::{
@@ -169,7 +169,7 @@ async fn without_a_server_mails_are_files() {
     let outbox = folder.path().join("outbox");
     let post = Post::new(Sender::Folder(outbox.clone()), &["ops"]).await;
     post.publish(0);
-    let delivery = post.until(0, Sent, 1).await;
+    let delivery = post.until(0, Written, 1).await;
     let mail = fs::read_to_string(outbox.join(format!("{}.eml", delivery.id))).unwrap();
     assert!(mail.contains("To: ops@example.org"));
     assert_eq!(fs::read_dir(&outbox).unwrap().count(), 1);

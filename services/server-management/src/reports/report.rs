@@ -129,8 +129,9 @@ pub(crate) struct ReportItem {
 #[schema(as = Delivery)]
 pub(crate) struct DeliveryItem {
     recipient: String,
-    /// `queued`, `sending`, `sent`, `failed`, or `unknown`: it may have been sent, and is not sent again.
-    #[schema(pattern = "^(queued|sending|sent|failed|unknown)$")]
+    /// `queued`, `sending`, `sent`, `failed`, or `unknown`: it may have been sent, and is not sent again. Without a mail server
+    /// `written`: it is a file, and was sent to nobody.
+    #[schema(pattern = "^(queued|sending|sent|written|failed|unknown)$")]
     state: &'static str,
     /// How often it was tried.
     attempts: u32,
@@ -324,6 +325,7 @@ impl From<Delivery> for DeliveryItem {
             DeliveryState::Queued => "queued",
             DeliveryState::Sending => "sending",
             DeliveryState::Sent => "sent",
+            DeliveryState::Written => "written",
             DeliveryState::Failed => "failed",
             DeliveryState::Unknown => "unknown",
         };

@@ -20,7 +20,9 @@ pub fn record(server: ServerId, at: Millis, host: Option<Host>) -> Result<Record
     let mut raw: fleet::wire::v1::Snapshot = serde_json::from_slice(&bytes)?;
     raw.host = host;
     let snapshot = Snapshot::check(raw, interval).ok().context("not a snapshot")?;
-    Ok(Record { server, generation: 1, received_at: at, interval, snapshot })
+    // No credential of the server is newer: the worker admits it, whenever it was enrolled.
+    let generation = u32::MAX;
+    Ok(Record { server, generation, received_at: at, interval, snapshot })
 }
 
 /// So many servers that nobody enrolled.

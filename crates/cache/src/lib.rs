@@ -77,7 +77,7 @@ pub struct Latest {
 /// Which credentials are no longer accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Denylist {
-    /// Counts up with each change, in the registry.
+    /// When it changed last, in Unix ms by the registry, at least one more than before that change.
     pub version: i64,
     /// Lowest generation still accepted, by server. A server that is not in it is accepted in any generation.
     pub lowest: BTreeMap<ServerId, u32>,

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::ServerId;
+use crate::{Millis, ServerId};
 
 /// Shortest key that is accepted, in bytes: the output length of SHA-256 (RFC 2104, section 3).
 pub const MIN_KEY_BYTES: usize = 32;
@@ -34,7 +34,7 @@ pub struct ShortKey;
 pub struct Credential {
     /// The server that it identifies.
     pub server: ServerId,
-    /// A revocation raises it.
+    /// [When it was issued](next_generation). A revocation raises it.
     pub generation: u32,
     /// Made with the key that is being replaced: the bulletin should bring a new one.
     pub outdated: bool,
@@ -45,6 +45,15 @@ pub struct Credential {
 pub struct Keyring {
     current: AgentKey,
     previous: Option<AgentKey>,
+}
+
+/// The generation after `before`, of what is issued or revoked at `now`: that time in Unix seconds, and at least one
+/// more. So whatever a registry that was restored from a backup has forgotten, a later revocation is above it. 0 stands
+/// for a server that never had a credential. A clock that tells a time which no generation can hold (before 1970, after
+/// 2106) only counts on.
+pub fn next_generation(before: u32, now: Millis) -> u32 {
+    let after = before.saturating_add(1);
+    u32::try_from(now.div_euclid(1_000)).map_or(after, |seconds| seconds.max(after))
 }
 
 impl AgentKey {
@@ -138,6 +147,31 @@ mod tests {
             text,
             "72cd6e84.01a0c450-6c00-7303-8303-030303030303.7.N38iHUMZE23LZWfGSGx_GQH2weN7NckztiHMNTCdxas"
         );
+    }
+
+    #[test]
+    fn a_generation_is_the_second_of_its_issue_and_above_the_one_before() {
+        const NOW: Millis = 1_790_000_000_999;
+        for (before, now, next) in [
+            (0, NOW, 1_790_000_000),
+            (2, NOW, 1_790_000_000),
+            (1_790_000_000, NOW, 1_790_000_001),
+            (1_790_000_500, NOW, 1_790_000_501),
+            (0, -1, 1),
+            (0, 0, 1),
+            (7, (i64::from(u32::MAX) + 1) * 1_000, 8),
+            (7, i64::from(u32::MAX) * 1_000, u32::MAX),
+            (u32::MAX, NOW, u32::MAX),
+        ] {
+            assert_eq!(next_generation(before, now), next, "{before} at {now}");
+        }
+    }
+
+    #[test]
+    fn the_longest_credential_is_read() {
+        let text = ring(1, None).issue(server(), u32::MAX);
+        assert!(text.len() <= MAX_CREDENTIAL_BYTES, "{}", text.len());
+        assert_eq!(ring(1, None).verify(&text).unwrap().generation, u32::MAX);
     }
 
     #[test]

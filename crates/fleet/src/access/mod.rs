@@ -3,5 +3,5 @@
 mod credential;
 mod scope;
 
-pub use credential::{AgentKey, Credential, Keyring, MIN_KEY_BYTES, ShortKey};
+pub use credential::{AgentKey, Credential, Keyring, MIN_KEY_BYTES, ShortKey, next_generation};
 pub use scope::{BadScope, Scope};

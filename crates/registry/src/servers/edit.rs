@@ -1,6 +1,6 @@
 //! What people do to servers: make them, change what they say of them, delete them.
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, access::next_generation};
 
 use super::{
     profile::{self, Profile, ProfileChange},
@@ -101,10 +101,10 @@ impl Registry {
         self.change(async |tx| {
             let locked = profile::lock(tx, &key).await?;
             tx.run(query(DELETE).bind(&key)).await?;
-            revocation::deny(tx, &key, locked.generation + 1, now).await?;
+            revocation::deny(tx, &key, next_generation(locked.generation, now), now).await?;
             let change = Change::new(by, now, Action::ServerDelete, id).before(locked.profile.told());
             audit::record(tx, &[change]).await?;
-            Ok(revocation::count_up(tx).await?)
+            Ok(revocation::count_up(tx, now).await?)
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet::{Millis, ServerId, id::EnrolmentTokenId};
+use fleet::{Millis, ServerId, access::next_generation, id::EnrolmentTokenId};
 use serde_json::json;
 
 use super::{profile, revocation};
@@ -11,9 +11,6 @@ use crate::{
     engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, hex, id, json, query},
     refusal::Refusal,
 };
-
-/// The generation of a server's first credential.
-const FIRST_GENERATION: i64 = 1;
 
 /// A token with which servers enrol; of its text the registry knows only a hash. All times in Unix ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +59,8 @@ pub struct Enrolled {
     pub id: ServerId,
     /// Of the credential to make for it.
     pub generation: u32,
+    /// It had another credential before, which is denied from now on.
+    pub replaces: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -89,7 +88,7 @@ const EXISTS: &str = "SELECT 1 FROM enrolment_tokens WHERE id = $1";
 const KNOWN: &str = "SELECT 1 FROM enrolment_tokens WHERE hash = $1";
 const CLAIM: &str = "UPDATE enrolment_tokens SET used = used + 1
 WHERE hash = $1 AND used < uses AND expires_at > $2 AND revoked_at IS NULL RETURNING id, labels, server_id";
-const BEFORE: &str = "SELECT e.server_id, e.generation, s.generation FROM enrolment_tokens t
+const BEFORE: &str = "SELECT e.server_id, e.generation, s.generation, t.server_id FROM enrolment_tokens t
 JOIN enrolments e ON e.token_id = t.id LEFT JOIN servers s ON s.id = e.server_id
 WHERE t.hash = $1 AND e.key_hash = $2 AND t.revoked_at IS NULL";
 /// A server that a person made under this name, and that had no credential yet, is taken over; what people said of it
@@ -100,40 +99,43 @@ VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $7) ON CONFLICT (name_folded) DO UPDA
     generation = excluded.generation, version = servers.version + 1, updated_at = excluded.updated_at,
     enrolled_at = excluded.enrolled_at, address = COALESCE(servers.address, excluded.address)
 WHERE servers.generation = 0 RETURNING id";
-const REPLACE: &str =
-    "UPDATE servers SET generation = generation + 1, version = version + 1, updated_at = $2,
-enrolled_at = CASE WHEN generation = 0 THEN $2 ELSE enrolled_at END WHERE id = $1 RETURNING generation";
+const REPLACE: &str = "UPDATE servers SET generation = $2, version = version + 1, updated_at = $3,
+enrolled_at = CASE WHEN generation = 0 THEN $3 ELSE enrolled_at END WHERE id = $1";
 const FIND_BY: &str = "UPDATE servers SET search = $2 WHERE id = $1";
 const RECORD: &str = "INSERT INTO enrolments (token_id, key_hash, server_id, generation, enrolled_at)
 VALUES ($1, $2, $3, $4, $5)";
 
 /// A new server for who enrols, or the one that was made here under this name and had no credential yet: its id and
 /// generation.
-async fn admit(tx: &mut Tx<'_>, enrol: &Enrol<'_>, labels: String) -> Result<(String, i64), Stop> {
-    let name = enrol.name.trim();
+async fn admit(tx: &mut Tx<'_>, enrol: &Enrol<'_>, labels: String) -> Result<(String, u32), Stop> {
+    let (name, generation) = (enrol.name.trim(), next_generation(0, enrol.now));
     let add = query(ADD_SERVER)
         .bind(enrol.server.to_string())
         .bind(name)
         .bind(fold::fold_name(name))
         .bind(enrol.address)
         .bind(fold::searchable([name].into_iter().chain(enrol.address)))
-        .bind(FIRST_GENERATION)
+        .bind(i64::from(generation))
         .bind(enrol.now);
     let added: Option<(String,)> = tx.maybe(add).await?;
     let (server,) = added.ok_or(Refusal::NameTaken)?;
     profile::add_labels(tx, &server, labels).await?;
     let profile = profile::lock(tx, &server).await?.profile;
     tx.run(query(FIND_BY).bind(&server).bind(profile.search())).await?;
-    Ok((server, FIRST_GENERATION))
+    Ok((server, generation))
 }
 
 /// Replaces the credential of a server: its id and the generation of the new one. A token for a server that was deleted
 /// is no good.
-async fn replace(tx: &mut Tx<'_>, server: String, now: Millis) -> Result<(String, i64), Stop> {
-    let raised: Option<(i64,)> = tx.maybe(query(REPLACE).bind(&server).bind(now)).await?;
-    let (generation,) = raised.ok_or(Refusal::BadToken)?;
+async fn replace(tx: &mut Tx<'_>, server: String, now: Millis) -> Result<(String, u32), Stop> {
+    let locked = profile::lock(tx, &server).await.map_err(|stop| match stop {
+        Stop::Refused(Refusal::NotFound) => Refusal::BadToken.into(),
+        other => other,
+    })?;
+    let generation = next_generation(locked.generation, now);
+    tx.run(query(REPLACE).bind(&server).bind(i64::from(generation)).bind(now)).await?;
     revocation::deny(tx, &server, generation, now).await?;
-    revocation::count_up(tx).await?;
+    revocation::count_up(tx, now).await?;
     Ok((server, generation))
 }
 
@@ -227,29 +229,34 @@ impl Registry {
     }
 }
 
+/// What this token and key brought before: the server, its generation then and now, and the one that the token is for.
+type Before = (String, i64, Option<i64>, Option<String>);
+
 async fn exchange(tx: &mut Tx<'_>, enrol: &Enrol<'_>, token: &str) -> Result<Enrolled, Stop> {
     let (key, now) = (hex(&enrol.key_hash), enrol.now);
     // The claim is first: it holds the token's row, so that whoever enrols with it at the same time waits.
     let claimed: Option<(String, String, Option<String>)> =
         tx.maybe(query(CLAIM).bind(token).bind(now)).await?;
-    let before: Option<(String, i64, Option<i64>)> = tx.maybe(query(BEFORE).bind(token).bind(&key)).await?;
-    if let Some((server, generation, in_force)) = before {
+    let before: Option<Before> = tx.maybe(query(BEFORE).bind(token).bind(&key)).await?;
+    if let Some((server, generation, in_force, bound)) = before {
         // A repetition uses nothing up.
         tx.roll_back();
         return if in_force == Some(generation) {
-            enrolled(&server, generation)
+            let generation = count("enrolments", "generation", &server, generation)?;
+            enrolled(&server, generation, bound.is_some())
         } else {
             Err(Refusal::BadToken.into())
         };
     }
     let (token, labels, bound) = claimed.ok_or(Refusal::BadToken)?;
+    let replaces = bound.is_some();
     let (server, generation) = match bound {
         Some(server) => replace(tx, server, now).await?,
         None => admit(tx, enrol, labels).await?,
     };
-    let record = query(RECORD).bind(&token).bind(key).bind(&server).bind(generation).bind(now);
+    let record = query(RECORD).bind(&token).bind(key).bind(&server).bind(i64::from(generation)).bind(now);
     tx.run(record).await?;
-    let enrolled = enrolled(&server, generation)?;
+    let enrolled = enrolled(&server, generation, replaces)?;
     let who = Who::Enrolment(id("enrolment_tokens", "id", &token)?);
     let actor = Actor { who, name: None, address: enrol.from.map(str::to_owned) };
     let after = json!({"name": enrol.name.trim(), "generation": generation});
@@ -258,7 +265,6 @@ async fn exchange(tx: &mut Tx<'_>, enrol: &Enrol<'_>, token: &str) -> Result<Enr
     Ok(enrolled)
 }
 
-fn enrolled(server: &str, generation: i64) -> Result<Enrolled, Stop> {
-    let generation = count("enrolments", "generation", server, generation)?;
-    Ok(Enrolled { id: id("enrolments", "server_id", server)?, generation })
+fn enrolled(server: &str, generation: u32, replaces: bool) -> Result<Enrolled, Stop> {
+    Ok(Enrolled { id: id("enrolments", "server_id", server)?, generation, replaces })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    engine::{PerEngine, RegistryError, Stop, Tx, fold, json, query},
+    engine::{PerEngine, RegistryError, Stop, Tx, count, fold, json, query},
     refusal::Refusal,
 };
 
@@ -35,7 +35,7 @@ pub struct ProfileChange {
 pub(super) struct Locked {
     pub(super) profile: Profile,
     pub(super) version: i64,
-    pub(super) generation: i64,
+    pub(super) generation: u32,
 }
 
 /// Changes nothing, and holds the row.
@@ -56,6 +56,7 @@ const ADD_LABELS: PerEngine = PerEngine {
 pub(super) async fn lock(tx: &mut Tx<'_>, server: &str) -> Result<Locked, Stop> {
     let row: Option<(String, Option<String>, i64, i64)> = tx.maybe(query(LOCK).bind(server)).await?;
     let (name, address, version, generation) = row.ok_or(Refusal::NotFound)?;
+    let generation = count("servers", "generation", server, generation)?;
     let labels: Vec<(String, String)> = tx.all(query(LABELS_OF).bind(server)).await?;
     let profile = Profile { name, address, labels: labels.into_iter().collect() };
     Ok(Locked { profile, version, generation })

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, access::next_generation};
 use serde_json::json;
 
+use super::profile;
 use crate::{
     audit::{self, Action, Actor, Change},
     engine::{Registry, RegistryError, Tx, count, id, query},
     refusal::Refusal,
 };
 
-const RAISE: &str = "UPDATE servers SET generation = generation + 1, version = version + 1, updated_at = $2
-WHERE id = $1 RETURNING generation";
+const RAISE: &str =
+    "UPDATE servers SET generation = $2, version = version + 1, updated_at = $3 WHERE id = $1";
 const DENY: &str = "INSERT INTO revocations (server_id, generation, revoked_at) VALUES ($1, $2, $3)
 ON CONFLICT (server_id) DO UPDATE SET generation = excluded.generation, revoked_at = excluded.revoked_at
 WHERE excluded.generation > revocations.generation";
-const COUNT_UP: &str = "UPDATE versions SET version = version + 1 WHERE name = 'denylist'";
+const COUNT_UP: &str = "UPDATE versions
+SET version = CASE WHEN version < $1 THEN $1 ELSE version + 1 END WHERE name = 'denylist'";
 const VERSION: &str = "SELECT version FROM versions WHERE name = 'denylist'";
 const DENYLIST: &str = "SELECT server_id, generation FROM revocations";
 
@@ -24,16 +26,17 @@ const DENYLIST: &str = "SELECT server_id, generation FROM revocations";
 pub(super) async fn deny(
     tx: &mut Tx<'_>,
     server: &str,
-    generation: i64,
+    generation: u32,
     now: Millis,
 ) -> Result<(), RegistryError> {
-    tx.run(query(DENY).bind(server).bind(generation).bind(now)).await.map(drop)
+    tx.run(query(DENY).bind(server).bind(i64::from(generation)).bind(now)).await.map(drop)
 }
 
-/// Raises the version of the denylist. The last statement of a transaction: everybody who revokes writes the same row,
-/// and holds it to the commit, so that versions are in force in their order.
-pub(super) async fn count_up(tx: &mut Tx<'_>) -> Result<(), RegistryError> {
-    tx.run(COUNT_UP).await.map(drop)
+/// Raises the version of the denylist to this time, or by one if that is more. So with its next change a registry that was
+/// restored from a backup is above what gates have seen. The last statement of a transaction: everybody who revokes writes
+/// the same row, and holds it to the commit, so that versions are in force in their order.
+pub(super) async fn count_up(tx: &mut Tx<'_>, now: Millis) -> Result<(), RegistryError> {
+    tx.run(query(COUNT_UP).bind(now)).await.map(drop)
 }
 
 impl Registry {
@@ -47,15 +50,16 @@ impl Registry {
     ) -> Result<Result<u32, Refusal>, RegistryError> {
         let key = server.to_string();
         self.change(async |tx| {
-            let raised: Option<(i64,)> = tx.maybe(query(RAISE).bind(&key).bind(now)).await?;
-            let (generation,) = raised.ok_or(Refusal::NotFound)?;
+            let before = profile::lock(tx, &key).await?.generation;
+            let generation = next_generation(before, now);
+            tx.run(query(RAISE).bind(&key).bind(i64::from(generation)).bind(now)).await?;
             deny(tx, &key, generation, now).await?;
             let change = Change::new(by, now, Action::ServerRevoke, server)
-                .before(json!({"generation": generation - 1}))
+                .before(json!({"generation": before}))
                 .after(json!({"generation": generation}));
             audit::record(tx, &[change]).await?;
-            count_up(tx).await?;
-            Ok(count("servers", "generation", &key, generation)?)
+            count_up(tx, now).await?;
+            Ok(generation)
         })
         .await
     }

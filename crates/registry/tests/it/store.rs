@@ -15,6 +15,9 @@ use crate::schema::Schema;
 /// When the cases happen: 2026-09-21, in Unix ms.
 pub const NOW: Millis = 1_790_000_000_000;
 
+/// The generation of what is issued at [`NOW`].
+pub const FIRST: u32 = 1_790_000_000;
+
 /// What beats are judged by: after all that happens in a test.
 pub const CLOCK: Millis = NOW + 30 * 86_400_000;
 /// SHA-256 of the token that [`Store::enrol`] uses.
@@ -144,7 +147,7 @@ impl Store {
     pub async fn enrol(&self, number: u64, name: &str) -> ServerId {
         let enrol = ask(number, name);
         match self.registry.enrol(&enrol).await.unwrap() {
-            Ok(Enrolled { id, generation: 1 }) => id,
+            Ok(Enrolled { id, generation: FIRST, replaces: false }) => id,
             other => panic!("{name}: {other:?}"),
         }
     }

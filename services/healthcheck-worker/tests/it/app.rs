@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the fixed clock stands.
 pub const NOW: Millis = 1_790_000_000_000;
+/// The generation of what is issued at [`NOW`].
+pub const FIRST: u32 = 1_790_000_000;
 pub const BEAT: Millis = 30_000;
 
 pub struct App {
@@ -63,7 +65,7 @@ pub fn record(number: u8, received_at: Millis, sampled_at: Millis, host: Option<
     let raw = v1::Snapshot { sampled_at, covers_ms: BEAT, host, ..v1::Snapshot::default() };
     Record {
         server: server(number),
-        generation: 1,
+        generation: FIRST,
         received_at,
         interval: Interval::DEFAULT,
         snapshot: Snapshot::check(raw, Interval::DEFAULT).unwrap(),

@@ -37,7 +37,7 @@ async fn unknown_and_revoked_servers_are_discarded_and_their_neighbours_are_not(
     app.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await.unwrap();
     let mut renewed = beat(2, NOW + 1);
-    renewed.generation = 2;
+    renewed.generation += 1;
     app.publish(vec![beat(3, NOW)]).await.unwrap();
     assert_eq!([app.stored(1).await, app.stored(2).await, app.stored(3).await], [1, 0, 0]);
     assert_eq!((app.marks(2).await, app.latest(2).await, app.latest(3).await), (None, None, None));

@@ -32,9 +32,6 @@ const USES: std::ops::RangeInclusive<u32> = 1..=10_000;
 const EXPIRES_IN: std::ops::RangeInclusive<i64> = 60..=86_400;
 const DEFAULT_EXPIRES_IN: i64 = 3_600;
 
-/// Of a server's first credential: there is none before it.
-const FIRST_GENERATION: u32 = 1;
-
 /// Lengths in bytes.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=256;
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
@@ -267,9 +264,8 @@ pub(crate) async fn enrol(
         now,
     };
     match app.registry.enrol(&enrol).await? {
-        Ok(Enrolled { id, generation }) => {
-            // The credential before it is refused from now on.
-            if generation > FIRST_GENERATION {
+        Ok(Enrolled { id, generation, replaces }) => {
+            if replaces {
                 app.publish_denylist().await?;
             }
             let credential = app.settings.keyring.issue(id, generation);

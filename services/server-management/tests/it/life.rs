@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::Place,
-    suite::{Answer, MINUTE, NOW, Suite, keyring, nobody},
+    suite::{Answer, FIRST, MINUTE, NOW, Suite, keyring, nobody},
 };
 
 fn etag(answer: &Answer) -> String {
@@ -40,7 +40,7 @@ pub async fn a_server_that_was_made_is_taken_over_by_who_enrols_under_its_name(p
     let enrolled = enrol(&suite, &token, "a-key-of-many-bytes", "web-1").await;
     assert_eq!((enrolled.status, &enrolled.body["server_id"]), (201, &made.body["id"]));
     let credential = enrolled.body["credential"].as_str().unwrap();
-    assert_eq!(keyring().verify(credential).unwrap().generation, 1);
+    assert_eq!(keyring().verify(credential).unwrap().generation, FIRST);
     let read = suite.get(&format!("/servers/{id}")).await;
     assert_eq!((&read.body["enrolled_at"], &read.body["address"]), (&json!(NOW), &json!("192.0.2.1")));
     assert_ne!(etag(&read), etag(&made));
@@ -144,7 +144,7 @@ pub async fn a_deleted_server_is_refused_everywhere_and_its_name_is_free(place: 
     assert_eq!(suite.delete(&path).await.status, 204);
     assert_eq!(code(&suite.delete(&path).await), (404, "not_found"));
     assert_eq!(suite.get(&path).await.status, 404);
-    assert_eq!(suite.cache.denylist().await.unwrap().unwrap().lowest.get(&id), Some(&2));
+    assert_eq!(suite.cache.denylist().await.unwrap().unwrap().lowest.get(&id), Some(&(FIRST + 1)));
     // What was under way for it does not bring it back.
     suite.hear(id, &[(NOW + 1_000, 0)]).await;
     assert_eq!(suite.read("/servers").await["total"], 0);
@@ -169,9 +169,9 @@ pub async fn a_token_for_one_server_rotates_its_credential(place: Place) {
         credentials.push(enrolled.body["credential"].as_str().unwrap().to_owned());
     }
     assert_eq!(credentials[0], credentials[1]);
-    assert_eq!(keyring().verify(&credentials[0]).unwrap().generation, 2);
+    assert_eq!(keyring().verify(&credentials[0]).unwrap().generation, FIRST + 1);
     let lowest = suite.cache.denylist().await.unwrap().unwrap().lowest;
-    assert_eq!((lowest.get(&id), lowest.get(&other)), (Some(&2), None));
+    assert_eq!((lowest.get(&id), lowest.get(&other)), (Some(&(FIRST + 1)), None));
     assert_eq!(suite.read(&format!("/servers/{id}")).await["name"], "web-1");
     assert_eq!(enrol(&suite, token, "yet-another-key-of-bytes", "web-3").await.status, 401);
 }

@@ -25,6 +25,8 @@ use testkit::eventually;
 use crate::place::Place;
 
 pub const NOW: Millis = 1_790_000_000_000;
+/// The generation of what is issued at [`NOW`].
+pub const FIRST: u32 = 1_790_000_000;
 pub const SECOND: Millis = 1_000;
 pub const MINUTE: Millis = 60 * SECOND;
 pub const HOUR: Millis = 60 * MINUTE;
@@ -332,7 +334,7 @@ pub fn record(server: ServerId, at: Millis, covers: Millis) -> Record {
         ..v1::Snapshot::default()
     };
     let snapshot = Snapshot::check(raw, Interval::DEFAULT).unwrap();
-    Record { server, generation: 1, received_at: at, interval: Interval::DEFAULT, snapshot }
+    Record { server, generation: FIRST, received_at: at, interval: Interval::DEFAULT, snapshot }
 }
 
 /// A sample each 30 s with its end in `(from, to]`, each vouching for 30 s.

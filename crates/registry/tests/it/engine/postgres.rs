@@ -8,7 +8,7 @@ use testkit::Proxy;
 
 use crate::{
     schema::{self, Schema},
-    store::{CLOCK, NOW, Store, sighting},
+    store::{CLOCK, FIRST, NOW, Store, sighting},
 };
 
 /// More than a call may take.
@@ -116,8 +116,8 @@ async fn a_row_that_someone_holds_is_unavailable_within_a_bound() {
     assert!(matches!(error, RegistryError::Unavailable(_)), "{error}");
     held.rollback().await.unwrap();
     // Nothing of what failed has stayed.
-    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW).await.unwrap(), Ok(2));
-    assert_eq!(store.registry.denylist().await.unwrap().0, 1);
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW).await.unwrap(), Ok(FIRST + 1));
+    assert_eq!(store.registry.denylist().await.unwrap().0, NOW);
     schema.remove().await;
 }
 

@@ -7,7 +7,7 @@ use registry::{
     Actor, Enrol, Enrolled, Pause, Profile, ProfileChange, Refusal, Registry, Roll, ServerFilter, SortKey,
 };
 
-use crate::store::{ALL, CLOCK, NOW, Store, ask, by, server_id, sighting, token};
+use crate::store::{ALL, CLOCK, FIRST, NOW, Store, ask, by, server_id, sighting, token};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -43,13 +43,16 @@ pub async fn a_server_that_was_made_enrols_once_by_its_name(store: Store) {
 
     let enrol = Enrol { address: Some("10.0.0.1"), now: NOW + 5, ..ask(7, " WEB ") };
     let taken = store.registry.enrol(&enrol).await.unwrap();
-    assert_eq!(taken, Ok(Enrolled { id, generation: 1 }));
+    assert_eq!(taken, Ok(Enrolled { id, generation: FIRST, replaces: false }));
     let server = store.server(id).await;
-    assert_eq!((server.generation, server.enrolled_at, server.created_at), (1, Some(NOW + 5), NOW));
+    assert_eq!((server.generation, server.enrolled_at, server.created_at), (FIRST, Some(NOW + 5), NOW));
     // What a person said stays.
     assert_eq!((server.name, server.address), ("Web".to_owned(), Some("192.0.2.1".to_owned())));
     assert!(server.version > made.version);
-    assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Ok(Enrolled { id, generation: 1 }));
+    assert_eq!(
+        store.registry.enrol(&enrol).await.unwrap(),
+        Ok(Enrolled { id, generation: FIRST, replaces: false })
+    );
     assert_eq!(store.registry.enrol(&ask(8, "web")).await.unwrap(), Err(Refusal::NameTaken));
     assert_eq!(store.names(ServerFilter { q: Some("PROD".into()), ..Default::default() }).await, ["Web"]);
 }
@@ -79,11 +82,11 @@ pub async fn a_token_for_one_server_replaces_its_credential(store: Store) {
     let enrol = Enrol { token_hash: [9; 32], ..ask(5, "db") };
     for _ in 0..2 {
         let answer = store.registry.enrol(&enrol).await.unwrap();
-        assert_eq!(answer, Ok(Enrolled { id, generation: 2 }));
+        assert_eq!(answer, Ok(Enrolled { id, generation: FIRST + 1, replaces: true }));
     }
-    assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
+    assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&(FIRST + 1)));
     assert_eq!(store.server(id).await.name, "web");
-    assert_eq!(store.server(other).await.generation, 1);
+    assert_eq!(store.server(other).await.generation, FIRST);
     let second = Enrol { token_hash: [9; 32], ..ask(6, "web") };
     assert_eq!(store.registry.enrol(&second).await.unwrap(), Err(Refusal::BadToken));
     // The credential that it brought was revoked since.
@@ -163,7 +166,7 @@ pub async fn a_deleted_server_is_gone_and_its_credential_refused(store: Store) {
         Err(Refusal::NotFound)
     );
     let (after, denied) = store.registry.denylist().await.unwrap();
-    assert!(after > before && denied[&id] == 2);
+    assert!(after > before && denied[&id] == FIRST + 1);
     // What was under way for it does not bring it back.
     store.registry.sight(&[sighting(id, NOW + 1)], CLOCK).await.unwrap();
     assert!(store.registry.standing(&[id]).await.unwrap().is_empty());

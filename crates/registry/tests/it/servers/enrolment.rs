@@ -3,7 +3,7 @@
 use fleet::id::EnrolmentTokenId;
 use registry::{Actor, Enrol, Enrolled, EnrolmentToken, Page, Refusal, ServerFilter};
 
-use crate::store::{ALL, NOW, Store, TOKEN, ask, server_id, token};
+use crate::store::{ALL, FIRST, NOW, Store, TOKEN, ask, server_id, token};
 
 async fn used(store: &Store) -> u32 {
     let (tokens, _) = store.registry.enrolment_tokens(ALL).await.unwrap();
@@ -15,7 +15,7 @@ pub async fn enrol_twice_is_once(store: Store) {
     // Whoever repeats a request offers another id: management makes one for each.
     let again = Enrol { server: server_id(99), ..ask(1, "web") };
     assert_eq!(store.registry.enrol(&again).await.unwrap(), first);
-    assert_eq!(first, Ok(Enrolled { id: server_id(1), generation: 1 }));
+    assert_eq!(first, Ok(Enrolled { id: server_id(1), generation: FIRST, replaces: false }));
     assert_eq!(used(&store).await, 1);
     assert_eq!(store.names(ServerFilter::default()).await, ["web"]);
 }
@@ -112,7 +112,10 @@ pub async fn a_taken_name_uses_nothing_up(store: Store) {
     let taken = Enrol { token_hash: [1; 32], ..ask(2, "WEB") };
     assert_eq!(store.registry.enrol(&taken).await.unwrap(), Err(Refusal::NameTaken));
     let free = Enrol { name: "db", ..taken };
-    assert_eq!(store.registry.enrol(&free).await.unwrap(), Ok(Enrolled { id: server_id(2), generation: 1 }));
+    assert_eq!(
+        store.registry.enrol(&free).await.unwrap(),
+        Ok(Enrolled { id: server_id(2), generation: FIRST, replaces: false })
+    );
     assert_eq!(used(&store).await, 2);
 }
 
@@ -135,26 +138,26 @@ pub async fn revoke_raises_generation_and_denylist_version(store: Store) {
     let (id, other) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     let (before, denied) = store.registry.denylist().await.unwrap();
     assert!(denied.is_empty());
-    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 5).await.unwrap(), Ok(2));
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 5).await.unwrap(), Ok(FIRST + 1));
     let (once, denied) = store.registry.denylist().await.unwrap();
     assert!(once > before);
-    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 2)]);
-    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 6).await.unwrap(), Ok(3));
+    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, FIRST + 1)]);
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW + 6).await.unwrap(), Ok(FIRST + 2));
     let (twice, denied) = store.registry.denylist().await.unwrap();
     assert!(twice > once);
-    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, 3)]);
+    assert_eq!(denied.into_iter().collect::<Vec<_>>(), [(id, FIRST + 2)]);
 
     let standing = store.registry.standing(&[id, other]).await.unwrap();
-    assert_eq!((standing[&id].generation, standing[&other].generation), (3, 1));
+    assert_eq!((standing[&id].generation, standing[&other].generation), (FIRST + 2, FIRST));
     let server = store.server(id).await;
-    assert_eq!((server.generation, server.updated_at, server.created_at), (3, NOW + 6, NOW));
+    assert_eq!((server.generation, server.updated_at, server.created_at), (FIRST + 2, NOW + 6, NOW));
 }
 
 pub async fn a_deleted_server_stays_on_the_denylist(store: Store) {
     let id = store.enrol(1, "web").await;
     store.registry.revoke(id, &Actor::system(), NOW).await.unwrap().unwrap();
     store.execute("DELETE FROM servers").await;
-    assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&2));
+    assert_eq!(store.registry.denylist().await.unwrap().1.get(&id), Some(&(FIRST + 1)));
 }
 
 pub async fn tokens_are_listed_newest_first(store: Store) {
@@ -195,14 +198,15 @@ pub async fn a_denylist_is_whole_at_its_version(store: Store) {
         tasks.push(tokio::spawn(async move { registry.revoke(id, &Actor::system(), NOW).await.unwrap() }));
     }
     let mut read = 0;
-    while read < 24 {
+    while read < NOW + 23 {
         let (version, denied) = store.registry.denylist().await.unwrap();
         assert!(version >= read);
-        assert_eq!(i64::try_from(denied.len()).unwrap(), version);
+        let changes = i64::try_from(denied.len()).unwrap();
+        assert_eq!(version, if changes == 0 { 0 } else { NOW + changes - 1 });
         read = version;
     }
     for task in tasks {
-        assert_eq!(task.await.unwrap(), Ok(2));
+        assert_eq!(task.await.unwrap(), Ok(FIRST + 1));
     }
 }
 
@@ -221,7 +225,37 @@ pub async fn revoking_at_once_counts_every_time(store: Store) {
         generations.push(task.await.unwrap());
     }
     generations.sort_unstable();
-    assert_eq!(generations, (2..12).collect::<Vec<_>>());
+    assert_eq!(generations, (FIRST + 1..FIRST + 11).collect::<Vec<_>>());
     let (version, denied) = store.registry.denylist().await.unwrap();
-    assert_eq!((version, denied.get(&id)), (10, Some(&11)));
+    assert_eq!((version, denied.get(&id)), (NOW + 9, Some(&(FIRST + 10))));
+}
+
+pub async fn whatever_a_restored_registry_forgot_a_later_revocation_is_above_it(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let backup = format!("UPDATE servers SET generation = {FIRST}");
+    let other = Enrol { token_hash: [9; 32], now: NOW + 60_000, ..ask(5, "db") };
+    let bound = EnrolmentToken { server: Some(id), ..token([9; 32], 1, NOW + 90_000) };
+    store.registry.make_enrolment_token(&bound, [9; 32], &Actor::system()).await.unwrap();
+    let Enrolled { generation: lost, replaces, .. } = store.registry.enrol(&other).await.unwrap().unwrap();
+    assert!(replaces);
+    let (seen, _) = store.registry.denylist().await.unwrap();
+    store.execute(&backup).await;
+    store.execute("UPDATE versions SET version = 0").await;
+    store.execute("DELETE FROM revocations").await;
+    let revoked = store.registry.revoke(id, &Actor::system(), NOW + 120_000).await.unwrap().unwrap();
+    assert!(revoked > lost, "{revoked} after {lost}");
+    let (version, denied) = store.registry.denylist().await.unwrap();
+    assert!(version > seen && denied[&id] == revoked, "{version} after {seen}: {denied:?}");
+    // So too when it is deleted.
+    store.execute(&backup).await;
+    store.execute("DELETE FROM revocations").await;
+    store.registry.delete_server(id, &Actor::system(), NOW + 120_000).await.unwrap().unwrap();
+    assert!(store.registry.denylist().await.unwrap().1[&id] > lost);
+}
+
+pub async fn generations_that_were_counted_stay_good_until_the_next_is_issued(store: Store) {
+    let id = store.enrol(1, "web").await;
+    store.execute("UPDATE servers SET generation = 2").await;
+    assert_eq!(store.registry.standing(&[id]).await.unwrap()[&id].generation, 2);
+    assert_eq!(store.registry.revoke(id, &Actor::system(), NOW).await.unwrap(), Ok(FIRST));
 }

@@ -8,7 +8,7 @@ use proptest::{
 };
 use registry::{Marks, RegistryError, Roll, Sighting, Standing};
 
-use crate::store::{CLOCK, NOW, Store, host, server_id, sighting};
+use crate::store::{CLOCK, FIRST, NOW, Store, host, server_id, sighting};
 
 async fn marks(store: &Store, id: ServerId) -> Option<Marks> {
     store.registry.standing(&[id]).await.unwrap().remove(&id).unwrap().sighting
@@ -148,7 +148,10 @@ pub async fn a_sighting_of_nobody_fails_nothing(store: Store) {
 pub async fn standing_tells_of_known_servers_alone(store: Store) {
     let id = store.enrol(1, "web").await;
     let standing = store.registry.standing(&[server_id(66), id, id]).await.unwrap();
-    assert_eq!(standing.into_iter().collect::<Vec<_>>(), [(id, Standing { generation: 1, sighting: None })]);
+    assert_eq!(
+        standing.into_iter().collect::<Vec<_>>(),
+        [(id, Standing { generation: FIRST, sighting: None })]
+    );
     assert!(store.registry.standing(&[]).await.unwrap().is_empty());
 }
 

@@ -106,5 +106,6 @@ fn late(server: &Simulated, at: Millis) -> Record {
     let interval = Interval::try_from(SECOND).unwrap();
     let raw = v1::Snapshot { sampled_at: at, covers_ms: SECOND, ..v1::Snapshot::default() };
     let snapshot = Snapshot::check(raw, interval).unwrap();
-    Record { server: server.id, generation: 1, received_at: at, interval, snapshot }
+    let generation = server.credential.split('.').nth(2).unwrap().parse().unwrap();
+    Record { server: server.id, generation, received_at: at, interval, snapshot }
 }

@@ -214,7 +214,7 @@ fn tell(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) {
     match attempt {
         Attempt::Sent => tracing::info!(%id, attempts, "a mail is sent"),
         Attempt::Written => {
-            tracing::info!(%id, attempts, "a mail is a file in the outbox, and sent to nobody")
+            tracing::info!(%id, attempts, "a mail is a file in the outbox, and sent to nobody");
         }
         Attempt::Again(reason, _) => tracing::debug!(%id, attempts, reason, "a mail is tried again"),
         Attempt::Failed(reason) => tracing::warn!(%id, attempts, reason, "a mail failed"),

@@ -91,8 +91,6 @@ pub async fn run(
     let listen = http::reachable(bound);
     let health = Health::new(&["registry", "history"]);
     let keyring = keyring(&data, &settings)?;
-    // Everything is on one port here, which a proxy opens to the world.
-    health.keep_metrics_local();
     let stores = open(&data, &settings, &health).await?;
     let keeper = Keeper::of(&data, settings.disk_reserve, stores.history.clone())?;
     let password = data.join("admin-password");
@@ -121,9 +119,7 @@ pub async fn run(
 
     management.publish_denylist().await?;
     gate.read_denylist().await;
-    if settings.proxies == 0 && !bound.ip().is_loopback() {
-        tracing::warn!("{}", in_clear(bound));
-    }
+    warn_of_clear(bound, settings.proxies);
     let server = serve(listener, &settings, &gate, &management, &health)?;
     let own_agent = match settings.agent_interval {
         Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
@@ -286,6 +282,8 @@ fn serve(
 ) -> io::Result<Server> {
     let keep_alive = if settings.proxies == 0 { http::KEEP_ALIVE_DIRECT } else { http::KEEP_ALIVE };
     let (gate, management) = (gate.clone(), management.clone());
+    // Everything is on one port here, which a proxy opens to the world.
+    health.keep_metrics_local();
     http::serve(listener, keep_alive, settings.bounds, health, move |config| {
         gate.configure(config);
         management.configure(config);
@@ -293,13 +291,16 @@ fn serve(
     })
 }
 
-/// What is wrong with a listener that other hosts reach and that has no TLS.
-fn in_clear(bound: SocketAddr) -> String {
-    format!(
-        "{bound} is open to other hosts without TLS: passwords, tokens, credentials and what hosts report go over the network in \
-         clear. Put a proxy with TLS in front, listen where it alone reaches, as --listen 127.0.0.1:{}, and set TRUSTED_PROXIES=1",
-        bound.port()
-    )
+/// Says what is wrong with a listener that other hosts reach and that has no TLS, nor a proxy that we know of.
+fn warn_of_clear(bound: SocketAddr, proxies: u8) {
+    if proxies == 0 && !bound.ip().is_loopback() {
+        let port = bound.port();
+        tracing::warn!(
+            "{bound} is open to other hosts without TLS: passwords, tokens, credentials and what hosts report go over the \
+             network in clear. Put a proxy with TLS in front, listen where it alone reaches, as --listen 127.0.0.1:{port}, \
+             and set TRUSTED_PROXIES=1"
+        );
+    }
 }
 
 /// How to log in, as far as this process knows.

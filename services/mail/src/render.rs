@@ -281,6 +281,7 @@ fn one_line(name: &str) -> String {
 pub mod tests {
     use fleet::{Status, id::ReportId};
     use registry::ReportState;
+    use sheets::{Limits, Upload};
 
     use super::*;
     use crate::summary::tests::row;
@@ -372,6 +373,23 @@ pub mod tests {
             String::new(),
         ];
         assert_eq!(sheet.split("\r\n").collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_workbook_has_dates_by_the_clock_of_the_zone_and_percentages() {
+        let (report, rows) = (report(), [row("web-1", Status::Down, 86_399_999, 1_000)]);
+        let sheet = Told::new(&report, &rows).sheet().unwrap();
+        let mut upload = Upload::open(&sheet, Format::Xlsx, Limits::default()).unwrap();
+        let rows: Vec<_> = upload.rows().unwrap().map(Result::unwrap).collect();
+        let two_hours = 2 * 3_600_000;
+        assert_eq!(
+            *rows[0].get("longest_outage_at (Europe/Berlin)"),
+            Cell::Time(1_790_000_000_000 + two_hours)
+        );
+        // Not rounded to 1, which would be shown as 100 %.
+        let share = rows[0].get("uptime_percent").number().unwrap();
+        assert!((share - 0.9999).abs() < 1e-9, "{share}");
+        assert_eq!(*rows[0].get("longest_outage_ongoing"), Cell::Bool(true));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use calamine::{DataRef, Reader, ReaderRef, Xlsx};
 use proptest::prelude::*;
-use sheets::{Cell, Format};
+use sheets::{Cell, Column, Format, Writer};
 
 use crate::{read, text, written};
 
@@ -141,6 +141,27 @@ fn other_readers_see_the_same() {
         assert_eq!(row[0], DataRef::String(kept(trap)));
         assert!(matches!(row[1], DataRef::DateTime(_)));
     }
+}
+
+/// A workbook keeps a percentage as spreadsheets do, and shows it so; a csv has it as people write it.
+#[test]
+fn a_percentage_is_shown_as_one() {
+    let sheet = |format| {
+        let columns = [Column::new("name", 20), Column::new("uptime_percent", 16).percent()];
+        let mut writer = Writer::new(format, "report", &columns, Vec::new()).unwrap();
+        writer.write(&[text("web"), Cell::Number(57.31)]).unwrap();
+        writer.finish().unwrap()
+    };
+    let csv = String::from_utf8(sheet(Format::Csv)).unwrap();
+    assert!(csv.ends_with("\r\nweb,57.31\r\n"), "{csv}");
+    let bytes = sheet(Format::Xlsx);
+    assert_eq!(read(Format::Xlsx, &bytes).unwrap()[0].cells[1], Cell::Number(0.5731));
+    let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
+    let mut part = |name: &str| std::io::read_to_string(zip.by_name(name).unwrap()).unwrap();
+    assert!(part("xl/styles.xml").contains("formatCode=\"0.00%\""));
+    let cells = part("xl/worksheets/sheet1.xml");
+    assert!(cells.contains("<c r=\"B2\" s=\""), "the percentage has no format of its own: {cells}");
+    assert!(cells.contains("state=\"frozen\""), "{cells}");
 }
 
 proptest! {

@@ -9,7 +9,9 @@ use actix_web::{
 };
 use chassis::{Problem, http::bearer};
 use fleet::{
-    Credential, Interval, Message, Millis, Record, retention,
+    Credential, Interval, Message, Millis, Record,
+    access::UNKNOWN_SERVER,
+    retention,
     wire::v1::{Accepted, Bulletin, Refusal},
 };
 use queue::{PublishError, Refused};
@@ -48,6 +50,9 @@ impl Inner {
             .ok_or(Rejection::Unauthorized)?;
         let server = credential.server;
         self.rates.knock(server, self.clock.now()).map_err(Rejection::RateLimited)?;
+        if self.is_unknown(server) {
+            return Err(Rejection::UnknownServer);
+        }
         let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).await?;
         drop(under_way);
@@ -97,6 +102,9 @@ impl Inner {
         let sampled: Vec<Millis> = records.iter().map(|record| record.snapshot.sampled_at()).collect();
         self.publisher.publish(Message::Snapshots(records)).await.map_err(|why| match why {
             PublishError::Unavailable(_) => Rejection::Unavailable(interval),
+            PublishError::Refused(refused) if refused.iter().any(|one| one.reason == UNKNOWN_SERVER) => {
+                Rejection::UnknownServer
+            }
             PublishError::Refused(refused) => {
                 let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
                 Rejection::Snapshots(refusals(&sampled, &refused, oldest))

@@ -10,4 +10,5 @@ mod install;
 mod kill;
 mod reports;
 mod restart;
+mod restore;
 mod suite;

@@ -1,4 +1,4 @@
-//! The variant for one process: three parts, a mutex each, held for the length of one call.
+//! The variant for one process: four parts, a mutex each, held for the length of one call.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 
 use fleet::{Millis, ServerId};
 
-use crate::{Denylist, Latest, Seen, failures::Failures, roll::Roll};
+use crate::{Denylist, Latest, Seen, Unknown, failures::Failures, roll::Roll, unknown::Strangers};
 
 /// The cache of this process.
 #[derive(Default)]
@@ -15,6 +15,7 @@ pub struct InProcess {
     roll: Mutex<Roll>,
     denylist: Mutex<Option<Denylist>>,
     failures: Mutex<Failures>,
+    strangers: Mutex<Strangers>,
 }
 
 impl InProcess {
@@ -52,6 +53,18 @@ impl InProcess {
 
     pub(crate) fn denylist(&self) -> Option<Denylist> {
         lock(&self.denylist).clone()
+    }
+
+    pub(crate) fn note_unknown(&self, unknown: &[Unknown]) {
+        lock(&self.strangers).note(unknown);
+    }
+
+    pub(crate) fn unknown(&self, now: Millis) -> Vec<Unknown> {
+        lock(&self.strangers).list(now)
+    }
+
+    pub(crate) fn forget_unknown(&self, servers: &[ServerId]) {
+        lock(&self.strangers).forget(servers);
     }
 
     pub(crate) fn fail(&self, key: &str, now: Millis, window: Millis) {

@@ -6,6 +6,7 @@
 //! | `<prefix>:latest:<server>` | `latest 1 <received_at> <sampled_at> <snapshot>` |
 //! | `<prefix>:denylist` | `denylist 1 <version> <servers>`, then a line `<server> <generation>` each |
 //! | `<prefix>:failures:<key>` | list of times |
+//! | `<prefix>:unknown` | sorted set: `<server> <generation>` by when it was seen last |
 //!
 //! Writes are scripts: "older never wins" compares and writes in one step, whichever of two workers is last, and a key
 //! of a wrong type is replaced in the same step. All keys expire. Whatever else is found under them is not there.
@@ -17,10 +18,11 @@ use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use serde_json::value::RawValue;
 
 use crate::{
-    Denylist, Latest, RedisUrl, Seen, Unavailable,
+    Denylist, Latest, RedisUrl, Seen, Unavailable, Unknown,
     connection::Connection,
     failures::{MOST_COUNTED, young},
     roll::KEEP,
+    unknown::{MOST, REMEMBERED, Strangers},
 };
 
 /// Servers written by one run of the script, so that Redis serves others between two of them.
@@ -115,6 +117,47 @@ impl InRedis {
         Ok(text.and_then(|text| read_denylist(&text)))
     }
 
+    pub(crate) async fn note_unknown(&self, unknown: &[Unknown]) -> Result<(), Unavailable> {
+        let mut batch = redis::pipe();
+        for chunk in unknown.chunks(CHUNK) {
+            let newest = chunk.iter().map(|one| one.last_seen).max().unwrap_or_default();
+            let mut script = redis::cmd("EVAL");
+            script.arg(include_str!("lua/note_unknown.lua")).arg(1).arg(self.unknown_key());
+            script.arg(REMEMBERED).arg(newest - REMEMBERED).arg(format!("-{}", MOST + 1));
+            for Unknown { server, generation, last_seen } in chunk {
+                script.arg(last_seen).arg(format!("{server} {generation}"));
+            }
+            batch.add_command(script).ignore();
+        }
+        self.connection.ask(async |redis| batch.query_async(redis).await).await
+    }
+
+    pub(crate) async fn unknown(&self, now: Millis) -> Result<Vec<Unknown>, Unavailable> {
+        let mut strangers = Strangers::default();
+        let members = self.unknown_members().await?;
+        strangers.note(&members.iter().filter_map(|(member, at)| stranger(member, *at)).collect::<Vec<_>>());
+        Ok(strangers.list(now))
+    }
+
+    pub(crate) async fn forget_unknown(&self, servers: &[ServerId]) -> Result<(), Unavailable> {
+        let mut remove = redis::cmd("ZREM");
+        remove.arg(self.unknown_key());
+        let mut members = self.unknown_members().await?;
+        members.retain(|(member, at)| stranger(member, *at).is_some_and(|one| servers.contains(&one.server)));
+        if members.is_empty() {
+            return Ok(());
+        }
+        for (member, _) in members {
+            remove.arg(member);
+        }
+        self.connection.ask(async |redis| remove.query_async(redis).await).await
+    }
+
+    async fn unknown_members(&self) -> Result<Vec<(Vec<u8>, f64)>, Unavailable> {
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        self.read(range.arg(self.unknown_key()).arg(0).arg("+inf").arg("WITHSCORES")).await
+    }
+
     pub(crate) async fn fail(&self, key: &str, now: Millis, window: Millis) -> Result<(), Unavailable> {
         let mut script = redis::cmd("EVAL");
         script.arg(include_str!("lua/fail.lua")).arg(1).arg(self.failures_key(key));
@@ -165,6 +208,10 @@ impl InRedis {
         format!("{}:denylist", self.prefix)
     }
 
+    fn unknown_key(&self) -> String {
+        format!("{}:unknown", self.prefix)
+    }
+
     fn failures_key(&self, key: &str) -> String {
         format!("{}:failures:{key}", self.prefix)
     }
@@ -172,6 +219,16 @@ impl InRedis {
 
 fn parse<T: FromStr>(text: &[u8]) -> Option<T> {
     str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// What a member of the sorted set tells, if it is one of ours.
+fn stranger(member: &[u8], score: f64) -> Option<Unknown> {
+    let (server, generation) = str::from_utf8(member).ok()?.split_once(' ')?;
+    Some(Unknown {
+        server: server.parse().ok()?,
+        generation: generation.parse().ok()?,
+        last_seen: moment(score)?,
+    })
 }
 
 /// A score that is a time.

@@ -7,6 +7,7 @@ mod failures;
 mod in_process;
 mod in_redis;
 mod roll;
+mod unknown;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -81,6 +82,17 @@ pub struct Denylist {
     pub version: i64,
     /// Lowest generation still accepted, by server. A server that is not in it is accepted in any generation.
     pub lowest: BTreeMap<ServerId, u32>,
+}
+
+/// A server that the registry never knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its id, by a credential of ours.
+    pub server: ServerId,
+    /// The greatest generation of the credentials that it showed.
+    pub generation: u32,
+    /// Gate time of the newest snapshot that a worker had of it.
+    pub last_seen: Millis,
 }
 
 /// The cache. Clones share it.
@@ -161,6 +173,37 @@ impl Cache {
         match self {
             Self::InProcess(cache) => Ok(cache.denylist()),
             Self::Redis(cache) => cache.denylist().await,
+        }
+    }
+
+    /// Takes servers that the registry never knew. They are remembered for 24 h after they were seen last, the newest
+    /// 10,000 of them.
+    pub async fn note_unknown(&self, unknown: &[Unknown]) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.note_unknown(unknown);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.note_unknown(unknown).await,
+        }
+    }
+
+    /// The servers that the registry never knew, by id, each once.
+    pub async fn unknown(&self, now: Millis) -> Result<Vec<Unknown>, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.unknown(now)),
+            Self::Redis(cache) => cache.unknown(now).await,
+        }
+    }
+
+    /// These servers are known by now.
+    pub async fn forget_unknown(&self, servers: &[ServerId]) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.forget_unknown(servers);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.forget_unknown(servers).await,
         }
     }
 

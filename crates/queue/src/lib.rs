@@ -92,6 +92,16 @@ impl<M: Send> Publisher<M> {
     }
 }
 
+impl<M> Consumer<M> {
+    /// Where what is [refused](Delivery::refuse) goes.
+    pub fn dead_letters(&self) -> DeadLetters {
+        match self {
+            Self::InProcess(_) => DeadLetters::InProcess,
+            Self::RabbitMq(consumer) => DeadLetters::RabbitMq(Box::new(consumer.settings().clone())),
+        }
+    }
+}
+
 impl<M: Send> Consumer<M> {
     /// Waits for a message and returns all that wait, at most `most`, in the order in which they were published. In
     /// process `None` once every publisher is gone and nothing waits; with a broker publishers are not known, and it

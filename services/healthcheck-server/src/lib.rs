@@ -13,6 +13,7 @@ pub mod settings;
 mod take;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use std::{
 use actix_web::web;
 use cache::{Cache, Denylist};
 use chassis::{Clock, Room};
-use fleet::{Credential, Keyring, Message, Tick, liveness::TICK_EVERY};
+use fleet::{Credential, Keyring, Message, ServerId, Tick, liveness::TICK_EVERY};
 use instruments::Instruments;
 use opening::Opening;
 use pack::Packer;
@@ -58,6 +59,8 @@ struct Inner {
     cache: Cache,
     clock: Clock,
     denylist: RwLock<Denylist>,
+    /// Servers that the registry never knew.
+    unknown: RwLock<HashSet<ServerId>>,
     rates: Rates,
     instruments: Instruments,
 }
@@ -77,6 +80,7 @@ impl Gate {
             cache,
             clock,
             denylist: RwLock::default(),
+            unknown: RwLock::default(),
             rates: Rates::default(),
             instruments: Instruments::new(),
         }))
@@ -97,6 +101,7 @@ impl Gate {
         if let Ok(Some(denylist)) = self.0.cache.denylist().await {
             self.0.replace_denylist(denylist);
         }
+        self.0.read_unknown().await;
     }
 
     /// Publishes ticks and follows the denylist until `shutdown`.
@@ -156,6 +161,7 @@ impl Inner {
             if let Ok(Some(denylist)) = read {
                 self.replace_denylist(denylist);
             }
+            self.read_unknown().await;
         }
     }
 
@@ -171,6 +177,18 @@ impl Inner {
     /// Whether the disk has no room for snapshots.
     fn full(&self) -> bool {
         self.settings.room.as_ref().is_some_and(Room::full)
+    }
+
+    /// Without an answer the last ones stay; the log is told of that by whoever reads the denylist.
+    async fn read_unknown(&self) {
+        if let Ok(unknown) = self.cache.unknown(self.clock.now()).await {
+            let unknown = unknown.into_iter().map(|one| one.server).collect();
+            *self.unknown.write().unwrap_or_else(PoisonError::into_inner) = unknown;
+        }
+    }
+
+    fn is_unknown(&self, server: ServerId) -> bool {
+        self.unknown.read().unwrap_or_else(PoisonError::into_inner).contains(&server)
     }
 
     fn denied(&self, credential: &Credential) -> bool {

@@ -5,12 +5,16 @@ use actix_web::http::{
     header::{self, HeaderValue},
 };
 use chassis::Problem;
-use fleet::{Interval, Millis, wire::v1::Refusal};
+use fleet::{Interval, Millis, access::UNKNOWN_SERVER, wire::v1::Refusal};
 
 use crate::rate::Excess;
 
 /// How long an agent is asked to wait when the queue takes nothing, at most its interval.
 const COME_BACK: Millis = 5_000;
+
+/// How many seconds an agent is asked to wait until somebody has adopted its server: never more than an interval, which
+/// is not known yet.
+const COME_BACK_UNKNOWN: u64 = 1;
 
 /// How many seconds an agent is asked to wait when its body had to make room for others.
 const NO_ROOM: u64 = 1;
@@ -24,6 +28,8 @@ pub enum Rejection {
     RateLimited(Excess),
     /// Too many bodies are under way, and this one was waited for longest.
     NoRoom,
+    /// The registry never knew the server: a restored backup is older. A person has to adopt it.
+    UnknownServer,
     /// More bytes than the interface takes.
     TooLarge(&'static str),
     /// A content coding other than gzip.
@@ -49,6 +55,12 @@ impl Rejection {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds(wait))
             }
             Self::NoRoom => Problem::unavailable(NO_ROOM),
+            Self::UnknownServer => {
+                let detail = "the suite was restored from a backup that is older than this server: somebody has to adopt \
+                              it; keep what you have";
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, UNKNOWN_SERVER, detail);
+                problem.retry_after(COME_BACK_UNKNOWN)
+            }
             Self::TooLarge(detail) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
             Self::UnsupportedEncoding => {
                 let detail = "the only content coding is gzip";

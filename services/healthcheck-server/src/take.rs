@@ -5,7 +5,9 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chassis::{Problem, http::bearer};
 use fleet::{
-    Credential, Interval, Message, Millis, Record, retention,
+    Credential, Interval, Message, Millis, Record,
+    access::UNKNOWN_SERVER,
+    retention,
     wire::v1::{Accepted, Bulletin, Refusal},
 };
 use queue::{PublishError, Refused};
@@ -44,6 +46,9 @@ impl Inner {
             .ok_or(Rejection::Unauthorized)?;
         let server = credential.server;
         self.rates.knock(server, self.clock.now()).map_err(Rejection::RateLimited)?;
+        if self.is_unknown(server) {
+            return Err(Rejection::UnknownServer);
+        }
         let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).await?;
         drop(under_way);
@@ -98,6 +103,9 @@ impl Inner {
         tracing::debug!(settled = published.is_ok(), "was a message of its own");
         published.map_err(|why| match why {
             PublishError::Unavailable(_) => Rejection::Unavailable(interval),
+            PublishError::Refused(refused) if refused.iter().any(|one| one.reason == UNKNOWN_SERVER) => {
+                Rejection::UnknownServer
+            }
             PublishError::Refused(refused) => {
                 let oldest = retention::oldest_retained(self.clock.now(), self.settings.history_days);
                 Rejection::Snapshots(refusals(&sampled, &refused, oldest))

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use cache::Cache;
+use cache::{Cache, Unknown};
 use chassis::{Clock, Trouble};
-use fleet::{Millis, Record, retention::DAY};
+use fleet::{Millis, Record, ServerId, retention::DAY};
 use history::{History, HistoryError, Rejected};
 use registry::Registry;
 
@@ -43,11 +43,16 @@ impl Stores {
     /// an error some of the batch may be stored: store all of it again.
     pub async fn apply(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<Applied, Unstored> {
         let standing = timed(&instruments.registry, self.registry.standing(&batch.servers())).await?;
+        let missing: Vec<ServerId> =
+            batch.servers().into_iter().filter(|server| !standing.contains_key(server)).collect();
+        let deleted = self.registry.revoked(&missing).await?;
         batch.admit(|record| match standing.get(&record.server) {
+            None if deleted.contains(&record.server) => Admission::Deleted,
             None => Admission::Unknown,
             Some(standing) if record.generation < standing.generation => Admission::Revoked,
             Some(_) => Admission::Admitted,
         });
+        self.note_unknown(batch).await;
         let records = batch.records();
         if records.is_empty() {
             return Ok(Applied { rejected: Vec::new(), sightings: 0 });
@@ -67,6 +72,18 @@ impl Stores {
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
         self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
         Ok(Applied { rejected, sightings: sightings.len() })
+    }
+
+    /// Tells gates of servers that the registry never knew, so that their agents keep what they measure.
+    async fn note_unknown(&self, batch: &Batch) {
+        let unknown: Vec<Unknown> = batch
+            .unknown()
+            .into_iter()
+            .map(|(server, (generation, last_seen))| Unknown { server, generation, last_seen })
+            .collect();
+        if !unknown.is_empty() {
+            self.cache_away.watch(self.cache.note_unknown(&unknown).await);
+        }
     }
 
     /// By the cache's clock, which all workers share; by this process's while there is none or it does not answer.

@@ -1,8 +1,8 @@
 //! Messages that are stored together, and the one place that settles them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fleet::{Message, Record, ServerId, Tick};
+use fleet::{Message, Millis, Record, ServerId, Tick, access::UNKNOWN_SERVER};
 use history::Rejected;
 use queue::{Delivery, Refused};
 
@@ -24,8 +24,10 @@ pub struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
-    /// Nobody enrolled its server, or someone deleted it.
+    /// The registry never knew its server.
     Unknown,
+    /// Someone deleted its server.
+    Deleted,
     /// Its credential is revoked.
     Revoked,
 }
@@ -81,6 +83,16 @@ impl Batch {
         self.discarded.iter().filter(|(_, _, admission)| *admission == why).count()
     }
 
+    /// The servers that the registry never knew: the greatest generation of each, and when it was received last.
+    pub fn unknown(&self) -> BTreeMap<ServerId, (u32, Millis)> {
+        let mut unknown: BTreeMap<ServerId, (u32, Millis)> = BTreeMap::new();
+        for (record, _, _) in self.discarded.iter().filter(|(_, _, why)| *why == Admission::Unknown) {
+            let seen = unknown.entry(record.server).or_default();
+            *seen = (seen.0.max(record.generation), seen.1.max(record.received_at));
+        }
+        unknown
+    }
+
     /// The same records without their deliveries. Storing, settling or dropping it settles no message.
     pub fn copy(&self) -> Self {
         let (records, owners) = (self.records.clone(), self.owners.clone());
@@ -93,6 +105,23 @@ impl Batch {
         for delivery in std::mem::take(&mut self.deliveries).into_iter().rev() {
             waiting.push_front(delivery);
         }
+    }
+
+    /// Of how many deliveries some records are from unknown servers.
+    pub fn deliveries_of_unknown(&self) -> usize {
+        let unknown = self.discarded.iter().filter(|(_, _, why)| *why == Admission::Unknown);
+        unknown.map(|(_, owner, _)| owner).collect::<BTreeSet<_>>().len()
+    }
+
+    /// What unknown servers sent, by the index of its delivery.
+    fn unknown_of_each(&mut self) -> BTreeMap<usize, Vec<Record>> {
+        let mut unknown: BTreeMap<usize, Vec<Record>> = BTreeMap::new();
+        for (record, owner, why) in std::mem::take(&mut self.discarded) {
+            if why == Admission::Unknown {
+                unknown.entry(owner).or_default().push(record);
+            }
+        }
+        unknown
     }
 
     /// Gives each delivery its records again.
@@ -109,10 +138,14 @@ impl Batch {
         }
     }
 
-    /// Acks or refuses each delivery: all records are stored but for those in `rejected`. The only place that settles a
-    /// delivery.
-    pub async fn settle(mut self, rejected: Vec<Rejected>) -> (Vec<Span>, Vec<Tick>) {
+    /// Acks or refuses each delivery: all records are stored but for those in `rejected`, and those of unknown servers,
+    /// which are refused together, for at most `most_unknown` deliveries. The only place that settles a delivery.
+    pub async fn settle(mut self, rejected: Vec<Rejected>, most_unknown: usize) -> (Vec<Span>, Vec<Tick>) {
         let mut refused: BTreeMap<usize, Vec<Refused<Message>>> = BTreeMap::new();
+        for (owner, records) in self.unknown_of_each().into_iter().take(most_unknown) {
+            let (message, reason) = (Message::Snapshots(records), UNKNOWN_SERVER.to_owned());
+            refused.entry(owner).or_default().push(Refused { message, reason });
+        }
         for Rejected { index, reason } in rejected {
             if let (Some(record), Some(owner)) = (self.records.get(index), self.owners.get(index)) {
                 let message = Message::Snapshots(vec![record.clone()]);
@@ -231,7 +264,7 @@ mod tests {
         assert_eq!([Admission::Unknown, Admission::Revoked].map(|why| batch.discarded(why)), [0, 1]);
         assert_eq!(batch.servers(), [1, 3].map(|server| ServerId::from_bytes([server; 16])));
         let rejected = vec![Rejected { index: 2, reason: "odd".to_owned() }];
-        let (spans, ticks) = batch.settle(rejected).await;
+        let (spans, ticks) = batch.settle(rejected, usize::MAX).await;
         assert_eq!((spans.len(), ticks.len()), (4, 1));
         let mut outcomes = Vec::new();
         for task in published {

@@ -15,6 +15,7 @@ use crate::{
     batch::{Admission, Batch},
     hand::Span,
     outage::{Cure, Failure, Next, Unstored, pause},
+    room::Room,
 };
 
 /// Most messages in hand.
@@ -27,6 +28,7 @@ const MOST_SNAPSHOTS: usize = 10_000;
 pub struct Consuming<'a> {
     pub consumer: Consumer<Message>,
     pub stores: Stores,
+    pub room: Room,
     pub shared: &'a Shared,
     /// How long messages in hand are held while a store is away.
     pub holding: Duration,
@@ -99,8 +101,10 @@ impl Consuming<'_> {
             }
         };
         let (size, refused) = (batch.records().len(), applied.rejected.len());
-        let [unknown, revoked] = [Admission::Unknown, Admission::Revoked].map(|why| batch.discarded(why));
-        let (spans, ticks) = batch.settle(applied.rejected).await;
+        let [unknown, deleted, revoked] =
+            [Admission::Unknown, Admission::Deleted, Admission::Revoked].map(|why| batch.discarded(why));
+        let room = self.room.take(batch.deliveries_of_unknown()).await;
+        let (spans, ticks) = batch.settle(applied.rejected, room).await;
         if self.shared.hand().settle(&spans, &ticks) {
             self.shared.first_settled.notify_one();
         }
@@ -108,6 +112,7 @@ impl Consuming<'_> {
         instruments.stored.increment((size - refused) as u64);
         instruments.refused.increment(refused as u64);
         instruments.unknown.increment(unknown as u64);
+        instruments.deleted.increment(deleted as u64);
         instruments.revoked.increment(revoked as u64);
         instruments.sightings.increment(applied.sightings as u64);
         instruments.batch_size.record(size as f64);

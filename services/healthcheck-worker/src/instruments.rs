@@ -17,6 +17,7 @@ pub struct Instruments {
     pub handed_back: Counter,
     pub stored: Counter,
     pub unknown: Counter,
+    pub deleted: Counter,
     pub revoked: Counter,
     pub refused: Counter,
     pub sightings: Counter,
@@ -40,6 +41,7 @@ impl Instruments {
             handed_back: counter!("rollcall_worker_handed_back_total"),
             stored: snapshots("stored"),
             unknown: snapshots("unknown"),
+            deleted: snapshots("deleted"),
             revoked: snapshots("revoked"),
             refused: snapshots("refused"),
             sightings: counter!("rollcall_worker_sightings_written_total"),
@@ -62,7 +64,7 @@ fn describe() {
     );
     describe_counter!(
         "rollcall_worker_snapshots_total",
-        "Snapshots of settled messages, by what became of them; what is refused is a dead letter"
+        "Snapshots of settled messages, by what became of them; what is refused is a dead letter, and so are the first 10,000 messages of unknown servers"
     );
     describe_counter!("rollcall_worker_sightings_written_total", "Rows written to the registry");
     describe_histogram!("rollcall_worker_batch_snapshots", "Snapshots that are stored together");

@@ -9,6 +9,7 @@ mod hand;
 mod heard;
 mod instruments;
 mod outage;
+mod room;
 mod service;
 pub mod settings;
 
@@ -28,6 +29,7 @@ use history::History;
 use instruments::Instruments;
 use queue::Consumer;
 use registry::Registry;
+use room::Room;
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval},
@@ -89,7 +91,8 @@ impl Worker {
         let registry = stores.registry.clone();
         let consumed = CancellationToken::new();
         let (waiting, shutdown) = (VecDeque::new(), &shutdown);
-        let consuming = Consuming { consumer, stores, shared: &shared, holding, shutdown, waiting };
+        let room = Room::among(consumer.dead_letters());
+        let consuming = Consuming { consumer, stores, room, shared: &shared, holding, shutdown, waiting };
         tokio::join!(
             async {
                 let consumer = consuming.run().await;

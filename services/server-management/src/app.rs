@@ -8,7 +8,7 @@ use std::sync::{
 
 use cache::Cache;
 use chassis::{Clock, Problem, Trouble};
-use fleet::{AllowedDomains, Keyring, Pipeline, liveness::SIGHTING_SLACK};
+use fleet::{AllowedDomains, Keyring, Pipeline, ServerId, liveness::SIGHTING_SLACK};
 use history::History;
 use registry::{Registry, RegistryError, Roll};
 use tokio::{
@@ -105,6 +105,20 @@ impl App {
     pub(crate) async fn publish_denylist(&self) -> Result<(), RegistryError> {
         let (version, lowest) = self.registry.denylist().await?;
         self.cache_trouble.watch(self.cache.put_denylist(cache::Denylist { version, lowest }).await);
+        Ok(())
+    }
+
+    /// Gates let in again whoever is among the unknown servers and is known by now: it was adopted, or a newer backup was
+    /// restored.
+    pub(crate) async fn forget_known(&self) -> Result<(), RegistryError> {
+        let unknown =
+            self.cache_trouble.watch(self.cache.unknown(self.clock.now()).await).unwrap_or_default();
+        let ids: Vec<ServerId> = unknown.iter().map(|one| one.server).collect();
+        let mut known: Vec<ServerId> = self.registry.standing(&ids).await?.into_keys().collect();
+        known.extend(self.registry.revoked(&ids).await?);
+        if !known.is_empty() {
+            self.cache_trouble.watch(self.cache.forget_unknown(&known).await);
+        }
         Ok(())
     }
 

@@ -52,6 +52,7 @@ async fn publish_denylist(app: &App) {
     loop {
         due.tick().await;
         registry.watch(app.publish_denylist().await);
+        registry.watch(app.forget_known().await);
     }
 }
 

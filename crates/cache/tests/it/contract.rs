@@ -1,6 +1,6 @@
 //! One promise a case.
 
-use cache::{Cache, Denylist, Latest, Seen};
+use cache::{Cache, Denylist, Latest, Seen, Unknown};
 use fleet::{Millis, ServerId};
 
 /// Of the service in which the cache is; Redis goes by its own, which is far after the times of these cases.
@@ -130,6 +130,31 @@ pub async fn an_older_denylist_never_wins(cache: Cache) {
     let newest = Denylist { version: 8, ..Denylist::default() };
     cache.put_denylist(newest.clone()).await.unwrap();
     assert_eq!(cache.denylist().await.unwrap(), Some(newest));
+}
+
+pub async fn an_unknown_server_is_listed_once_by_its_newest_credential_for_a_day(cache: Cache) {
+    let unknown = |server, generation, last_seen| Unknown { server: id(server), generation, last_seen };
+    assert_eq!(cache.unknown(NOW).await.unwrap(), []);
+    cache.note_unknown(&[unknown(2, 7, NOW), unknown(1, 5, NOW + 1)]).await.unwrap();
+    cache.note_unknown(&[unknown(1, 6, NOW + 2), unknown(1, 5, NOW + 3)]).await.unwrap();
+    let both = [unknown(1, 6, NOW + 3), unknown(2, 7, NOW)];
+    assert_eq!(cache.unknown(NOW + 9).await.unwrap(), both);
+    let day = 24 * 3_600_000;
+    assert_eq!(cache.unknown(NOW + day + 1).await.unwrap(), both[..1]);
+    cache.forget_unknown(&[id(1), id(3)]).await.unwrap();
+    let left = cache.unknown(NOW).await.unwrap();
+    assert!(left.iter().all(|one| one.server == id(2)), "{left:?}");
+}
+
+pub async fn at_most_ten_thousand_unknown_servers_are_remembered_the_newest(cache: Cache) {
+    let unknown = |number: u16| {
+        let mut bytes = [7; 16];
+        bytes[14..].copy_from_slice(&number.to_be_bytes());
+        Unknown { server: ServerId::from_bytes(bytes), generation: 1, last_seen: NOW + i64::from(number) }
+    };
+    cache.note_unknown(&(0..10_100).map(unknown).collect::<Vec<_>>()).await.unwrap();
+    let listed = cache.unknown(NOW).await.unwrap();
+    assert_eq!((listed.len(), listed[0]), (10_000, unknown(100)));
 }
 
 pub async fn failures_count_within_their_window(cache: Cache) {

@@ -36,6 +36,8 @@ contract! {
     who_is_silent_for_a_week_is_no_longer_listed
     nothing_seen_and_nobody_asked_after_are_fine
     an_older_denylist_never_wins
+    an_unknown_server_is_listed_once_by_its_newest_credential_for_a_day
+    at_most_ten_thousand_unknown_servers_are_remembered_the_newest
     failures_count_within_their_window
     failures_of_one_moment_all_count
     a_key_has_at_most_so_many_failures

@@ -3,5 +3,9 @@
 mod credential;
 mod scope;
 
+/// The reason for which a worker refuses the snapshots of a server that its registry never knew, since a restored backup is
+/// older than the server; and the code by which a gate tells its agent.
+pub const UNKNOWN_SERVER: &str = "unknown_server";
+
 pub use credential::{AgentKey, Credential, Keyring, MIN_KEY_BYTES, ShortKey, next_generation};
 pub use scope::{BadScope, Scope};

@@ -42,6 +42,7 @@ pub struct Consumer<M> {
     reached: watch::Receiver<bool>,
     /// While this or a delivery in hand exists, the task keeps the connection.
     desk: Desk,
+    settings: Box<Settings>,
     pump: JoinHandle<()>,
 }
 
@@ -113,7 +114,8 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
             wanted: subscribed,
         };
         let pump = tokio::spawn(pump.run(reach));
-        Self { arriving, wanted, reached, desk: Desk { settlements, current }, pump }
+        let settings = Box::new(settings.clone());
+        Self { arriving, wanted, reached, desk: Desk { settlements, current }, settings, pump }
     }
 }
 
@@ -140,6 +142,10 @@ impl<M> Consumer<M> {
 
     pub async fn reached(&self) {
         first_reached(&self.reached).await;
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub async fn close(self) {

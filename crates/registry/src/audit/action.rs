@@ -41,6 +41,8 @@ pub enum Action {
     ServerDelete,
     /// `server.enrol`: A server gets its credential.
     ServerEnrol,
+    /// `server.adopt`: A server that this registry never knew is taken in, with the credential that it has.
+    ServerAdopt,
     /// `server.revoke`: The credentials of a server are refused from now on.
     ServerRevoke,
     /// `server.pause`: A server is not expected to report.
@@ -59,7 +61,7 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SessionBegin,
         Self::SessionEnd,
         Self::SessionReuse,
@@ -79,6 +81,7 @@ impl Action {
         Self::ServerChange,
         Self::ServerDelete,
         Self::ServerEnrol,
+        Self::ServerAdopt,
         Self::ServerRevoke,
         Self::ServerPause,
         Self::ServerResume,
@@ -110,6 +113,7 @@ impl Action {
             Self::ServerChange => "server.change",
             Self::ServerDelete => "server.delete",
             Self::ServerEnrol => "server.enrol",
+            Self::ServerAdopt => "server.adopt",
             Self::ServerRevoke => "server.revoke",
             Self::ServerPause => "server.pause",
             Self::ServerResume => "server.resume",

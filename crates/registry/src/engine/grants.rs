@@ -29,7 +29,7 @@ pub struct BadDatabaseRole;
 type Grant = (&'static str, &'static [&'static str]);
 
 const WORKER: &[Grant] = &[
-    ("SELECT", &["_sqlx_migrations", "versions", "servers"]),
+    ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations"]),
     ("SELECT, INSERT, UPDATE", &["sightings", "facts"]),
     ("SELECT, INSERT, UPDATE, DELETE", &["workers"]),
 ];

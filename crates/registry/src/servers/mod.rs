@@ -1,5 +1,6 @@
 //! Servers: what people say of them, what workers saw of them, and the list of them.
 
+mod adoption;
 mod edit;
 mod enrolment;
 mod import;

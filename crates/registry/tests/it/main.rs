@@ -53,6 +53,7 @@ contract! {
         revoke_raises_generation_and_denylist_version
         whatever_a_restored_registry_forgot_a_later_revocation_is_above_it
         generations_that_were_counted_stay_good_until_the_next_is_issued
+        a_server_that_was_never_known_is_adopted_once_with_its_credential
         a_deleted_server_stays_on_the_denylist
         a_denylist_is_whole_at_its_version
         revoking_at_once_counts_every_time

@@ -265,6 +265,27 @@ async fn a_revoked_generation_is_unauthorized_and_an_older_denylist_does_not_bri
 }
 
 #[tokio::test]
+async fn a_server_that_was_never_known_keeps_what_it_has_until_it_is_known() {
+    let app = app::spawn(Consume::AllBut(0)).await;
+    let body = report(json!({})).to_string();
+    let stranger = cache::Unknown { server: server(1), generation: 3, last_seen: NOW };
+    app.cache.note_unknown(&[stranger]).await.unwrap();
+    app.gate.read_denylist().await;
+    let answer = app.post(&credential(1), body.clone()).await;
+    answer.is_problem(503, "unknown_server");
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(app.post(&credential(2), body.clone()).await.status, 202);
+    app.cache.forget_unknown(&[server(1)]).await.unwrap();
+    // A gate that runs sees it by itself.
+    app.run();
+    testkit::eventually("it is let in", async || {
+        app.clock.advance(50);
+        app.post(&credential(1), body.clone()).await.status == 202
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_unknown_coding_is_told_which_one_is_known() {
     let app = app::spawn(Consume::AllBut(0)).await;
     let request = app.request().bearer_auth(credential(1)).header("content-encoding", "br").body("x");

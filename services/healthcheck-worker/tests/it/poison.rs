@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
-    app::{BEAT, NOW, beat, server},
+    app::{BEAT, FIRST, NOW, beat, server},
     fleet,
 };
 
@@ -81,14 +81,12 @@ async fn what_a_later_release_adds_is_ignored() {
 }
 
 #[tokio::test]
-async fn unknown_deleted_and_revoked_servers_are_discarded() {
+async fn deleted_and_revoked_servers_are_discarded() {
     fleet::with(async |fleet| {
         fleet.enrol([1, 2, 3]).await;
         fleet.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
-        let mut database = fleet.database().await;
-        let delete = sqlx::query("DELETE FROM servers WHERE id = $1").bind(server(3).to_string());
-        assert_eq!(delete.execute(&mut database).await.unwrap().rows_affected(), 1);
-        fleet.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW), beat(9, NOW)]).await;
+        fleet.registry.delete_server(server(3), &registry::Actor::system(), NOW).await.unwrap().unwrap();
+        fleet.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await;
         fleet.publish(vec![beat(2, NOW + 1)]).await;
         let worker = fleet.worker("worker", LONG);
         fleet.until_stored(1).await;
@@ -102,6 +100,34 @@ async fn unknown_deleted_and_revoked_servers_are_discarded() {
         assert_eq!(fleet.stored().await, 1);
         let silent = fleet.cache.silent(0, i64::MAX).await.unwrap();
         assert_eq!(silent, [(server(1), NOW + 4 * BEAT)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_broker_held_of_unknown_servers_waits_packed_until_they_are_adopted() {
+    fleet::with(async |fleet| {
+        fleet.enrol([1]).await;
+        let sent = vec![beat(9, NOW), beat(1, NOW), beat(9, NOW + BEAT), beat(8, NOW)];
+        fleet.publish(sent).await;
+        let worker = fleet.worker("worker", LONG);
+        fleet.until_stored(1).await;
+        let dead = fleet.dead();
+        eventually("the rest is one dead letter", async || fleet.ready(&dead).await == 1).await;
+        let unknown = fleet.cache.unknown(NOW).await.unwrap();
+        let told =
+            |number, last_seen| cache::Unknown { server: server(number), generation: FIRST, last_seen };
+        assert_eq!(unknown, [told(8, NOW), told(9, NOW + BEAT)]);
+        for number in [8, 9] {
+            let (name, me) = (format!("found-{number}"), registry::Actor::system());
+            fleet.registry.adopt(server(number), FIRST, &name, &me, NOW).await.unwrap().unwrap();
+        }
+        let url = fleet.servers.rabbitmq().direct.parse().unwrap();
+        let queue = queue::rabbitmq::Settings::new(url, fleet.prefix(), "snapshots");
+        assert_eq!(queue::rabbitmq::redrive(&queue).await, Ok(1));
+        fleet.until_stored(4).await;
+        worker.stop().await;
+        fleet.nothing_is_left().await;
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! What is acked is stored, and only what should be.
 
 use fleet::{Message, liveness::SIGHTING_SLACK};
-use queue::PublishError;
+use queue::{PublishError, Refused};
 
-use crate::app::{self, BEAT, NOW, beat, host, record, server};
+use crate::app::{self, BEAT, FIRST, NOW, beat, host, record, server};
 
 #[tokio::test]
 async fn what_is_acked_is_in_all_three_stores() {
@@ -30,11 +30,13 @@ async fn sending_twice_is_once() {
 }
 
 #[tokio::test]
-async fn unknown_and_revoked_servers_are_discarded_and_their_neighbours_are_not() {
+async fn deleted_and_revoked_servers_are_discarded_and_their_neighbours_are_not() {
     let app = app::spawn().await;
     app.enrol(1).await;
     app.enrol(2).await;
     app.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
+    app.enrol(3).await;
+    app.registry.delete_server(server(3), &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await.unwrap();
     let mut renewed = beat(2, NOW + 1);
     renewed.generation += 1;
@@ -43,6 +45,24 @@ async fn unknown_and_revoked_servers_are_discarded_and_their_neighbours_are_not(
     assert_eq!((app.marks(2).await, app.latest(2).await, app.latest(3).await), (None, None, None));
     app.publish(vec![renewed]).await.unwrap();
     assert_eq!(app.stored(2).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_server_sends_that_was_never_known_goes_back_and_its_neighbours_do_not() {
+    let app = app::spawn().await;
+    app.enrol(1).await;
+    let sent = vec![beat(3, NOW), beat(1, NOW), beat(3, NOW + 1)];
+    let refused = Refused {
+        message: Message::Snapshots(vec![sent[0].clone(), sent[2].clone()]),
+        reason: "unknown_server".to_owned(),
+    };
+    assert_eq!(app.publish(sent).await, Err(PublishError::Refused(vec![refused])));
+    assert_eq!([app.stored(1).await, app.stored(3).await], [1, 0]);
+    let unknown = cache::Unknown { server: server(3), generation: FIRST, last_seen: NOW + 1 };
+    assert_eq!(app.cache.unknown(NOW).await.unwrap(), [unknown]);
+    app.registry.adopt(server(3), FIRST, "found", &registry::Actor::system(), NOW).await.unwrap().unwrap();
+    app.publish(vec![beat(3, NOW)]).await.unwrap();
+    assert_eq!(app.stored(3).await, 1);
 }
 
 #[tokio::test]

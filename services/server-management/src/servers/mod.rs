@@ -9,6 +9,7 @@ mod listing;
 mod outages;
 mod server;
 mod snapshots;
+mod unknown;
 mod uptime;
 
 use fleet::Scope;
@@ -47,6 +48,8 @@ use crate::people::{
     server::pause,
     server::resume,
     server::revoke,
+    unknown::list,
+    unknown::adopt,
     export::export,
     import::import,
     outages::show,
@@ -78,6 +81,8 @@ pub(crate) fn routes() -> Vec<Resource> {
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
+        ("/servers/unknown", vec![get(Needs(read), unknown::list)]),
+        ("/servers/unknown/{id}/adopt", vec![post(Needs(enroll), unknown::adopt)]),
         (
             "/servers/{id}",
             vec![

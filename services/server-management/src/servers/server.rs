@@ -256,7 +256,11 @@ pub(crate) async fn revoke(app: Data<App>, by: By, id: Id<ServerId>) -> Result<H
 }
 
 /// The server, with its version; 404 if it is gone.
-async fn shown(app: &App, id: ServerId, mut answer: HttpResponseBuilder) -> Result<HttpResponse, Failure> {
+pub(super) async fn shown(
+    app: &App,
+    id: ServerId,
+    mut answer: HttpResponseBuilder,
+) -> Result<HttpResponse, Failure> {
     let server = app.registry.server(id, &app.roll().await?).await?.ok_or_else(Problem::not_found)?;
     answer.insert_header((ETAG, etag(server.version)));
     let item = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;

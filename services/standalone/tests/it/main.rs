@@ -12,4 +12,5 @@ mod kill;
 mod metrics;
 mod reports;
 mod restart;
+mod restore;
 mod suite;

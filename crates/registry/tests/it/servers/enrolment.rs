@@ -259,3 +259,23 @@ pub async fn generations_that_were_counted_stay_good_until_the_next_is_issued(st
     assert_eq!(store.registry.standing(&[id]).await.unwrap()[&id].generation, 2);
     assert_eq!(store.registry.revoke(id, &Actor::system(), NOW).await.unwrap(), Ok(FIRST));
 }
+
+pub async fn a_server_that_was_never_known_is_adopted_once_with_its_credential(store: Store) {
+    let (known, gone, id) = (store.enrol(1, "web").await, store.enrol(2, "db").await, server_id(9));
+    let me = &Actor::system();
+    store.registry.delete_server(gone, me, NOW).await.unwrap().unwrap();
+    assert_eq!(store.registry.revoked(&[known, gone, id]).await.unwrap(), [gone].into());
+    let adopt = async |id, name| store.registry.adopt(id, FIRST + 5, name, me, NOW + 1).await.unwrap();
+    for one in [known, gone] {
+        assert_eq!(adopt(one, "new").await, Err(Refusal::NotFound));
+    }
+    assert_eq!(adopt(id, "WEB").await, Err(Refusal::NameTaken));
+    assert_eq!(adopt(id, " new ").await, Ok(()));
+    assert_eq!(adopt(id, "newer").await, Err(Refusal::NotFound));
+    let server = store.server(id).await;
+    assert_eq!((server.name.as_str(), server.generation), ("new", FIRST + 5));
+    assert_eq!((server.enrolled_at, server.created_at), (Some(NOW + 1), NOW + 1));
+    assert_eq!(store.names(ServerFilter { q: Some("new".into()), ..Default::default() }).await, ["new"]);
+    assert_eq!(store.actions().await.last().unwrap(), "server.adopt");
+    assert_eq!(store.registry.revoke(id, me, NOW).await.unwrap(), Ok(FIRST + 6));
+}

@@ -66,7 +66,7 @@ pub async fn what_is_not_there_is_404(place: Place) {
 }
 
 pub async fn the_list_is_filtered_sorted_and_paged(place: Place) {
-    let suite = Suite::spawn(place).await;
+    let mut suite = Suite::spawn(place).await;
     let mut enrolled = Vec::new();
     for name in ["beta", "Alpha", "delta", "gamma"] {
         enrolled.push(suite.enrol(name).await);
@@ -75,6 +75,7 @@ pub async fn the_list_is_filtered_sorted_and_paged(place: Place) {
     let (beta, delta) = (enrolled[0], enrolled[2]);
     let down = suite.enrol("omega").await;
     suite.hear(down, &[(NOW, 0)]).await;
+    suite.at(NOW + 20 * MINUTE).await;
     suite.settle(NOW + 20 * MINUTE, NOW).await;
     suite.label(beta, &[("site", "eu")]).await;
     suite.label(delta, &[("site", "eu"), ("tier", "a:b")]).await;

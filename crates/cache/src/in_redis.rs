@@ -118,7 +118,7 @@ impl InRedis {
     }
 
     pub(crate) async fn note_unknown(&self, unknown: &[Unknown]) -> Result<(), Unavailable> {
-        let mut batch = redis::pipe();
+        // A call for each chunk: a fleet that nobody knows may take longer than one call may.
         for chunk in unknown.chunks(CHUNK) {
             let newest = chunk.iter().map(|one| one.last_seen).max().unwrap_or_default();
             let mut script = redis::cmd("EVAL");
@@ -127,9 +127,9 @@ impl InRedis {
             for Unknown { server, generation, last_seen } in chunk {
                 script.arg(last_seen).arg(format!("{server} {generation}"));
             }
-            batch.add_command(script).ignore();
+            let () = self.connection.ask(async |redis| script.query_async(redis).await).await?;
         }
-        self.connection.ask(async |redis| batch.query_async(redis).await).await
+        Ok(())
     }
 
     pub(crate) async fn unknown(&self, now: Millis) -> Result<Vec<Unknown>, Unavailable> {

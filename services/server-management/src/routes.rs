@@ -41,7 +41,7 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
 
 /// Mounts the metrics behind the same guard as the table. The path is the one that every process has.
 pub(crate) fn mount_metrics(config: &mut web::ServiceConfig) {
-    let (path, endpoints) = operations::metrics();
+    let (path, endpoints) = operations::metrics_resource();
     config.service(resource(path, endpoints).wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store"))));
 }
 

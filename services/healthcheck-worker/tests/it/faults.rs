@@ -68,6 +68,8 @@ async fn the_worker_ends_with_its_publishers_and_settles_what_waits() {
 #[tokio::test]
 async fn a_message_of_discarded_snapshots_alone_is_acked_and_moves_the_watermark() {
     let app = app::spawn().await;
+    app.enrol(9).await;
+    app.registry.revoke(server(9), &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.publish(vec![beat(9, NOW)]).await.unwrap();
     app.publish(Vec::new()).await.unwrap();
     app.stop.cancel();

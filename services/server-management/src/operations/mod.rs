@@ -21,7 +21,7 @@ use crate::people::{Access::Needs, Resource, get};
 pub(crate) struct Document;
 
 /// The metrics of the process, for those who are not on its host.
-pub(crate) fn metrics() -> Resource {
+pub(crate) fn metrics_resource() -> Resource {
     ("/metrics", vec![get(Needs(Scope::ServerRead), metrics::show)])
 }
 

@@ -17,7 +17,8 @@ const SHORT: Duration = Duration::from_millis(300);
 #[tokio::test]
 async fn a_long_outage_is_handed_back_probed_and_gone_on_from() {
     fleet::with(async |fleet| {
-        fleet.enrol([1]).await;
+        fleet.enrol([1, 9]).await;
+        fleet.registry.revoke(server(9), &registry::Actor::system(), NOW).await.unwrap().unwrap();
         let worker = fleet.worker("worker", SHORT);
         fleet.publish(vec![beat(1, NOW - 9 * BEAT)]).await;
         fleet.until_stored(1).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use testkit::{eventually, http};
 
 use crate::{
-    app::{BEAT, NOW, beat},
+    app::{BEAT, NOW, beat, server},
     fleet::{self, Fleet, free_port},
 };
 
@@ -122,7 +122,8 @@ async fn it_is_ready_when_all_were_reached_and_consumes_as_soon_as_it_can_store(
 #[tokio::test]
 async fn a_short_outage_is_held_and_stored_once() {
     fleet::with(async |fleet| {
-        fleet.enrol([1]).await;
+        fleet.enrol([1, 9]).await;
+        fleet.registry.revoke(server(9), &registry::Actor::system(), NOW).await.unwrap().unwrap();
         let mut process = Process::start(fleet);
         process.until_missing(&[]).await;
         let stores = [(fleet.servers.postgresql(), "registry"), (fleet.servers.elasticsearch(), "history")];
@@ -144,7 +145,7 @@ async fn a_short_outage_is_held_and_stored_once() {
             ("rollcall_worker_received_total", 2.0),
             ("rollcall_worker_handed_back_total", 0.0),
             ("rollcall_worker_snapshots_total{outcome=\"stored\"}", 2.0),
-            ("rollcall_worker_snapshots_total{outcome=\"unknown\"}", 2.0),
+            ("rollcall_worker_snapshots_total{outcome=\"revoked\"}", 2.0),
             ("rollcall_worker_snapshots_total{outcome=\"refused\"}", 0.0),
         ] {
             assert_eq!(process.metric(name).await, expected, "{name}");

@@ -171,7 +171,7 @@ async function showServer({ id, query }, signal) {
     document.title = `${server.name} – Rollcall`;
     say('spoken', `${server.name}: ${text.states[server.status]}`);
     facts(at('uptime'), Object.fromEntries(Object.keys(uptimes).map((name, index) => [name, uptimeFigure(figures[index])])));
-    showPause(server);
+    showNotes(server);
     showOutages(outages?.outages);
     showFacts(server);
     showLatest(server.latest ?? {});
@@ -193,10 +193,11 @@ function uptimeFigure(answer) {
     return element('span', { title }, uptime(answer?.uptime));
 }
 
-function showPause({ name, paused }) {
+function showNotes({ name, paused, conflict }) {
     shown.name = name;
     shown.paused = paused !== null;
     at('pause-button').textContent = paused ? text.resume : text.pause;
+    at('conflict').textContent = conflict ? text.conflict : '';
     at('paused').textContent = paused ? text.pausedNote(instant(paused.since), paused.until && instant(paused.until), paused.reason) : '';
 }
 

@@ -25,6 +25,7 @@ export const text = {
     reading: (name, mean, peak) => `${name}: mean ${mean}, peak ${peak}`,
     noData: 'no data in this range',
     pausedNote: (since, until, reason) => `Paused since ${since}${until ? ` until ${until}` : ''}${reason ? `: ${reason}` : '.'}`,
+    conflict: 'Two agents report with its credential, as when a machine was cloned: its figures are of both. Revoke the credential, and let each machine enrol by itself.',
     pause: 'Pause',
     resume: 'Resume',
     askReason: 'Why is it not expected to report?',

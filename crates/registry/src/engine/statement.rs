@@ -66,7 +66,7 @@ pub(crate) enum Value {
     /// A column of a batch. PostgreSQL alone has such values.
     Texts(Vec<String>),
     /// A column of a batch. PostgreSQL alone has such values.
-    Numbers(Vec<i64>),
+    Numbers(Vec<Option<i64>>),
 }
 
 /// A query of a constant statement, still without its values.
@@ -240,6 +240,12 @@ impl From<Vec<String>> for Value {
 
 impl From<Vec<i64>> for Value {
     fn from(numbers: Vec<i64>) -> Self {
+        Self::Numbers(numbers.into_iter().map(Some).collect())
+    }
+}
+
+impl From<Vec<Option<i64>>> for Value {
+    fn from(numbers: Vec<Option<i64>>) -> Self {
         Self::Numbers(numbers)
     }
 }

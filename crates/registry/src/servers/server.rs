@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use fleet::{Millis, ServerId, Status, wire::v1::Host};
+use fleet::{Millis, ServerId, Status, access::Alternation, wire::v1::Host};
 
 use super::{
     list::{Candidate, Listing, Roll, ServerFilter, Sort, status_of},
@@ -45,6 +45,8 @@ pub struct Server {
     pub updated_at: Millis,
     /// What it told of itself.
     pub facts: Option<Host>,
+    /// When it told two boots in turn, if it did at least three times.
+    pub alternation: Option<Alternation>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -64,6 +66,8 @@ struct Row {
     created_at: Millis,
     updated_at: Millis,
     facts: Option<String>,
+    changed_1: Option<Millis>,
+    changed_3: Option<Millis>,
 }
 
 const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");
@@ -178,7 +182,7 @@ fn details(ids: &[ServerId], roll: &Roll, dialect: Dialect) -> Result<Statement,
     judge.push_status(&mut statement);
     statement
         .push(" AS status, g.received_at, g.interval_ms, p.paused_at, p.ends_at, p.reason, s.enrolled_at,");
-    statement.push(" s.created_at, s.updated_at, f.facts FROM servers s");
+    statement.push(" s.created_at, s.updated_at, f.facts, f.changed_1, f.changed_3 FROM servers s");
     statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
     statement.push(" LEFT JOIN pauses p ON p.server_id = s.id AND p.paused_at = s.paused_at");
     statement.push(" WHERE s.id").one_of(json(&ids)?);
@@ -193,6 +197,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
     let mut servers = Vec::with_capacity(rows.len());
     for row in rows {
         let pause = Pause { until: row.ends_at, reason: row.reason };
+        let changes = row.changed_1.zip(row.changed_3);
         servers.push(Server {
             id: id("servers", "id", &row.id)?,
             generation: count("servers", "generation", &row.id, row.generation)?,
@@ -209,6 +214,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
             enrolled_at: row.enrolled_at.or(Some(row.created_at)).filter(|_| row.generation > 0),
             created_at: row.created_at,
             updated_at: row.updated_at,
+            alternation: changes.map(|(last, third_last)| Alternation { last, third_last }),
         });
     }
     Ok(servers)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fleet::{
     Interval, Millis, ServerId,
+    access::SAME_BOOT,
     liveness::{Beat, FROM_A_WRONG_CLOCK},
     wire::v1::Host,
 };
@@ -94,13 +95,36 @@ WHERE ",
     };
 }
 
-/// The end of the statement that writes facts. A macro for the same reason.
+/// The end of the statement that writes facts; the placeholder is [`SAME_BOOT`]. A boot that was told neither last nor before
+/// begins anew; one that was told before is one more change between these two. A macro for the same reason.
 macro_rules! keep_newest {
-    () => {
-        "
+    ($same_boot:literal) => {
+        concat!(
+            "
 ON CONFLICT (server_id) DO UPDATE SET
-    facts_at = excluded.facts_at, facts = excluded.facts, search = excluded.search
+    facts_at = excluded.facts_at, facts = excluded.facts, search = excluded.search,
+    boot_at = COALESCE(excluded.boot_at, facts.boot_at),
+    boot_before = CASE WHEN ",
+            keep_newest!(@other "facts.boot_at", $same_boot),
+            " THEN facts.boot_at ELSE facts.boot_before END,
+    changed_1 = CASE WHEN ",
+            keep_newest!(@other "facts.boot_at", $same_boot),
+            " THEN excluded.facts_at ELSE facts.changed_1 END,
+    changed_2 = CASE WHEN ",
+            keep_newest!(@other "facts.boot_at", $same_boot),
+            " THEN CASE WHEN ",
+            keep_newest!(@other "facts.boot_before", $same_boot),
+            " THEN NULL ELSE facts.changed_1 END ELSE facts.changed_2 END,
+    changed_3 = CASE WHEN ",
+            keep_newest!(@other "facts.boot_at", $same_boot),
+            " THEN CASE WHEN ",
+            keep_newest!(@other "facts.boot_before", $same_boot),
+            " THEN NULL ELSE facts.changed_2 END ELSE facts.changed_3 END
 WHERE excluded.facts_at > facts.facts_at"
+        )
+    };
+    (@other $boot:literal, $same_boot:literal) => {
+        concat!("abs(excluded.boot_at - ", $boot, ") > ", $same_boot)
     };
 }
 
@@ -135,27 +159,28 @@ ORDER BY s.id",
 
 const TELL: PerEngine = PerEngine {
     sqlite: concat!(
-        "INSERT INTO facts (server_id, facts_at, facts, search)
-SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]')
+        "INSERT INTO facts (server_id, facts_at, facts, search, boot_at)
+SELECT s.id, json_extract(batch.value, '$[1]'), json_extract(batch.value, '$[2]'), json_extract(batch.value, '$[3]'),
+       json_extract(batch.value, '$[4]')
 FROM json_each($1) AS batch JOIN servers s ON s.id = json_extract(batch.value, '$[0]')
 WHERE true",
-        keep_newest!()
+        keep_newest!("$2")
     ),
     postgres: concat!(
-        "INSERT INTO facts (server_id, facts_at, facts, search)
-SELECT s.id, batch.facts_at, batch.facts, batch.search
-FROM UNNEST($1, $2, $3, $4) AS batch (server_id, facts_at, facts, search)
+        "INSERT INTO facts (server_id, facts_at, facts, search, boot_at)
+SELECT s.id, batch.facts_at, batch.facts, batch.search, batch.boot_at
+FROM UNNEST($1, $2, $3, $4, $5) AS batch (server_id, facts_at, facts, search, boot_at)
 JOIN servers s ON s.id = batch.server_id
 ORDER BY s.id",
-        keep_newest!()
+        keep_newest!("$6")
     ),
 };
 
 const CORRECT: &str = "
 UPDATE sightings SET received_at = $1, silent_at = silent_at - received_at + $1 WHERE received_at > $2";
 
-/// What one server told of itself: when, what, and the text in which a search finds it.
-type Told = (ServerId, Millis, String, String);
+/// What one server told of itself: when, what, the text in which a search finds it, and when it booted.
+type Told = (ServerId, Millis, String, String, Option<Millis>);
 
 impl Registry {
     /// What is known of these servers, by one query; one that is unknown or deleted is left out.
@@ -189,7 +214,8 @@ impl Registry {
         let mut told: Vec<Told> = Vec::new();
         for one in merged.values() {
             if let Some((at, host)) = &one.facts {
-                told.push((one.server, *at, json(host)?, fold::searchable(host.hostname.as_deref())));
+                let search = fold::searchable(host.hostname.as_deref());
+                told.push((one.server, *at, json(host)?, search, host.boot_at));
             }
         }
         let see = see(self.dialect(), &merged, now)?;
@@ -248,12 +274,14 @@ fn see(dialect: Dialect, merged: &BTreeMap<ServerId, Sighting>, now: Millis) -> 
 
 fn tell(dialect: Dialect, told: &[Told]) -> Result<Query, RegistryError> {
     match dialect {
-        Dialect::Sqlite => Ok(query(TELL).bind(json(&told)?)),
+        Dialect::Sqlite => Ok(query(TELL).bind(json(&told)?).bind(SAME_BOOT)),
         Dialect::Postgres => Ok(query(TELL)
             .bind(told.iter().map(|(server, ..)| server.to_string()).collect::<Vec<_>>())
             .bind(told.iter().map(|(_, at, ..)| *at).collect::<Vec<_>>())
-            .bind(told.iter().map(|(_, _, facts, _)| facts.clone()).collect::<Vec<_>>())
-            .bind(told.iter().map(|(.., search)| search.clone()).collect::<Vec<_>>())),
+            .bind(told.iter().map(|(_, _, facts, ..)| facts.clone()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(.., search, _)| search.clone()).collect::<Vec<_>>())
+            .bind(told.iter().map(|(.., boot_at)| *boot_at).collect::<Vec<_>>())
+            .bind(SAME_BOOT)),
     }
 }
 

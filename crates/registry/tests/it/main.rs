@@ -95,6 +95,7 @@ contract! {
         a_shorter_interval_counts_at_once
         what_was_heard_ahead_of_the_clock_loses_to_any_beat
         what_was_heard_ahead_of_the_clock_is_taken_as_heard_now
+        two_boots_in_turn_are_told_and_a_new_one_begins_anew
         order_and_batches_do_not_matter
         a_sighting_of_nobody_fails_nothing
         standing_tells_of_known_servers_alone

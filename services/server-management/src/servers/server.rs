@@ -9,7 +9,7 @@ use actix_web::{
 };
 use cache::Latest;
 use chassis::{Problem, random};
-use fleet::{ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
+use fleet::{Millis, ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
 use registry::{Pause, Profile, ProfileChange, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -47,6 +47,8 @@ pub(crate) struct ServerItem {
     last_seen_at: Option<i64>,
     /// How often it reports; null: never heard.
     interval_ms: Option<i64>,
+    /// Two agents report with its credential, as when a machine was cloned: revoke it, and let each enrol by itself.
+    conflict: bool,
     /// Null while it is expected to report.
     paused: Option<PausedItem>,
     /// Unix ms; null: it was made here and has had no credential yet.
@@ -271,12 +273,13 @@ pub(super) async fn shown(
 async fn items(app: &App, servers: Vec<Server>) -> Vec<ServerItem> {
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let mut latest = app.cache_trouble.watch(app.cache.latest(&ids).await).unwrap_or_default();
-    servers.into_iter().map(|server| item(latest.remove(&server.id), server)).collect()
+    let now = app.clock.now();
+    servers.into_iter().map(|server| item(latest.remove(&server.id), server, now)).collect()
 }
 
-fn item(latest: Option<Latest>, server: Server) -> ServerItem {
+fn item(latest: Option<Latest>, server: Server, now: Millis) -> ServerItem {
     let Server { interval_ms, enrolled_at, created_at, updated_at, .. } = server;
-    let Server { id, name, address, status, labels, last_seen_at, facts, paused, .. } = server;
+    let Server { id, name, address, status, labels, last_seen_at, facts, paused, alternation, .. } = server;
     let pause = |(since, Pause { until, reason })| PausedItem { since, until, reason };
     ServerItem {
         id,
@@ -286,6 +289,7 @@ fn item(latest: Option<Latest>, server: Server) -> ServerItem {
         labels,
         last_seen_at: last_seen_at.max(latest.as_ref().map(|latest| latest.received_at)),
         interval_ms,
+        conflict: alternation.is_some_and(|alternation| alternation.is_conflict(now)),
         paused: paused.map(pause),
         enrolled_at,
         created_at,

@@ -1,6 +1,6 @@
 //! What workers write.
 
-use fleet::{Interval, ServerId, liveness::Beat, wire::v1::Host};
+use fleet::{Interval, ServerId, access::Alternation, liveness::Beat, wire::v1::Host};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -80,6 +80,28 @@ pub async fn what_was_heard_ahead_of_the_clock_is_taken_as_heard_now(store: Stor
     assert_eq!(beat(ahead).await, Beat { received_at: NOW, silent_at: NOW + 120_000 });
     assert_eq!(beat(right).await, Beat { received_at: NOW + 30_000, silent_at: NOW + 150_000 });
     assert_eq!(store.registry.correct_beats(NOW).await.unwrap(), 0);
+}
+
+pub async fn two_boots_in_turn_are_told_and_a_new_one_begins_anew(store: Store) {
+    let id = store.enrol(1, "web").await;
+    let tell = async |at, boot_at| {
+        let facts = Some((at, Host { boot_at, ..host("web") }));
+        store.registry.sight(&[Sighting { facts, ..sighting(id, at) }], CLOCK).await.unwrap();
+        store.server(id).await.alternation
+    };
+    let (old, new, third) = (Some(NOW - 900_000), Some(NOW - 100_000), Some(NOW - 50_000));
+    let changes = |third_last, last| Some(Alternation { last: NOW + last, third_last: NOW + third_last });
+    assert_eq!(tell(NOW, old).await, None);
+    assert_eq!(tell(NOW + 1, new).await, None, "it booted again");
+    assert_eq!(tell(NOW + 2, None).await, None, "this one does not tell");
+    assert_eq!(tell(NOW + 3, old.map(|at| at + 5_000)).await, None, "a clock that was corrected");
+    assert_eq!(tell(NOW + 2, new).await, None, "late");
+    assert_eq!(tell(NOW + 4, new).await, changes(1, 4));
+    assert_eq!(tell(NOW + 5, new.map(|at| at - 5_000)).await, changes(1, 4), "the same boot");
+    assert_eq!(tell(NOW + 6, old).await, changes(3, 6));
+    assert_eq!(tell(NOW + 7, third).await, None, "a boot that nobody told before");
+    assert_eq!(tell(NOW + 8, old).await, None);
+    assert_eq!(tell(NOW + 9, third).await, changes(7, 9));
 }
 
 /// Sightings of three servers whose sampled_at are all different.

@@ -61,6 +61,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(retry_after)
     }
 
+    /// 503 `unavailable`: this request had to [make room](crate::http::made_room) for others.
+    pub fn no_room() -> Self {
+        let detail = "too much is under way, and this was waited for longest; send it again, faster";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(1)
+    }
+
     /// 500 `internal`.
     pub fn internal() -> Self {
         let detail = "something is wrong on our side; the log says what";

@@ -16,9 +16,6 @@ const COME_BACK: Millis = 5_000;
 /// is not known yet.
 const COME_BACK_UNKNOWN: u64 = 1;
 
-/// How many seconds an agent is asked to wait when its body had to make room for others.
-const NO_ROOM: u64 = 1;
-
 /// Why a request is not taken. Everything here is public.
 #[derive(Debug)]
 pub enum Rejection {
@@ -54,7 +51,7 @@ impl Rejection {
             Self::RateLimited(Excess { detail, wait }) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds(wait))
             }
-            Self::NoRoom => Problem::unavailable(NO_ROOM),
+            Self::NoRoom => Problem::no_room(),
             Self::UnknownServer => {
                 let detail = "the suite was restored from a backup that is older than this server: somebody has to adopt \
                               it; keep what you have";

@@ -372,8 +372,8 @@ impl Drop for Pass {
     }
 }
 
-/// Whose connections are counted together: of IPv6 a /64, which is one household or host.
-fn network(address: IpAddr) -> IpAddr {
+/// Whose connections and failures are counted together: of IPv6 a /64, which is one household or host.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -64,8 +64,7 @@ async fn an_agent_is_up_measured_down_and_up_again_whichever_replica_is_asked() 
     })
     .await;
     let (_, whole) = operators[0].get(&uptime).await.unwrap();
-    // A sample that a busy machine takes more than a second late vouches for less than it could.
-    assert!(whole["uptime"].as_f64().unwrap() > 0.9, "{whole}");
+    assert!(whole["uptime"].as_f64().unwrap() > 0.99, "{whole}");
 
     first.kill().await.unwrap();
     for operator in &operators {

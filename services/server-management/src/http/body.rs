@@ -83,7 +83,7 @@ fn unread(error: &actix_web::Error) -> Problem {
             let detail = format!("the body must be at most {MAX_BODY_BYTES} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         }
-        Some(error) if made_room(error) => Problem::unavailable(RETRY_AFTER),
+        Some(error) if made_room(error) => Problem::no_room(),
         _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body could not be read"),
     }
 }

@@ -1,15 +1,13 @@
 //! The address that a request comes from: its network for throttling, the address itself for the audit log.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Once,
-};
+use std::{net::IpAddr, sync::Once};
 
 use actix_web::{HttpRequest, web};
+use chassis::http::network;
 
 use crate::app::App;
 
-/// The client's address; for IPv6 its /64 network, since all of that belongs to one household or host.
+/// The client's [network].
 pub(crate) fn address(request: &HttpRequest) -> String {
     whole(request).map_or_else(|| "unknown".to_owned(), |address| network(address).to_string())
 }
@@ -70,13 +68,6 @@ fn is_public(address: IpAddr) -> bool {
             let ours = address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local();
             !ours && !address.is_unspecified()
         }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

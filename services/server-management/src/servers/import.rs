@@ -184,7 +184,7 @@ impl FromRequest for File {
 async fn read(mut form: Multipart) -> Result<File, Failure> {
     let limit = Limits::default().sent;
     let unreadable = |error| match error {
-        MultipartError::Payload(error) if made_room(&error) => Problem::unavailable(RETRY_AFTER),
+        MultipartError::Payload(error) if made_room(&error) => Problem::no_room(),
         error => invalid_body(format!("the form cannot be read: {error}")),
     };
     while let Some(mut field) = form.try_next().await.map_err(unreadable)? {

@@ -7,8 +7,9 @@ DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 KILLS ?= 300
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
-# Every binary that runs from a checkout, in one build: a part of the set would have other features of its libraries, and build them anew.
-RELEASE := cargo build --release --locked --bins
+# Every binary of the suite, in one build: a part of the set would have other features of its libraries, and build them anew. The
+# benchmark brings no feature (`dev/lint features`), so that its build adds its own crates and nothing else.
+RELEASE := cargo build --release --locked --workspace --exclude bench --bins
 
 .PHONY: help up fleet agent images openapi test test-stack prove services services-down lint fmt bench prerequisites
 
@@ -40,8 +41,10 @@ test: prerequisites services ## Run every test, on the real servers too; whateve
 test-stack: prerequisites ## Deploy the stack on a Swarm of this machine, behind a real Traefik, and check it (as root)
 	docker_swarm/test/run
 
-prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), and the tests on a busy machine; over an hour
-	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator standalone
+prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), attacks at full size, the tests on a busy machine; over an hour
+	$(RELEASE)
+	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator
+	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) ROLLCALL_PROVE=1 ROLLCALL_BINARY=$(CURDIR)/target/release/rollcall dev/test standalone
 	eval "$$(dev/services env)"; for round in 1 2 3; do dev/busy dev/test; done
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead

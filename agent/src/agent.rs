@@ -1,6 +1,9 @@
 //! The loop: takes a sample when it is due and sends it at once; sends what is held in between.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use fleet::{Interval, Millis};
 use serde_json::value::RawValue;
@@ -68,7 +71,15 @@ pub(crate) enum End {
 /// # Errors
 /// Only before the first sample, and only what a person has to mend. What fails later is told in the log and tried
 /// again.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
+pub fn run(
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Pin<Box<dyn Future<Output = Result<(), AgentError>> + Send>> {
+    // Boxed, because whoever awaits an `async fn` compiles its body once more.
+    Box::pin(until_stopped(settings, shutdown))
+}
+
+async fn until_stopped(settings: Settings, shutdown: CancellationToken) -> Result<(), AgentError> {
     let mut store = Store::open(&settings.state_dir)?;
     let urls = settings.urls.iter().chain([&settings.enrol_url]);
     let client = client(urls.map(String::as_str), &settings.authorities)?;

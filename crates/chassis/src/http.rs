@@ -24,7 +24,7 @@ use actix_web::{
 
 pub use self::{
     attend::made_room,
-    doors::{Bounds, DoorArguments},
+    doors::{Bounds, DoorArguments, network},
 };
 use self::{doors::Doors, stream::Stream};
 
@@ -54,7 +54,18 @@ pub fn serve(
     keep_alive: Duration,
     bounds: Bounds,
     health: &Health,
-    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    configure: impl Fn(&mut ServiceConfig) + Send + Sync + 'static,
+) -> io::Result<Server> {
+    serve_routes(listener, keep_alive, bounds, health, Arc::new(configure))
+}
+
+/// Of no type of its caller's, so that the HTTP server is compiled once and not by each service.
+fn serve_routes(
+    listener: TcpListener,
+    keep_alive: Duration,
+    bounds: Bounds,
+    health: &Health,
+    configure: Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>,
 ) -> io::Result<Server> {
     let address = listener.local_addr()?;
     let (health, doors) = (web::Data::new(health.clone()), Doors::new(bounds));

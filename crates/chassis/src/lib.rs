@@ -18,6 +18,7 @@ pub mod trouble;
 
 pub use clock::Clock;
 pub use health::Health;
+pub use lifecycle::Running;
 pub use problem::Problem;
 pub use reach::reach;
 pub use room::Room;

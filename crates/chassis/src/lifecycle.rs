@@ -1,12 +1,16 @@
 //! Start and stop: a first signal asks, a second one insists.
 
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::Health;
+
+/// The work of a whole part. Boxed where it is made, because whoever awaits an `async fn` compiles its body, and all that this
+/// awaits, once more: each binary would optimise its library a second time, and `rollcall` those of all services.
+pub type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Allows this process as many open files as it may have at all: the usual soft limit of 1,024 is there for programs that
 /// use select(2), and a server has a file for each connection.

@@ -16,7 +16,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     Health, allocator,
     http::{self, DoorArguments},
-    lifecycle::{self, Shutdown},
+    lifecycle::{self, Running, Shutdown},
     random,
     telemetry::{self, LogFormat},
 };
@@ -111,7 +111,17 @@ pub fn exit<E: Display>(name: &str, result: Result<(), E>) -> ExitCode {
 ///
 /// # Errors
 /// When the server or one of `parts` ends before it was asked to.
-pub async fn run(
+pub fn run(
+    server: Server,
+    parts: JoinSet<()>,
+    health: Health,
+    shutdown: Shutdown,
+    drain: Duration,
+) -> Running<io::Result<()>> {
+    Box::pin(until_stopped(server, parts, health, shutdown, drain))
+}
+
+async fn until_stopped(
     server: Server,
     mut parts: JoinSet<()>,
     health: Health,

@@ -20,7 +20,7 @@ use std::{
 
 use actix_web::web;
 use cache::{Cache, Denylist};
-use chassis::{Clock, Room};
+use chassis::{Clock, Room, Running, Trouble};
 use fleet::{Credential, Keyring, Message, ServerId, Tick, liveness::TICK_EVERY};
 use instruments::Instruments;
 use opening::Opening;
@@ -105,9 +105,11 @@ impl Gate {
     }
 
     /// Publishes ticks and follows the denylist until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let work = async { tokio::join!(self.0.publish_ticks(), self.0.follow_denylist()) };
-        shutdown.run_until_cancelled(work).await;
+    pub fn run(self, shutdown: CancellationToken) -> Running<()> {
+        Box::pin(async move {
+            let work = async { tokio::join!(self.0.publish_ticks(), self.0.follow_denylist()) };
+            shutdown.run_until_cancelled(work).await;
+        })
     }
 }
 
@@ -120,7 +122,8 @@ impl Inner {
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut opening = Opening::default();
-        let mut confirmed = true;
+        let queue =
+            Trouble::saying("nothing is taken; agents are told to come back", "the queue confirms again");
         loop {
             every.tick().await;
             let at = self.clock.now();
@@ -130,16 +133,9 @@ impl Inner {
                 true => Err(PublishError::Unavailable("the disk is full")),
                 false => self.publisher.publish(Message::Tick(tick)).await,
             };
-            if published.is_ok() {
+            if queue.watch(published).is_some() {
                 opening.confirmed(self.clock.now());
                 self.instruments.open_since.set(opening.open_since(at) as f64);
-            }
-            if confirmed != published.is_ok() {
-                confirmed = !confirmed;
-                match published {
-                    Ok(()) => tracing::info!("the queue confirms again"),
-                    Err(error) => tracing::warn!(%error, "nothing is taken; agents are told to come back"),
-                }
             }
         }
     }
@@ -147,18 +143,13 @@ impl Inner {
     async fn follow_denylist(&self) {
         let mut every = interval(REFRESH);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reached = true;
+        let cache = Trouble::saying(
+            "the denylist cannot be read; the last one stays",
+            "the denylist can be read again",
+        );
         loop {
             every.tick().await;
-            let read = self.cache.denylist().await;
-            if reached != read.is_ok() {
-                reached = !reached;
-                match &read {
-                    Ok(_) => tracing::info!("the denylist can be read again"),
-                    Err(error) => tracing::warn!(%error, "the denylist cannot be read; the last one stays"),
-                }
-            }
-            if let Ok(Some(denylist)) = read {
+            if let Some(Some(denylist)) = cache.watch(self.cache.denylist().await) {
                 self.replace_denylist(denylist);
             }
             self.read_unknown().await;

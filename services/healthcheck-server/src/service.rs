@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener, time::Duration};
 
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, service};
+use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, service};
 use fleet::{Message, Millis};
 use metrics::Gauge;
 use queue::{Publisher, rabbitmq};
@@ -47,7 +47,16 @@ struct Watch {
 ///
 /// # Errors
 /// When the listener cannot be used, or a part of the gate ends by itself.
-pub async fn run(
+pub fn run(
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Running<io::Result<()>> {
+    Box::pin(until_stopped(settings, clock, listener, shutdown))
+}
+
+async fn until_stopped(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,

@@ -21,7 +21,7 @@ use std::{
 
 use apply::Stores;
 use cache::Cache;
-use chassis::{Clock, Trouble};
+use chassis::{Clock, Running, Trouble};
 use consuming::Consuming;
 use fleet::{Message, Millis, liveness::TICK_EVERY};
 use hand::Hand;
@@ -84,7 +84,11 @@ impl Worker {
     /// Works until every publisher is gone, or until `shutdown` is cancelled; in that case it first settles what it
     /// has in hand or, while a store is away, hands it back. If the future is dropped before that, what is not stored
     /// returns to the queue.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> Running<()> {
+        Box::pin(self.until_stopped(shutdown))
+    }
+
+    async fn until_stopped(self, shutdown: CancellationToken) {
         let Self { name, consumer, stores, clock, holding } = self;
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
         let shared = Shared { hand, first_settled, clock, instruments };

@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener};
 
 use cache::Cache;
-use chassis::{Clock, Health, http, lifecycle::Shutdown, reach, service};
+use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, reach, service};
 use history::{History, HistoryError};
 use queue::rabbitmq;
 use registry::Registry;
@@ -25,7 +25,16 @@ pub enum StartError {
 /// Runs a worker until `shutdown` or a signal asks it to stop. Broker and stores may start later. The worker is not
 /// ready until it has reached each of them once, and takes nothing from the queue until the registry has its schema
 /// and history answers.
-pub async fn run(
+pub fn run(
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Running<Result<(), StartError>> {
+    Box::pin(until_stopped(settings, clock, listener, shutdown))
+}
+
+async fn until_stopped(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,

@@ -18,7 +18,7 @@ pub mod settings;
 mod smtp;
 mod summary;
 
-use chassis::Clock;
+use chassis::{Clock, Running};
 use fleet::{AllowedDomains, MailJob, Recipient};
 use queue::Consumer;
 use registry::Registry;
@@ -62,8 +62,8 @@ impl Mail {
 
     /// Sends until every publisher is gone, or until `shutdown`. Then mails on their way have 15 s. A job that was
     /// not begun returns to the queue; a mail that was written and has no answer by then is `unknown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> Running<()> {
         let Self { consumer, post } = self;
-        consuming::run(consumer, post, shutdown).await;
+        Box::pin(consuming::run(consumer, post, shutdown))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::TcpListener};
 
-use chassis::{Clock, Health, http, lifecycle::Shutdown, reach, service};
+use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, reach, service};
 use queue::rabbitmq;
 use registry::Registry;
 use tokio::task::JoinSet;
@@ -20,7 +20,16 @@ pub enum StartError {
 /// Runs mail until `shutdown` or a signal asks it to stop. Broker and registry may start later: until mail has
 /// reached both once it is not ready, and takes nothing from the queue. It does not wait for the SMTP server: a mail
 /// that the server does not take is tried again.
-pub async fn run(
+pub fn run(
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Running<Result<(), StartError>> {
+    Box::pin(until_stopped(settings, clock, listener, shutdown))
+}
+
+async fn until_stopped(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,

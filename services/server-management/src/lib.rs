@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use actix_web::web;
 use cache::Cache;
-use chassis::{Clock, Room};
+use chassis::{Clock, Room, Running};
 use fleet::{AllowedDomains, Keyring, MailJob};
 use history::History;
 use queue::Publisher;
@@ -148,7 +148,7 @@ impl Management {
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`.
-    pub async fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) {
-        background::run(&self.app, &self.dead_letters, &jobs, shutdown).await;
+    pub fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) -> Running<()> {
+        Box::pin(async move { background::run(&self.app, &self.dead_letters, &jobs, shutdown).await })
     }
 }

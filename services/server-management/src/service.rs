@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener};
 
 use cache::Cache;
-use chassis::{Clock, Health, Secret, http, lifecycle::Shutdown, reach, service};
+use chassis::{Clock, Health, Running, Secret, http, lifecycle::Shutdown, reach, service};
 use fleet::MailJob;
 use history::{History, HistoryError};
 use queue::{DeadLetters, Publisher, rabbitmq};
@@ -45,7 +45,16 @@ struct Start {
 
 /// Runs management until `shutdown` or a signal asks it to stop. It serves at once; the stores may come later: until it
 /// has reached each of them once it is not ready, and until the registry has its schema and a user it answers 503.
-pub async fn run(
+pub fn run(
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Running<Result<(), StartError>> {
+    Box::pin(until_stopped(settings, clock, listener, shutdown))
+}
+
+async fn until_stopped(
     settings: Settings,
     clock: Clock,
     listener: TcpListener,

@@ -16,7 +16,7 @@ use std::{
 use actix_web::dev::Server;
 use anyhow::{Context, bail};
 use cache::Cache;
-use chassis::{Clock, Health, Mistakes, http, lifecycle::Shutdown, telemetry};
+use chassis::{Clock, Health, Mistakes, Running, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, MailJob, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
@@ -80,7 +80,17 @@ struct Stores {
 ///
 /// # Errors
 /// When a store cannot be opened, or a part of the suite ends by itself.
-pub async fn run(
+pub fn run(
+    data: DataDir,
+    settings: Settings,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Running<anyhow::Result<()>> {
+    Box::pin(until_stopped(data, settings, clock, listener, shutdown))
+}
+
+async fn until_stopped(
     data: DataDir,
     settings: Settings,
     clock: Clock,

@@ -14,4 +14,5 @@ mod metrics;
 mod reports;
 mod restart;
 mod restore;
+mod soak;
 mod suite;

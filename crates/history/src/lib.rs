@@ -114,8 +114,8 @@ impl History {
         }
     }
 
-    /// For how much of its pieces each server is covered, in the order asked. The store sums what the snapshots
-    /// cover, so where they overlap the sum may exceed the length of the pieces.
+    /// For how much of its pieces each server is covered, in the order asked: the measure of the union of what its
+    /// snapshots vouch for, so what two of them vouch for counts once. The pieces of a server must not overlap.
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.covered(asked).await,
@@ -140,8 +140,7 @@ impl History {
 
     /// The longest gap in the pieces of each server, in the order asked: the longest of its
     /// [`outages`](Self::outages), and the earliest of several as long; `None` where there is none. The pieces of a
-    /// server must be in order. It is found by sums, as in [`covered`](Self::covered). So if two snapshots of a
-    /// server vouch for the same time, which agents avoid, as much of a gap of the same day may be missed.
+    /// server must be in order.
     pub async fn longest_gaps(
         &self,
         asked: &[(ServerId, Vec<Piece>)],
@@ -181,6 +180,19 @@ impl History {
         match self {
             Self::Sqlite(store) => store.oldest_retained(),
             Self::Elasticsearch(store) => store.oldest_retained(),
+        }
+    }
+
+    /// Looks at a bounded part of what was stored out of order, or by a release before, to tell whether stretches of
+    /// it overlap. Answers are the same before and after it, and quicker after it. Returns whether it found anything
+    /// to look at; a cluster has nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn decide_overlaps(&self) -> Result<bool, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.decide_overlaps().await,
+            Self::Elasticsearch(_) => Ok(false),
         }
     }
 

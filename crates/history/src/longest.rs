@@ -1,4 +1,4 @@
-//! Finds the longest gap of each server without reading every snapshot. Sums over stretches of time tell how long a
+//! Finds the longest gap of each server whose stretches do not overlap, without reading every snapshot. Sums over stretches of time tell how long a
 //! gap each stretch can hold at most. Only stretches that can hold a longer gap than those known are divided into
 //! shorter ones and asked about again, the most promising first.
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use chassis::Trouble;
 use fleet::MailJob;
 use queue::Publisher;
-use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, operations::DeadLetters, reports};
@@ -16,6 +16,9 @@ const DENYLIST_EVERY: Duration = Duration::from_secs(5);
 /// How often history looks for days that are too old, and how soon again if it could not.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 const EXPIRE_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often history looks at what came out of order.
+const DECIDE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often dead letters are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ pub(crate) async fn run(
         tokio::join!(
             publish_denylist(app),
             expire(app),
+            decide_overlaps(app),
             count_dead_letters(app, dead_letters),
             resume_due(app),
             correct_beats(app),
@@ -64,6 +68,24 @@ async fn expire(app: &App) {
             app.awaited.retention.store(false, Ordering::Relaxed);
         }
         sleep(if expired.is_some() { EXPIRE_EVERY } else { EXPIRE_AGAIN }).await;
+    }
+}
+
+/// So that uptime is as quick after a back-fill, or an upgrade, as before.
+async fn decide_overlaps(app: &App) {
+    let history = Trouble::new("looking at what came out of order");
+    let mut due = interval(DECIDE_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        loop {
+            let begun = Instant::now();
+            if history.watch(app.history.decide_overlaps().await) != Some(true) {
+                break;
+            }
+            // It leaves the processor to others for as long as it used it.
+            sleep(begun.elapsed()).await;
+        }
     }
 }
 

@@ -56,9 +56,20 @@ pub struct Gaps {
     pieces: Vec<Piece>,
     /// The gaps, the latest first.
     found: Vec<Piece>,
-    most: usize,
+    /// How many are kept; `None` to measure all of them and keep none.
+    most: Option<usize>,
     /// The end of the latest gap that is left out, as `most` were found.
     more_before: Option<Millis>,
+    missing: Missing,
+}
+
+/// How much of what was expected no snapshot vouches for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// The lengths of all gaps together.
+    pub total: Millis,
+    /// The longest gap, and the earliest of several as long; `None` where there is none.
+    pub longest: Option<Piece>,
 }
 
 /// When a server was not heard though it was expected to be.
@@ -76,8 +87,7 @@ impl Piece {
         self.to - self.from
     }
 
-    /// How much of it the snapshot that vouches for `(from, to]` covers. The sum over all snapshots is
-    /// `F(b) − F(a)` of the contract.
+    /// How much of it the stretch `(from, to]` covers.
     pub fn overlap(&self, from: Millis, to: Millis) -> Millis {
         (self.to.min(to) - self.from.max(from)).max(0)
     }
@@ -112,7 +122,12 @@ impl Expected<'_> {
 impl Gaps {
     /// Will find the latest `most` gaps in these pieces, which have to be in order.
     pub fn new(pieces: Vec<Piece>, most: usize) -> Self {
-        Self { pieces, found: Vec::new(), most, more_before: None }
+        Self { most: Some(most), ..Self::measured(pieces) }
+    }
+
+    /// Will measure all gaps in these pieces, which have to be in order, in as much memory as the pieces take.
+    pub fn measured(pieces: Vec<Piece>) -> Self {
+        Self { pieces, found: Vec::new(), most: None, more_before: None, missing: Missing::default() }
     }
 
     /// The time `(from, to]` whose snapshots have still to be passed; `None` when the rest would change nothing.
@@ -142,23 +157,41 @@ impl Gaps {
 
     /// The gaps, once all snapshots were passed.
     pub fn finish(mut self) -> Outages {
+        self.close();
+        self.found.reverse();
+        Outages { gaps: self.found, more_before: self.more_before }
+    }
+
+    /// The measure of the gaps, once all snapshots were passed. Gaps that were left out are not in it.
+    pub fn missing(mut self) -> Missing {
+        self.close();
+        self.missing
+    }
+
+    /// No snapshot reaches what is still open.
+    fn close(&mut self) {
         while let Some(piece) = self.pieces.last().copied() {
             self.find(piece);
             self.pieces.pop();
         }
-        self.found.reverse();
-        Outages { gaps: self.found, more_before: self.more_before }
     }
 
     fn find(&mut self, gap: Piece) {
         if gap.from >= gap.to {
             return;
         }
-        if self.found.len() < self.most {
-            self.found.push(gap);
-        } else {
+        if self.most.is_some_and(|most| self.found.len() >= most) {
             self.more_before = Some(gap.to);
             self.pieces.clear();
+            return;
+        }
+        if self.most.is_some() {
+            self.found.push(gap);
+        }
+        self.missing.total += gap.length();
+        // The latest gap is found first.
+        if self.missing.longest.is_none_or(|longest| gap.length() >= longest.length()) {
+            self.missing.longest = Some(gap);
         }
     }
 }
@@ -249,6 +282,14 @@ mod tests {
             for pair in all.gaps.windows(2) {
                 prop_assert!(pair[0].to < pair[1].from || edges.contains(&pair[0].to));
             }
+            let mut measured = Gaps::measured(pieces.clone());
+            for (at, covers) in snapshots.iter().rev() {
+                measured.pass(at - covers, *at);
+            }
+            let missing = measured.missing();
+            prop_assert_eq!(missing.total, all.gaps.iter().map(Piece::length).sum::<Millis>());
+            let longest = all.gaps.iter().copied().min_by_key(|gap| (-gap.length(), gap.from));
+            prop_assert_eq!(missing.longest, longest);
             let cut = walk(most);
             let left_out = all.gaps.len().saturating_sub(most);
             prop_assert_eq!(&cut.gaps, &all.gaps[left_out..]);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Elastic,
+    Elastic, chain,
     client::{self, BULK_PATIENCE, Method, Refusal, unavailable},
     layout::{self, Kind, day},
 };
@@ -167,7 +167,8 @@ fn write_item(body: &mut Vec<u8>, index: &str, record: &Record) -> std::io::Resu
     let (at, from, covers) = (snapshot.sampled_at(), snapshot.from(), snapshot.covers());
     let id = layout::id(*server, at);
     writeln!(body, r#"{{"create":{{"_index":"{index}","_id":"{id}"}}}}"#)?;
-    write!(body, r#"{{"server":"{server}","sampled_at":{at},"from":{from},"covers":{covers}"#)?;
+    let link = chain::link(from, at);
+    write!(body, r#"{{"server":"{server}","sampled_at":{at},"from":{from},"covers":{covers},"link":{link}"#)?;
     for (name, value) in Figures::NAMES.iter().zip(Figures::of(snapshot).values()) {
         let Some(value) = value else { continue };
         match layout::kind(name) {

@@ -118,7 +118,7 @@ pub fn mappings() -> Value {
     let column = |kind: &str| json!({"type": kind, "index": false});
     let mut properties = Map::new();
     properties.insert("server".into(), json!({"type": "keyword"}));
-    for time in ["sampled_at", "from", "covers"] {
+    for time in ["sampled_at", "from", "covers", "link"] {
         properties.insert(time.into(), column("long"));
     }
     for name in Figures::NAMES {

@@ -11,12 +11,11 @@
 //! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
 
 mod append;
+mod chain;
 mod client;
-mod covered;
 mod layout;
-mod longest;
-mod outages;
 mod read;
+mod walk;
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! Reading, apart from coverage. It uses plain aggregations without scripts, and an answer with parts missing is an
+//! Reading, apart from what snapshots vouch for. It uses plain aggregations without scripts, and an answer with parts missing is an
 //! error.
 
 use std::collections::HashMap;
@@ -109,6 +109,12 @@ struct Charted {
 #[derive(Deserialize)]
 struct Chart {
     points: Buckets<Value>,
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Self { value: Some(value) }
+    }
 }
 
 impl Number {

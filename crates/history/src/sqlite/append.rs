@@ -29,11 +29,11 @@ const INDEX_MASK: i64 = (1 << INDEX_BITS) - 1;
 const PACKS_AT_A_STRETCH: usize = 8;
 
 /// A record that is about to be written.
-struct Row {
-    day: i64,
-    key: i64,
+pub struct Row {
+    pub day: i64,
+    pub key: i64,
     /// Position in the batch.
-    record: usize,
+    pub record: usize,
     /// Pack and position in it.
     place: i64,
 }
@@ -70,6 +70,7 @@ impl Sqlite {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
         }
         let mut packed = pack_bodies(&mut transaction, &mut rows, records, &writing).await?;
+        let mut lasts = self.lasts(&mut transaction, &rows, records).await?;
         let repeated = write_keys(&mut transaction, &mut rows, records).await?;
         if rows.is_empty() {
             transaction.rollback().await?;
@@ -80,11 +81,12 @@ impl Sqlite {
         write_bodies(&mut transaction, packed, &mut writing).await?;
         let outdated = outdated(&rows, records, &fresh, &self.known());
         write_ends(&mut transaction, &outdated).await?;
+        self.doubt(&mut transaction, &rows, records, &mut lasts).await?;
         transaction.commit().await?;
         let mut known = self.known_mut();
         known.days.extend(days);
         known.hours.extend(hours);
-        known.adopt(outdated);
+        known.adopt(outdated, lasts);
         writing.settled = true;
         Ok(rejected)
     }
@@ -295,7 +297,7 @@ fn outdated(
         let Record { server: id, snapshot, .. } = &records[row.record];
         let was = known.servers.get(id).copied().or_else(|| {
             let ends = Extent { oldest_start: snapshot.from(), newest: snapshot.sampled_at() };
-            fresh.get(id).map(|number| Server { number: *number, ends })
+            fresh.get(id).map(|number| Server { number: *number, ends, last: None })
         });
         if let Some(was) = was {
             stretch(&mut ends, *id, was, snapshot);
@@ -316,7 +318,7 @@ async fn write_ends(
     sorted.sort_unstable_by_key(|(_, server)| server.number);
     let mut ids = Vec::with_capacity(16 * sorted.len());
     let mut ends = String::from("[");
-    for (id, Server { number, ends: Extent { oldest_start, newest } }) in sorted {
+    for (id, Server { number, ends: Extent { oldest_start, newest }, .. }) in sorted {
         let comma = if ids.is_empty() { "" } else { "," };
         let _ = write!(ends, "{comma}[{number},{},{oldest_start},{newest}]", ids.len() + 1);
         ids.extend_from_slice(id.as_bytes());

@@ -24,6 +24,8 @@ pub struct Known {
 pub struct Server {
     pub number: i64,
     pub ends: Extent,
+    /// The true newest `sampled_at`; `None` until it was read from the file.
+    pub last: Option<Millis>,
 }
 
 impl Server {
@@ -55,7 +57,7 @@ impl Known {
                 row: format!("number {number}"),
                 reason: "the id is not 16 bytes long".into(),
             })?;
-            let server = Server { number, ends: Extent { oldest_start, newest } };
+            let server = Server { number, ends: Extent { oldest_start, newest }, last: None };
             known.servers.insert(ServerId::from_bytes(id), server);
         }
         let last: Option<i64> =
@@ -66,11 +68,16 @@ impl Known {
         Ok(known)
     }
 
-    /// Takes over servers that were committed.
-    pub fn adopt(&mut self, written: HashMap<ServerId, Server>) {
+    /// Takes over servers that were committed, and the true newest samples of all that the batch is about.
+    pub fn adopt(&mut self, written: HashMap<ServerId, Server>, lasts: HashMap<ServerId, Millis>) {
         for (id, server) in written {
             self.last_number = self.last_number.max(server.number);
             self.servers.insert(id, server);
+        }
+        for (id, last) in lasts {
+            if let Some(server) = self.servers.get_mut(&id) {
+                server.last = Some(last);
+            }
         }
     }
 }

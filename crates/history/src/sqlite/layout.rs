@@ -12,6 +12,9 @@
 //! conflicts with itself and is stored once. Bodies are apart from the keys, in a table `bodies_<n>` for each hour,
 //! many in one row. They are only appended, and dropping the table of an hour is quick enough not to stall the
 //! writer.
+//!
+//! Where stretches do not overlap, what they cover together is a sum. So the file says for each day which servers'
+//! stretches overlap, see [`overlaps`](super::overlaps).
 
 use fleet::{Millis, retention::DAY};
 
@@ -30,7 +33,22 @@ pub const MAX_NUMBER: i64 = (1 << 28) - 1;
 /// Bits of a body's position within its pack.
 pub const INDEX_BITS: u32 = 8;
 
-/// The schema of a new file.
+/// What schema 2 has besides schema 1.
+pub const OVERLAPS: &str = "
+    -- Servers whose stretches of a day overlap (doubts = 0), or have to be looked at (what raised doubts so often).
+    -- All others' do not overlap.
+    CREATE TABLE overlaps (
+        day INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        doubts INTEGER NOT NULL,
+        PRIMARY KEY (day, number)
+    ) WITHOUT ROWID;
+    -- Days that schema 1 wrote: the servers from number next on have to be looked at.
+    CREATE TABLE undecided (day INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+    PRAGMA user_version = 2;
+";
+
+/// The schema of a new file, but for [`OVERLAPS`].
 pub const SCHEMA: &str = "
     -- newest is behind the true one by less than a slot; a number is never given twice.
     CREATE TABLE servers (
@@ -47,7 +65,6 @@ pub const SCHEMA: &str = "
     INSERT INTO slots
         WITH RECURSIVE counter (slot) AS (VALUES (0) UNION ALL SELECT slot + 1 FROM counter WHERE slot < 287)
         SELECT slot FROM counter;
-    PRAGMA user_version = 1;
 ";
 
 /// Days after the epoch.

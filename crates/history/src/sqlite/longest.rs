@@ -1,13 +1,19 @@
-//! The longest gap of each server, from sums over the narrow rows.
+//! The longest gap of each server, from sums over the narrow rows; where stretches overlap, from a walk over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use fleet::{Millis, ServerId, retention::DAY, uptime::Piece};
+use fleet::{
+    Millis, ServerId,
+    retention::DAY,
+    uptime::{Gaps, Piece},
+};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{
     Sqlite,
     layout::{self, SLOT, TIME_MASK},
+    outages::pass_all,
+    overlaps::{self, Unsure},
     read::list,
 };
 use crate::{
@@ -27,17 +33,54 @@ impl Sqlite {
     ) -> Result<Vec<Option<Piece>>, HistoryError> {
         let days: Vec<i64> = self.known().days.iter().copied().collect();
         let (mut transaction, oldest) = self.reading().await?;
-        let mut longest = Longest::new(asked);
+        let days: Vec<i64> = days.into_iter().filter(|day| day * DAY >= oldest).collect();
+        let mut walked = self.walked(&mut transaction, asked, &days).await?;
+        let apart: Vec<(ServerId, Vec<Piece>)> = (0..)
+            .zip(asked)
+            .filter(|(position, _)| !walked.contains_key(position))
+            .map(|(_, asked)| asked.clone())
+            .collect();
+        let mut longest = Longest::new(&apart);
         while !longest.questions().is_empty() {
             let mut found = Vec::new();
             for (day, asked) in self.by_day(longest.questions(), &days) {
-                if day * DAY >= oldest {
-                    found.extend(stretches_of_day(&mut transaction, day, &asked).await?);
-                }
+                found.extend(stretches_of_day(&mut transaction, day, &asked).await?);
             }
             longest.answer(found);
         }
-        Ok(longest.finish())
+        let mut found = longest.finish().into_iter();
+        let each = (0..asked.len()).map(|position| match walked.remove(&position) {
+            Some(longest) => longest,
+            None => found.next().flatten(),
+        });
+        Ok(each.collect())
+    }
+
+    /// The longest gap of each server whose stretches may overlap, by position.
+    async fn walked(
+        &self,
+        connection: &mut SqliteConnection,
+        asked: &[(ServerId, Vec<Piece>)],
+        days: &[i64],
+    ) -> Result<HashMap<usize, Option<Piece>>, HistoryError> {
+        let Some((first, last)) = overlaps::days_of(asked.iter().flat_map(|(_, pieces)| pieces)) else {
+            return Ok(HashMap::new());
+        };
+        let unsure = Unsure::of(connection, first, last).await?;
+        let mut walked = HashMap::new();
+        for (position, (id, pieces)) in asked.iter().enumerate() {
+            let number = self.known().servers.get(id).map(|server| server.number);
+            let Some((number, (first, last))) = number.zip(overlaps::days_of(pieces.iter())) else {
+                continue;
+            };
+            let own = days.iter().copied().filter(|day| (first..=last).contains(day));
+            if unsure.contains_any(own, number) {
+                let mut gaps = Gaps::measured(pieces.clone());
+                pass_all(connection, days, number, &mut gaps).await?;
+                walked.insert(position, gaps.missing().longest);
+            }
+        }
+        Ok(walked)
     }
 
     /// The questions by day, each as: its index, number of the server, first and last slot, first and last

@@ -5,6 +5,7 @@ mod known;
 mod layout;
 mod longest;
 mod outages;
+mod overlaps;
 mod pack;
 mod read;
 
@@ -29,7 +30,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::HistoryError;
 
 /// The schema that this release reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Connections that only read.
 const READERS: u32 = 4;
 
@@ -92,7 +93,7 @@ impl Sqlite {
             self.run(&mut writing, format!("DROP TABLE IF EXISTS day_{day}")).await?;
             self.known_mut().days.remove(&day);
         }
-        Ok(())
+        self.forget_overlaps(layout::day(oldest)).await
     }
 
     /// After this readers use no table from before `oldest`, so such tables may be dropped while they read.
@@ -222,6 +223,9 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
     if version == VERSION {
         return Ok(());
     }
+    if version == 1 {
+        return overlaps::begin(connection).await;
+    }
     if version != 0 {
         return Err(HistoryError::Schema(format!(
             "the history file has schema {version}, this release knows {VERSION}: start the release that wrote it"
@@ -234,7 +238,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
             "the history file is some other database: move it away, or choose another data folder".into(),
         ));
     }
-    let script = format!("BEGIN IMMEDIATE; {} COMMIT;", layout::SCHEMA);
+    let script = format!("BEGIN IMMEDIATE; {} {} COMMIT;", layout::SCHEMA, layout::OVERLAPS);
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())
 }

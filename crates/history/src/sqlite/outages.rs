@@ -26,19 +26,31 @@ impl Sqlite {
             (server.number, known.days.iter().copied().collect::<Vec<i64>>())
         };
         let (mut transaction, oldest) = self.reading().await?;
-        for day in days.into_iter().rev().filter(|day| day * DAY >= oldest) {
-            let Some(Piece { from, to }) = gaps.open() else { break };
-            let midnight = day * DAY;
-            // Of interest are snapshots sampled after the first piece begins, and before the time from which no
-            // snapshot can reach back into the last piece.
-            let first = from.saturating_add(1).max(midnight);
-            let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
-            if first <= last {
-                pass_day(&mut transaction, day, number, [first, last], &mut gaps).await?;
-            }
-        }
+        let days: Vec<i64> = days.into_iter().filter(|day| day * DAY >= oldest).collect();
+        pass_all(&mut transaction, &days, number, &mut gaps).await?;
         Ok(gaps.finish())
     }
+}
+
+/// Passes to `gaps` what one server sampled in these days, the latest first.
+pub async fn pass_all(
+    connection: &mut SqliteConnection,
+    days: &[i64],
+    number: i64,
+    gaps: &mut Gaps,
+) -> Result<(), HistoryError> {
+    for day in days.iter().rev() {
+        let Some(Piece { from, to }) = gaps.open() else { break };
+        let midnight = day * DAY;
+        // Of interest are snapshots sampled after the first piece begins, and before the time from which no
+        // snapshot can reach back into the last piece.
+        let first = from.saturating_add(1).max(midnight);
+        let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
+        if first <= last {
+            pass_day(connection, *day, number, [first, last], gaps).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Passes to `gaps` what one server sampled in the slots of `[first, last]`, which lies in this day, the latest first.

@@ -15,12 +15,13 @@ use super::{
     Sqlite, kept_hour,
     known::{Server, horizon},
     layout::{self, HOUR, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
+    overlaps::{self, Unsure},
     pack,
 };
 use crate::{Extent, HistoryError, LONGEST_COVERS};
 
 /// One piece whose coverage is asked for: index in the answer, number of the server, piece.
-type Asked = (usize, i64, Piece);
+pub type Asked = (usize, i64, Piece);
 
 impl Sqlite {
     /// See [`crate::History::extents`].
@@ -30,28 +31,13 @@ impl Sqlite {
             let servers = servers.iter().map(|id| known.servers.get(id).copied()).collect();
             (servers, known.days.iter().copied().collect())
         };
-        // The true newest sample is in the slot of the written one, or in the next slot.
-        let mut slots: BTreeMap<i64, Vec<[i64; 3]>> = BTreeMap::new();
-        for (index, server) in (0..).zip(&known) {
-            for after in [0, SLOT] {
-                let Some(Server { number, ends }) = server else { continue };
-                let at = ends.newest + after;
-                slots.entry(layout::day(at)).or_default().push([index, *number, layout::slot(at)]);
-            }
-        }
-        let mut extents: Vec<Option<Extent>> = known.iter().map(|server| server.map(|s| s.ends)).collect();
         let (mut transaction, oldest) = self.reading().await?;
-        for (day, slots) in slots {
-            if day * DAY < oldest || days.binary_search(&day).is_err() {
-                continue;
-            }
-            for (index, key) in newest_keys(&mut transaction, day, &slots).await? {
-                if let Some(extent) = usize::try_from(index).ok().and_then(|index| extents[index].as_mut()) {
-                    extent.newest = extent.newest.max(layout::sampled_at(day, key));
-                }
-            }
-        }
-        Ok(extents)
+        let newest = newest(&mut transaction, &known, &days, oldest).await?;
+        let extent = |(server, newest): (Option<Server>, Option<Millis>)| {
+            let ends = server?.ends;
+            Some(Extent { newest: newest.map_or(ends.newest, |newest| newest.max(ends.newest)), ..ends })
+        };
+        Ok(known.into_iter().zip(newest).map(extent).collect())
     }
 
     /// See [`crate::History::covered`].
@@ -66,9 +52,18 @@ impl Sqlite {
             known.days.iter().copied().collect()
         };
         let mut covered = vec![0; asked.len()];
+        let Some((first, last)) = overlaps::days_of(wanted.iter().map(|(_, _, piece)| piece)) else {
+            return Ok(covered);
+        };
         let (mut transaction, oldest) = self.reading().await?;
-        for day in days.into_iter().filter(|day| day * DAY >= oldest) {
-            for (index, sum) in covered_of_day(&mut transaction, day, &wanted).await? {
+        let unsure = Unsure::of(&mut transaction, first, last).await?;
+        for day in days.iter().copied().filter(|day| day * DAY >= oldest) {
+            let (overlap, apart): (Vec<Asked>, Vec<Asked>) =
+                wanted.iter().partition(|(_, number, _)| unsure.contains(day, *number));
+            let mut sums = covered_of_day(&mut transaction, day, &apart).await?;
+            let next = days.binary_search(&(day + 1)).is_ok();
+            sums.extend(overlaps::covered_of_day(&mut transaction, day, next, &overlap).await?);
+            for (index, sum) in sums {
                 if let Some(covered) = usize::try_from(index).ok().and_then(|index| covered.get_mut(index)) {
                     *covered += sum;
                 }
@@ -110,6 +105,36 @@ impl Sqlite {
         let oldest = horizon(&mut transaction).await?;
         Ok((transaction, oldest))
     }
+}
+
+/// The newest `sampled_at` of each server in the file; `None` where it is no later than the written one.
+pub async fn newest(
+    connection: &mut SqliteConnection,
+    servers: &[Option<Server>],
+    days: &[i64],
+    oldest: Millis,
+) -> Result<Vec<Option<Millis>>, HistoryError> {
+    // The true newest sample is in the slot of the written one, or in the next slot.
+    let mut slots: BTreeMap<i64, Vec<[i64; 3]>> = BTreeMap::new();
+    for (index, server) in (0..).zip(servers) {
+        for after in [0, SLOT] {
+            let Some(Server { number, ends, .. }) = server else { continue };
+            let at = ends.newest + after;
+            slots.entry(layout::day(at)).or_default().push([index, *number, layout::slot(at)]);
+        }
+    }
+    let mut newest: Vec<Option<Millis>> = vec![None; servers.len()];
+    for (day, slots) in slots {
+        if day * DAY < oldest || days.binary_search(&day).is_err() {
+            continue;
+        }
+        for (index, key) in newest_keys(connection, day, &slots).await? {
+            if let Some(newest) = usize::try_from(index).ok().and_then(|index| newest.get_mut(index)) {
+                *newest = (*newest).max(Some(layout::sampled_at(day, key)));
+            }
+        }
+    }
+    Ok(newest)
 }
 
 /// The greatest key of each server in its slot, with the server's index in the answer.
@@ -163,7 +188,7 @@ async fn covered_of_day(
 /// Two ranges of slots of `day`: those whose snapshots may reach into the piece, and of them those whose snapshots
 /// lie wholly in it. The second may be empty; then it stands where such slots would be. `None` when no snapshot of
 /// the day can reach into the piece.
-fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>, RangeInclusive<i64>)> {
+pub fn slots_of(day: i64, Piece { from, to }: Piece) -> Option<(RangeInclusive<i64>, RangeInclusive<i64>)> {
     let midnight = day * DAY;
     // Of interest are snapshots sampled after the piece begins, and before the time from which none can reach back
     // into it.

@@ -6,6 +6,7 @@ mod contract;
 mod file;
 mod indices;
 mod make;
+mod overlaps;
 mod uptime;
 
 /// Runs cases of the contract on a fresh store of each variant.

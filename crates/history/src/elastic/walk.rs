@@ -1,0 +1,367 @@
+//! What snapshots vouch for, and the gaps that they leave: by sums where snapshots lie end to end, by reading the times
+//! of the others.
+//!
+//! First one search tells of each server whether all its snapshots of the days in question are one chain, see
+//! [`chain`](super::chain). Of a server whose snapshots are none, the days are looked at by themselves, then the
+//! hours, and only in hours that are no chain the snapshots are read. So a server that was up costs one bucket of an
+//! answer, one with an outage some dozen more, and one whose stretches overlap a look at its rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use fleet::{
+    Millis, ServerId,
+    retention::DAY,
+    uptime::{Gaps, Outages, Piece},
+};
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Elastic,
+    chain::Sums,
+    client::{Method, unavailable},
+    layout,
+    read::{Ask, Buckets, LENIENT, Number, PAGE as SERVERS, pages},
+};
+use crate::{HistoryError, LONGEST_COVERS};
+
+const HOUR: Millis = 3_600_000;
+/// Snapshots in one page. By default Elasticsearch gives no more at once.
+const PAGE: usize = 10_000;
+/// Most buckets in the answer to one search. By default Elasticsearch gives at most 65,536.
+const MOST_BUCKETS: usize = 30_000;
+/// How many days may have an index besides those that are kept.
+const SPARE_DAYS: usize = 8;
+/// Servers that are walked at the same time.
+const AT_ONCE: usize = 8;
+
+/// First and last day of the snapshots that matter to a server.
+type Days = (i64, i64);
+
+#[derive(Deserialize)]
+struct Found {
+    times: Buckets<Bucket>,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    key: f64,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+/// A server whose snapshots are no single chain.
+struct Broken<'a> {
+    server: ServerId,
+    gaps: &'a mut Gaps,
+    /// In order of time.
+    parts: Vec<Part>,
+}
+
+/// A day or an hour of one server.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    begins: Millis,
+    length: Millis,
+    count: i64,
+    chain: Option<Piece>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    hits: Option<Hits>,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    #[serde(default)]
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    /// `sampled_at`.
+    sort: [Millis; 1],
+    fields: Fields,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    from: [Millis; 1],
+}
+
+impl Elastic {
+    /// See [`crate::History::covered`].
+    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+        let _open = self.under_way().await?;
+        let pieces = |pieces: &[Piece]| {
+            let mut pieces: Vec<Piece> =
+                pieces.iter().copied().filter(|piece| piece.from < piece.to).collect();
+            pieces.sort_unstable_by_key(|piece| piece.from);
+            pieces
+        };
+        let asked: Vec<(ServerId, Vec<Piece>)> =
+            asked.iter().map(|(server, asked)| (*server, pieces(asked))).collect();
+        let mut walked = self.measured(&asked).await?.into_iter();
+        let covered = asked.iter().map(|(_, pieces)| {
+            let missing = walked.next().map_or(0, |gaps| gaps.missing().total);
+            pieces.iter().map(Piece::length).sum::<Millis>() - missing
+        });
+        Ok(covered.collect())
+    }
+
+    /// See [`crate::History::outages`].
+    pub async fn outages(
+        &self,
+        server: ServerId,
+        pieces: Vec<Piece>,
+        most: usize,
+    ) -> Result<Outages, HistoryError> {
+        let _open = self.under_way().await?;
+        let walked = self.walk(vec![(server, Gaps::new(pieces, most))]).await?;
+        Ok(walked.into_iter().next().map_or_else(Outages::default, Gaps::finish))
+    }
+
+    /// See [`crate::History::longest_gaps`].
+    pub async fn longest_gaps(
+        &self,
+        asked: &[(ServerId, Vec<Piece>)],
+    ) -> Result<Vec<Option<Piece>>, HistoryError> {
+        let _open = self.under_way().await?;
+        let walked = self.measured(asked).await?;
+        Ok(walked.into_iter().map(|gaps| gaps.missing().longest).collect())
+    }
+
+    async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Gaps>, HistoryError> {
+        let gaps = asked.iter().map(|(server, pieces)| (*server, Gaps::measured(pieces.clone())));
+        self.walk(gaps.collect()).await
+    }
+
+    /// Passes to each of the gaps what its server sampled, the latest first.
+    async fn walk(&self, asked: Vec<(ServerId, Gaps)>) -> Result<Vec<Gaps>, HistoryError> {
+        let (servers, mut gaps): (Vec<ServerId>, Vec<Gaps>) = asked.into_iter().unzip();
+        let mut alike: BTreeMap<Days, BTreeSet<ServerId>> = BTreeMap::new();
+        for (server, gaps) in servers.iter().zip(&gaps) {
+            if let Some(days) = days_of(gaps) {
+                alike.entry(days).or_default().insert(*server);
+            }
+        }
+        let Some((first, last)) = alike.keys().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+            return Ok(gaps);
+        };
+        self.refresh(&self.indices((first, last))).await?;
+        let whole = self.whole(&alike).await?;
+        let mut broken = Vec::new();
+        let mut to_part: BTreeMap<Days, BTreeSet<ServerId>> = BTreeMap::new();
+        for (server, gaps) in servers.into_iter().zip(&mut gaps) {
+            let Some(days) = days_of(gaps) else { continue };
+            let Some(sums) = whole.get(&(days, server)) else { continue };
+            match sums.chain() {
+                Some(chain) => gaps.pass(chain.from, chain.to),
+                None => {
+                    to_part.entry(days).or_default().insert(server);
+                    broken.push((days, Broken { server, gaps, parts: Vec::new() }));
+                }
+            }
+        }
+        let parts = self.by_day(&to_part).await?;
+        let mut broken: Vec<Broken<'_>> = broken
+            .into_iter()
+            .map(|(days, broken)| {
+                let parts = parts.get(&(days, broken.server)).cloned().unwrap_or_default();
+                Broken { parts, ..broken }
+            })
+            .collect();
+        for some in broken.chunks_mut(AT_ONCE) {
+            self.part_into_hours(some).await?;
+            try_join_all(some.iter_mut().map(|broken| self.walk_one(broken))).await?;
+        }
+        Ok(gaps)
+    }
+
+    /// The sums over all snapshots of each server in its days; nothing of servers without any.
+    async fn whole(
+        &self,
+        alike: &BTreeMap<Days, BTreeSet<ServerId>>,
+    ) -> Result<HashMap<(Days, ServerId), Sums>, HistoryError> {
+        let (mut of, mut asks) = (Vec::new(), Vec::new());
+        for (days, servers) in alike {
+            let servers: Vec<ServerId> = servers.iter().copied().collect();
+            for page in pages(&servers) {
+                of.push(*days);
+                let (indices, aggregations) = (self.indices(*days), Sums::aggregations());
+                asks.push(Ask { indices, servers: page.to_vec(), aggregations });
+            }
+        }
+        let found = of.into_iter().zip(self.ask::<Sums>(&asks).await?);
+        Ok(found
+            .flat_map(|(days, found)| found.into_iter().map(move |(server, sums)| ((days, server), sums)))
+            .collect())
+    }
+
+    /// The days of each server, in order.
+    async fn by_day(
+        &self,
+        alike: &BTreeMap<Days, BTreeSet<ServerId>>,
+    ) -> Result<HashMap<(Days, ServerId), Vec<Part>>, HistoryError> {
+        let (mut of, mut asks) = (Vec::new(), Vec::new());
+        for (days, servers) in alike {
+            let kept = usize::from(self.0.days) + SPARE_DAYS;
+            let each = usize::try_from(days.1 - days.0).map_or(kept, |days| kept.min(days + 1));
+            let servers: Vec<ServerId> = servers.iter().copied().collect();
+            for page in servers.chunks((MOST_BUCKETS / each).clamp(1, SERVERS)) {
+                of.push(*days);
+                let (indices, aggregations) = (self.indices(*days), parted(DAY));
+                asks.push(Ask { indices, servers: page.to_vec(), aggregations });
+            }
+        }
+        let found = of.into_iter().zip(self.ask::<Found>(&asks).await?);
+        Ok(found
+            .flat_map(|(days, found)| {
+                found.into_iter().map(move |(server, found)| ((days, server), found.parts(DAY)))
+            })
+            .collect())
+    }
+
+    /// Puts hours in the place of those days that are no chain and matter.
+    async fn part_into_hours(&self, broken: &mut [Broken<'_>]) -> Result<(), HistoryError> {
+        let (mut of, mut asks) = (Vec::new(), Vec::new());
+        for (position, Broken { server, gaps, parts }) in broken.iter().enumerate() {
+            let parted_days = parts.iter().filter(|part| part.chain.is_none() && part.can_reach(gaps.open()));
+            let names: Vec<String> =
+                parted_days.map(|part| self.0.layout.index(layout::day(part.begins))).collect();
+            if !names.is_empty() {
+                of.push(position);
+                let aggregations = parted(HOUR);
+                asks.push(Ask { indices: names.join(","), servers: vec![*server], aggregations });
+            }
+        }
+        for (position, mut found) in of.into_iter().zip(self.ask::<Found>(&asks).await?) {
+            let Broken { server, parts, .. } = &mut broken[position];
+            parts.retain(|part| part.chain.is_some());
+            parts.extend(found.remove(server).map_or_else(Vec::new, |found| found.parts(HOUR)));
+            parts.sort_unstable_by_key(|part| part.begins);
+        }
+        Ok(())
+    }
+
+    /// Passes the parts of one server, the latest first. Neighbours that are no chain are read together.
+    async fn walk_one(&self, Broken { server, gaps, parts }: &mut Broken<'_>) -> Result<(), HistoryError> {
+        while let Some(part) = parts.pop() {
+            if !part.can_reach(gaps.open()) {
+                continue;
+            }
+            if let Some(chain) = part.chain {
+                gaps.pass(chain.from, chain.to);
+                continue;
+            }
+            let (mut first, mut count) = (part.begins, part.count);
+            while let Some(earlier) = parts.pop_if(|part| part.chain.is_none()) {
+                (first, count) = (earlier.begins, count + earlier.count);
+            }
+            self.read_between(*server, [first, part.begins + part.length], count, gaps).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes what was sampled in `[first, before)`, which is about `count` snapshots.
+    async fn read_between(
+        &self,
+        server: ServerId,
+        [first, mut before]: [Millis; 2],
+        count: i64,
+        gaps: &mut Gaps,
+    ) -> Result<(), HistoryError> {
+        // With one more an answer shows by itself that it is complete.
+        let size = usize::try_from(count + 1).unwrap_or(PAGE).min(PAGE);
+        while let Some(Piece { from, to }) = gaps.open() {
+            let first = first.max(from.saturating_add(1));
+            before = before.min(to.saturating_add(LONGEST_COVERS).saturating_add(1));
+            if before <= first {
+                break;
+            }
+            let page = self.times_before(server, first, before, size).await?;
+            let full = page.len() == size;
+            for Hit { sort: [at], fields } in page {
+                if at >= before {
+                    return Err(unavailable("an answer is not in order"));
+                }
+                before = at;
+                if at < first {
+                    return Ok(());
+                }
+                gaps.pass(fields.from[0], at);
+            }
+            if !full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The latest snapshots of one server that were sampled before a moment. Times are columns that are not indexed,
+    /// and not every release can filter by such a column. Every release can sort by it, and `search_after` says where
+    /// to begin.
+    async fn times_before(
+        &self,
+        server: ServerId,
+        first: Millis,
+        before: Millis,
+        size: usize,
+    ) -> Result<Vec<Hit>, HistoryError> {
+        let indices = self.0.layout.indices(first, before - 1);
+        let search = json!({
+            "size": size,
+            "track_total_hits": false,
+            "_source": false,
+            "query": {"term": {"server": server}},
+            "docvalue_fields": ["from"],
+            "sort": [{"sampled_at": {"order": "desc", "unmapped_type": "long"}}],
+            "search_after": [before],
+        });
+        let path = format!(
+            "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
+             &filter_path=hits.hits.sort,hits.hits.fields"
+        );
+        let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
+        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits))
+    }
+
+    fn indices(&self, (first, last): Days) -> String {
+        self.0.layout.indices(first.saturating_mul(DAY), last.saturating_mul(DAY))
+    }
+}
+
+/// The days in which snapshots lie that can reach into what is open.
+fn days_of(gaps: &Gaps) -> Option<Days> {
+    let Piece { from, to } = gaps.open()?;
+    Some((layout::day(from.saturating_add(1)), layout::day(to.saturating_add(LONGEST_COVERS))))
+}
+
+/// The sums over days, or hours, by themselves.
+fn parted(length: Millis) -> Value {
+    json!({"times": {
+        "histogram": {"field": "sampled_at", "interval": length, "min_doc_count": 1},
+        "aggs": Sums::aggregations(),
+    }})
+}
+
+impl Found {
+    fn parts(self, length: Millis) -> Vec<Part> {
+        let part = |Bucket { key, sums }: Bucket| {
+            let begins = Number::from(key).whole();
+            Part { begins, length, count: sums.count, chain: sums.chain() }
+        };
+        self.times.buckets.into_iter().map(part).collect()
+    }
+}
+
+impl Part {
+    /// Whether a snapshot of this part can reach into what is open.
+    fn can_reach(&self, open: Option<Piece>) -> bool {
+        open.is_some_and(|Piece { from, to }| {
+            self.begins + self.length > from && self.begins <= to.saturating_add(LONGEST_COVERS)
+        })
+    }
+}

@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use utoipa::{Modify, OpenApi};
 
 use crate::{
-    http::document::{Problems, Tokens},
+    http::document::{Exact, Problems, Tokens},
     operations, people, reports, servers,
 };
 
@@ -22,6 +22,9 @@ use crate::{
     paths(show)
 )]
 struct Document;
+
+/// Where agents send bodies, of which unknown fields are ignored.
+const DOORS_OF_AGENTS: [&str; 1] = ["/enrolments"];
 
 /// This document.
 #[utoipa::path(
@@ -39,6 +42,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(reports::Document::openapi());
     document.merge(operations::Document::openapi());
     // Last, since they go through all that is there.
+    Exact { except: &DOORS_OF_AGENTS }.modify(&mut document);
     Problems.modify(&mut document);
     Tokens.modify(&mut document);
     document

@@ -8,7 +8,7 @@ use utoipa::{
         ContentBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
         SchemaFormat, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
-        schema::SchemaType,
+        schema::{AdditionalProperties, ArrayItems, SchemaType},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -17,6 +17,12 @@ use crate::http::failure::CODES;
 
 /// Adds the schema `Problem`, with the table of codes, and the answers that are problems.
 pub(crate) struct Problems;
+
+/// Says of every object in a JSON body that it takes no other fields, as [`Body`](super::body::Body) has it.
+pub(crate) struct Exact {
+    /// The paths at which unknown fields are ignored.
+    pub(crate) except: &'static [&'static str],
+}
 
 /// Adds the bearer token.
 pub(crate) struct Tokens;
@@ -32,6 +38,46 @@ impl Modify for Problems {
                 add_problems(operation);
             }
         }
+    }
+}
+
+impl Modify for Exact {
+    fn modify(&self, document: &mut OpenApi) {
+        let mut named = Vec::new();
+        for (path, item) in &mut document.paths.paths {
+            if self.except.contains(&path.as_str()) {
+                continue;
+            }
+            for operation in [&mut item.post, &mut item.put, &mut item.patch].into_iter().flatten() {
+                let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+                let Some(RefOr::T(json)) = body.content.get_mut("application/json") else { continue };
+                json.schema.iter_mut().for_each(|schema| close(schema, &mut named));
+            }
+        }
+        let components = document.components.get_or_insert_default();
+        while let Some(name) = named.pop() {
+            components.schemas.get_mut(&name).into_iter().for_each(|schema| close(schema, &mut named));
+        }
+    }
+}
+
+/// Closes the object, if it has fields, and those in it; `named` gets the names of those that stand elsewhere.
+fn close(schema: &mut RefOr<Schema>, named: &mut Vec<String>) {
+    match schema {
+        RefOr::Ref(reference) => named.extend(reference.ref_location.rsplit('/').next().map(str::to_owned)),
+        RefOr::T(Schema::Object(object))
+            if object.additional_properties.is_none() && !object.properties.is_empty() =>
+        {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            object.properties.values_mut().for_each(|schema| close(schema, named));
+        }
+        RefOr::T(Schema::OneOf(one)) => one.items.iter_mut().for_each(|schema| close(schema, named)),
+        RefOr::T(Schema::Array(array)) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                close(items, named);
+            }
+        }
+        RefOr::T(_) => {}
     }
 }
 

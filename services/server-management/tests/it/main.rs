@@ -4,6 +4,7 @@
 
 mod audit;
 mod authorisation;
+mod bodies;
 mod conformance;
 mod enrolment;
 mod faults;

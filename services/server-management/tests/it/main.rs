@@ -24,6 +24,7 @@ mod snapshots;
 mod status;
 mod suite;
 mod uptime;
+mod versions;
 mod years;
 
 /// Makes each case a test of each composition. The others are of the embedded one alone: what `authorisation` and `hostile`
@@ -130,6 +131,9 @@ compositions! {
         a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval
         losing_the_cache_finds_silence_later_and_never_falsely
         a_count_of_dead_letters_is_told_for_a_minute;
+    versions:
+        what_people_change_is_changed_by_who_saw_its_version
+        of_several_who_saw_the_same_version_one_changes_it;
     uptime:
         a_healthy_server_shows_all_of_the_last_hour
         a_gap_counts

@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::{Modify, OpenApi};
 
 use crate::{
-    http::document::{Exact, Problems, Tokens},
-    operations, people, reports, servers,
+    http::document::{Exact, Lists, Problems, Tokens},
+    operations, people, reports, routes, servers,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(operations::Document::openapi());
     // Last, since they go through all that is there.
     Exact { except: &DOORS_OF_AGENTS }.modify(&mut document);
+    Lists(routes::lists()).modify(&mut document);
     Problems.modify(&mut document);
     Tokens.modify(&mut document);
     document

@@ -5,8 +5,8 @@ use serde_json::json;
 use utoipa::{
     Modify,
     openapi::{
-        ContentBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
-        SchemaFormat, Type,
+        ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr, Required,
+        ResponseBuilder, Schema, SchemaFormat, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{AdditionalProperties, ArrayItems, SchemaType},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -23,6 +23,9 @@ pub(crate) struct Exact {
     /// The paths at which unknown fields are ignored.
     pub(crate) except: &'static [&'static str],
 }
+
+/// Says of the lists at these paths that whoever has one is not sent it again.
+pub(crate) struct Lists(pub(crate) Vec<&'static str>);
 
 /// Adds the bearer token.
 pub(crate) struct Tokens;
@@ -78,6 +81,36 @@ fn close(schema: &mut RefOr<Schema>, named: &mut Vec<String>) {
             }
         }
         RefOr::T(_) => {}
+    }
+}
+
+impl Modify for Lists {
+    fn modify(&self, document: &mut OpenApi) {
+        let header = || {
+            HeaderBuilder::new()
+                .schema(Some(text()))
+                .description(Some("Of the body; for `If-None-Match`"))
+                .build()
+        };
+        for path in &self.0 {
+            let Some(get) = document.paths.paths.get_mut(*path).and_then(|item| item.get.as_mut()) else {
+                continue;
+            };
+            let seen = ParameterBuilder::new()
+                .name("If-None-Match")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some("The `ETag` of the list that one has"))
+                .schema(Some(text()))
+                .build();
+            get.parameters.get_or_insert_default().push(seen.into());
+            if let Some(RefOr::T(found)) = get.responses.responses.get_mut("200") {
+                found.headers.insert("ETag".to_owned(), header().into());
+            }
+            let unchanged =
+                ResponseBuilder::new().description("It is what one has").header("ETag", header()).build();
+            get.responses.responses.insert("304".to_owned(), unchanged.into());
+        }
     }
 }
 

@@ -90,10 +90,12 @@ mod tests {
                 methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o))
             })
         };
+        // What another process serves has a place of its own.
+        let ours = || operations().filter(|(.., operation)| operation["servers"].is_null());
         let documented: BTreeSet<_> =
-            operations().map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
+            ours().map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
         assert_eq!(mounted, documented);
-        let names: BTreeSet<_> = operations().map(|(_, _, o)| o["operationId"].to_string()).collect();
+        let names: BTreeSet<_> = ours().map(|(_, _, o)| o["operationId"].to_string()).collect();
         assert_eq!(names.len(), mounted.len(), "{names:?}");
     }
 }

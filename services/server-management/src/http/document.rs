@@ -5,8 +5,8 @@ use serde_json::json;
 use utoipa::{
     Modify,
     openapi::{
-        ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr, Required,
-        ResponseBuilder, Schema, SchemaFormat, Type,
+        ArrayBuilder, ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, OpenApi, Ref, RefOr,
+        Required, ResponseBuilder, Schema, SchemaFormat, Server, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{AdditionalProperties, ArrayItems, SchemaType},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -18,6 +18,14 @@ use crate::http::failure::CODES;
 /// Adds the schema `Problem`, with the table of codes, and the answers that are problems.
 pub(crate) struct Problems;
 
+/// Says which paths begin at the root of the address, and not where the document says that all begin.
+pub(crate) struct Doors {
+    pub(crate) at_the_root: &'static [&'static str],
+}
+
+/// Names what pages are of, instead of telling it once more in each.
+pub(crate) struct Pages;
+
 /// Says of every object in a JSON body that it takes no other fields, as [`Body`](super::body::Body) has it.
 pub(crate) struct Exact {
     /// The paths at which unknown fields are ignored.
@@ -27,7 +35,7 @@ pub(crate) struct Exact {
 /// Says of the lists at these paths that whoever has one is not sent it again.
 pub(crate) struct Lists(pub(crate) Vec<&'static str>);
 
-/// Adds the bearer token.
+/// Adds the bearer tokens, of people and programs and of agents.
 pub(crate) struct Tokens;
 
 impl Modify for Problems {
@@ -39,6 +47,27 @@ impl Modify for Problems {
                 [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
             {
                 add_problems(operation);
+            }
+        }
+    }
+}
+
+impl Modify for Doors {
+    fn modify(&self, document: &mut OpenApi) {
+        for path in self.at_the_root {
+            let post = document.paths.paths.get_mut(*path).and_then(|item| item.post.as_mut());
+            post.into_iter().for_each(|post| post.servers = Some(vec![Server::new("/")]));
+        }
+    }
+}
+
+impl Modify for Pages {
+    fn modify(&self, document: &mut OpenApi) {
+        for (name, schema) in &mut document.components.get_or_insert_default().schemas {
+            let Some(item) = name.strip_prefix("Page_") else { continue };
+            let RefOr::T(Schema::Object(page)) = schema else { continue };
+            if let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items") {
+                items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
             }
         }
     }
@@ -123,6 +152,11 @@ impl Modify for Tokens {
             .description(Some("The access token of `POST /sessions`, or an API token of `POST /tokens`; a route names the scope that it needs, and one that names none needs a log-in"))
             .build();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
+        let credential = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("What an agent got for its enrolment token by `POST /enrolments`"))
+            .build();
+        components.add_security_scheme("credential", SecurityScheme::Http(credential));
     }
 }
 
@@ -134,7 +168,14 @@ fn add_problems(operation: &mut Operation) {
     };
     let responses = &mut operation.responses.responses;
     responses.insert("default".to_owned(), described("It did not succeed; `code` says why").into());
+    responses.insert(
+        "400".to_owned(),
+        described("It cannot be read, or has a parameter that there is not").into(),
+    );
     let scopes = operation.security.as_ref().and_then(|needs| serde_json::to_value(needs).ok());
+    if scopes.as_ref().is_some_and(|needs| needs[0]["credential"].is_array()) {
+        responses.insert("401".to_owned(), described("The credential is unknown, forged or revoked").into());
+    }
     let scopes = scopes.as_ref().map(|needs| &needs[0]["token"]).filter(|scopes| scopes.is_array());
     if let Some(scopes) = scopes {
         responses.insert("401".to_owned(), described("No valid access token").into());
@@ -151,6 +192,9 @@ fn problem() -> RefOr<Schema> {
     let table: String = rows.collect();
     let text =
         |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    let refused = ArrayBuilder::new()
+        .items(Ref::from_schema_name("RefusedSnapshot"))
+        .description(Some("Of the gate: the snapshots at fault"));
     let codes = CODES.iter().map(|(code, ..)| *code);
     ObjectBuilder::new()
         .description(Some(format!("| code | status | meaning |\n|---|---|---|\n{table}")))
@@ -159,6 +203,15 @@ fn problem() -> RefOr<Schema> {
         .property("status", ObjectBuilder::new().schema_type(Type::Integer))
         .property("code", text("Stable; for programs").enum_values(Some(codes)))
         .property("detail", text("For people"))
+        .property("request_id", text("Under which the log has the request; `X-Request-Id` has it too"))
+        .property("parameter", text("The query parameter at fault"))
+        .property("field", text("The field of the body that there is not"))
+        .property("scope", text("The scope that is lacking"))
+        .property(
+            "now",
+            ObjectBuilder::new().schema_type(Type::Integer).description(Some("The gate's clock, in Unix ms")),
+        )
+        .property("refused", refused)
         .required("status")
         .required("code")
         .into()

@@ -81,8 +81,7 @@ pub(crate) struct ScheduleItem {
     time_zone: String,
     window: String,
     recipients: Vec<String>,
-    #[schema(value_type = Object)]
-    filter: serde_json::Value,
+    filter: ReportFilter,
     /// `xlsx` or `csv`.
     #[schema(pattern = "^(xlsx|csv)$")]
     format: String,

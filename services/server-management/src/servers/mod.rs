@@ -6,6 +6,7 @@ mod import;
 mod install;
 mod labels;
 mod listing;
+mod measured;
 mod outages;
 mod server;
 mod snapshots;
@@ -31,32 +32,36 @@ use crate::people::{
 
 /// What is documented of them.
 #[derive(OpenApi)]
-#[openapi(paths(
-    install::script,
-    install::list,
-    install::download,
-    enrolment::make_token,
-    enrolment::make_server_token,
-    enrolment::list_tokens,
-    enrolment::revoke_token,
-    enrolment::enrol,
-    server::list,
-    server::show,
-    server::make,
-    server::change,
-    server::remove,
-    server::pause,
-    server::resume,
-    server::revoke,
-    unknown::list,
-    unknown::adopt,
-    export::export,
-    import::import,
-    outages::show,
-    snapshots::show,
-    uptime::show,
-    uptime::list
-))]
+#[openapi(
+    components(schemas(measured::RefusedSnapshot)),
+    paths(
+        install::script,
+        install::list,
+        install::download,
+        enrolment::make_token,
+        enrolment::make_server_token,
+        enrolment::list_tokens,
+        enrolment::revoke_token,
+        enrolment::enrol,
+        measured::send,
+        server::list,
+        server::show,
+        server::make,
+        server::change,
+        server::remove,
+        server::pause,
+        server::resume,
+        server::revoke,
+        unknown::list,
+        unknown::adopt,
+        export::export,
+        import::import,
+        outages::show,
+        snapshots::show,
+        uptime::show,
+        uptime::list
+    )
+)]
 pub(crate) struct Document;
 
 /// The script that installs an agent.

@@ -26,7 +26,11 @@ use crate::{
         query::Parsed,
     },
     people::By,
-    servers::{labels, listing::Listing},
+    servers::{
+        labels,
+        listing::Listing,
+        measured::{Facts, Snapshot},
+    },
 };
 
 /// A monitored host.
@@ -55,11 +59,11 @@ pub(crate) struct ServerItem {
     created_at: i64,
     /// Unix ms; last change by a person.
     updated_at: i64,
-    /// What it told of itself: hostname, os, kernel, arch, cpu_model, boot_at, agent_version.
-    #[schema(value_type = Option<Object>)]
+    /// What it told of itself; null: nothing yet.
+    #[schema(value_type = Option<Facts>)]
     facts: Option<Host>,
     /// Its newest snapshot, in the shape in which it came; null while the cache does not know it.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Snapshot>)]
     latest: Option<Box<RawValue>>,
 }
 

@@ -24,7 +24,7 @@ fn asked(document: &Value) -> Vec<Asked> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            if !schema.is_null() {
+            if !schema.is_null() && operation["servers"].is_null() {
                 let method: Method = method.to_uppercase().parse().unwrap();
                 asked.push(Asked {
                     name: format!("{method} {path}"),

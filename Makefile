@@ -54,7 +54,7 @@ services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on l
 services-down: ## End them, and drop their data
 	@dev/services stop
 
-lint: prerequisites ## Check formatting, lints, documentation, unused dependencies, scripts and lengths of files
+lint: prerequisites ## Check formatting, lints, documentation, unused dependencies, scripts, the OpenAPI document and lengths of files
 	dev/lint
 
 fmt: ## Format the code

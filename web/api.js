@@ -4,6 +4,9 @@ const base = '/server-management/v1';
 const stored = 'rollcall.session';
 const patienceMs = 20_000;
 
+/** The last list of each path, by its weak ETag: what did not change is not sent again. */
+const lists = new Map();
+
 let session = JSON.parse(sessionStorage.getItem(stored));
 let refreshing;
 let skew = 0;
@@ -45,7 +48,7 @@ async function call(method, path, options) {
         answer = await send(method, path, options);
     }
     if (answer.status === 401) keep(null);
-    return read(answer, options?.as);
+    return read(answer, options?.as, path);
 }
 
 /** One at a time: a refresh token that is used twice ends the session. */
@@ -58,6 +61,7 @@ async function refresh() {
 
 function keep(tokens) {
     session = tokens;
+    if (!tokens) lists.clear();
     sessionStorage.setItem(stored, JSON.stringify(tokens));
 }
 
@@ -69,20 +73,25 @@ async function send(method, path, { query, body, signal, etag, patience = patien
     if (etag) headers['If-Match'] = etag;
     const limit = AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]);
     const url = base + path + (asked.length ? `?${new URLSearchParams(asked)}` : '');
+    const had = method === 'GET' && lists.get(path);
+    if (had?.url === url) headers['If-None-Match'] = had.tag;
     try {
         const answer = await fetch(url, { method, headers, cache: 'no-store', body: body && JSON.stringify(body), signal: limit });
         const date = Date.parse(answer.headers.get('Date'));
         if (date) skew = date - Date.now();
-        return answer;
+        return Object.assign(answer, { asked: url, had });
     } catch (error) {
         if (error.name === 'AbortError') throw error;
         throw new Problem('unreachable');
     }
 }
 
-async function read(answer, as) {
+async function read(answer, as, path) {
+    if (answer.status === 304) return answer.had.body;
     if (answer.ok && as) return as(answer);
     const body = await answer.json().catch(error => { if (error.name === 'AbortError') throw error; });
+    const tag = answer.headers.get('ETag');
+    if (answer.ok && tag?.startsWith('W/')) lists.set(path, { url: answer.asked, tag, body });
     if (answer.ok) return body;
     throw new Problem(body?.code ?? `HTTP ${answer.status}`, body?.detail, answer.headers.get('Retry-After'));
 }

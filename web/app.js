@@ -6,7 +6,7 @@ import {
     state, text, uptime, words,
 } from './show.js';
 
-const [second, hour, day] = [1000, 3_600_000, 86_400_000];
+const [second, minute, hour, day] = [1000, 60_000, 3_600_000, 86_400_000];
 const refreshEvery = 10 * second;
 const ranges = { '1h': [hour, 60], '24h': [day, 144], '7d': [7 * day, 168] };
 const uptimes = { '1h': hour, '24h': day, '7d': 7 * day, '30d': 30 * day };
@@ -92,7 +92,8 @@ async function showFleet({ query }, signal) {
     const { q = '', status = '', sort = 'name', page = '1' } = query;
     for (const [id, value] of Object.entries({ q, status })) if (document.activeElement !== at(id)) at(id).value = value;
     const asked = { q, status, sort, page, page_size: 50 };
-    const to = now();
+    // By the minute, so that an answer that did not change is not sent again.
+    const to = Math.floor(now() / minute) * minute;
     const [counts, servers, figures] = await Promise.all([
         get('/status', {}, signal), get('/servers', asked, signal),
         optional(get('/uptime', { ...asked, from: to - day, to }, signal)),

@@ -67,8 +67,8 @@ function show(api) {
   });
 
   const operation = (path, method, told) => {
-    const scopes = told.security?.[0]?.token;
-    const needs = scopes === undefined ? 'public' : scopes.join(', ') || 'log-in';
+    const { token: scopes, credential } = told.security?.[0] ?? {};
+    const needs = credential ? 'credential' : scopes === undefined ? 'public' : scopes.join(', ') || 'log-in';
     const parameters = (told.parameters ?? []).map((parameter) => [
       make('code', {}, parameter.name + (parameter.required ? '' : ' ?')),
       `${parameter.in}: ${kind(parameter.schema)}`,
@@ -85,6 +85,7 @@ function show(api) {
       make('summary', {},
         make('span', { class: `method ${method}` }, method.toUpperCase()),
         make('span', { class: 'path' }, path),
+        told.servers ? make('span', { class: 'quiet' }, 'at the root') : null,
         make('span', { class: 'scope' }, needs),
         make('span', { class: 'quiet' }, plain(told.summary))),
       told.description ? make('p', { class: 'text' }, plain(told.description)) : null,

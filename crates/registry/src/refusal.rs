@@ -38,6 +38,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Refuses unless `version` is one of those that the actor has seen; `None`: any will do.
+    pub(crate) fn unless_expected(expected: Option<&[i64]>, version: i64) -> Result<(), Self> {
+        match expected {
+            Some(expected) if !expected.contains(&version) => Err(Self::Stale),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Refuses unless `reach`, which is what an actor may do, has all of `scopes`.
     pub(crate) fn unless_within(reach: &[Scope], scopes: &[Scope]) -> Result<(), Self> {
         match scopes.iter().find(|scope| !reach.contains(scope)) {

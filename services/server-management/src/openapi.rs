@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::{Modify, OpenApi};
 
 use crate::{
-    http::document::{Problems, Tokens},
-    operations, people, reports, servers,
+    http::document::{Doors, Exact, Lists, Pages, Problems, Tokens},
+    operations, people, reports, routes, servers,
 };
 
 #[derive(OpenApi)]
@@ -19,9 +19,30 @@ use crate::{
             with a stable `code`."
     ),
     servers((url = "/server-management/v1")),
+    tags(
+        (name = "sessions", description = "Logging in and out"),
+        (name = "users", description = "Who may log in, and as what"),
+        (name = "roles", description = "Sets of scopes"),
+        (name = "tokens", description = "Secrets for programs"),
+        (name = "audit", description = "Who changed what"),
+        (name = "servers", description = "Monitored hosts and what they measured"),
+        (name = "sheets", description = "Servers to and from xlsx and csv"),
+        (name = "uptime", description = "Uptime and outages"),
+        (name = "enrolment", description = "How hosts get their credentials"),
+        (name = "agents", description = "What agents need, and what they send"),
+        (name = "reports", description = "Reports by mail, now and by schedule"),
+        (name = "status", description = "The suite itself"),
+        (name = "openapi", description = "This document")
+    ),
     paths(show)
 )]
 struct Document;
+
+/// Where agents send bodies, of which unknown fields are ignored.
+const DOORS_OF_AGENTS: [&str; 2] = ["/enrolments", GATE];
+
+/// What the gate serves, from the root of the same address. It is told here because it is one interface for who uses it.
+const GATE: &str = "/healthcheck/v1/snapshots";
 
 /// This document.
 #[utoipa::path(
@@ -38,7 +59,11 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(servers::Document::openapi());
     document.merge(reports::Document::openapi());
     document.merge(operations::Document::openapi());
+    Doors { at_the_root: &[GATE] }.modify(&mut document);
+    Pages.modify(&mut document);
     // Last, since they go through all that is there.
+    Exact { except: &DOORS_OF_AGENTS }.modify(&mut document);
+    Lists(routes::lists()).modify(&mut document);
     Problems.modify(&mut document);
     Tokens.modify(&mut document);
     document
@@ -83,9 +108,35 @@ mod tests {
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.contains_key("default"), "{name} tells of no problems");
             let needs = &operation["security"][0];
-            assert!(needs == &json!({}) || needs["token"].is_array(), "{name} does not tell who may");
-            assert_eq!(responses.contains_key("401"), needs["token"].is_array(), "{name}");
+            let proof = needs["token"].is_array() || needs["credential"].is_array();
+            assert!(needs == &json!({}) || proof, "{name} does not tell who may");
+            assert_eq!(responses.contains_key("401"), proof, "{name}");
         }
+    }
+
+    /// A generator of clients names what stands in a schema after the schema and the field, and drops whatever then has the
+    /// name of another.
+    #[test]
+    fn no_two_schemas_have_one_name() {
+        fn name(text: &str) -> String {
+            text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        }
+        let document = serde_json::to_value(document()).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let mut names: Vec<String> = schemas.keys().map(|schema| name(schema)).collect();
+        for (schema, shape) in schemas {
+            for (field, inner) in shape["properties"].as_object().into_iter().flatten() {
+                let types = [&inner["type"], &inner["items"]["type"]];
+                let object = types.iter().any(|types| types.to_string().contains("\"object\""));
+                if object || inner["enum"].is_array() {
+                    names.push(name(&format!("{schema}{field}")));
+                }
+            }
+        }
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{names:?}");
     }
 
     #[test]

@@ -6,13 +6,13 @@ use actix_web::{
         Method,
         header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     },
-    middleware::DefaultHeaders,
+    middleware::{DefaultHeaders, from_fn},
     web,
 };
 use chassis::{Problem, problem::not_found_route};
 
 use crate::{
-    http::{PREFIX, body},
+    http::{PREFIX, body, compression::compress},
     openapi, operations,
     people::{self, Access::Public, Endpoint, Resource, get},
     reports, servers,
@@ -25,24 +25,32 @@ pub(crate) fn table() -> Vec<Resource> {
     own.into_iter().chain(domains.into_iter().flatten()).collect()
 }
 
+/// The paths whose `GET` is of a list.
+pub(crate) fn lists() -> Vec<&'static str> {
+    let lists = |endpoints: &[Endpoint]| endpoints.iter().any(|endpoint| endpoint.lists);
+    table().into_iter().filter(|(_, endpoints)| lists(endpoints)).map(|(path, _)| path).collect()
+}
+
 /// Mounts the table. Answers hold tokens and what changes by the second, so that nobody may keep them.
 pub(crate) fn mount(config: &mut web::ServiceConfig) {
     let headers =
         || DefaultHeaders::new().add((CACHE_CONTROL, "no-store")).add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     // The one path outside of the interface: people type it.
     let (path, endpoints) = servers::install_script();
-    config.service(resource(path, endpoints).wrap(headers()));
+    config.service(resource(path, endpoints).wrap(from_fn(compress)).wrap(headers()));
     let mut scope = web::scope(PREFIX).app_data(body::limit());
     for (path, endpoints) in table() {
         scope = scope.service(resource(path, endpoints));
     }
-    config.service(scope.default_service(web::to(not_found_route)).wrap(headers()));
+    let scope = scope.default_service(web::to(not_found_route));
+    config.service(scope.wrap(from_fn(compress)).wrap(headers()));
 }
 
 /// Mounts the metrics behind the same guard as the table. The path is the one that every process has.
 pub(crate) fn mount_metrics(config: &mut web::ServiceConfig) {
     let (path, endpoints) = operations::metrics_resource();
-    config.service(resource(path, endpoints).wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store"))));
+    let headers = DefaultHeaders::new().add((CACHE_CONTROL, "no-store"));
+    config.service(resource(path, endpoints).wrap(from_fn(compress)).wrap(headers));
 }
 
 fn resource(path: &str, endpoints: Vec<Endpoint>) -> actix_web::Resource {
@@ -82,10 +90,12 @@ mod tests {
                 methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o))
             })
         };
+        // What another process serves has a place of its own.
+        let ours = || operations().filter(|(.., operation)| operation["servers"].is_null());
         let documented: BTreeSet<_> =
-            operations().map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
+            ours().map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
         assert_eq!(mounted, documented);
-        let names: BTreeSet<_> = operations().map(|(_, _, o)| o["operationId"].to_string()).collect();
+        let names: BTreeSet<_> = ours().map(|(_, _, o)| o["operationId"].to_string()).collect();
         assert_eq!(names.len(), mounted.len(), "{names:?}");
     }
 }

@@ -27,6 +27,8 @@ pub struct Account {
     pub created_at: Millis,
     /// When it was changed last, in Unix ms.
     pub updated_at: Millis,
+    /// Rises with every change, a new password too.
+    pub version: i64,
 }
 
 /// A user to be made.
@@ -91,13 +93,14 @@ struct Row {
     disabled_at: Option<Millis>,
     created_at: Millis,
     updated_at: Millis,
+    version: i64,
 }
 
 const COLUMNS: &str = "SELECT u.id, u.username, u.email, u.role_id, r.name AS role, u.epoch, u.disabled_at, u.created_at, \
-                       u.updated_at FROM users u JOIN roles r ON r.id = u.role_id";
+                       u.updated_at, u.version FROM users u JOIN roles r ON r.id = u.role_id";
 const ONE: &str =
     "SELECT u.id, u.username, u.email, u.role_id, r.name AS role, u.epoch, u.disabled_at, u.created_at,
-u.updated_at FROM users u JOIN roles r ON r.id = u.role_id WHERE u.id = $1";
+u.updated_at, u.version FROM users u JOIN roles r ON r.id = u.role_id WHERE u.id = $1";
 const ROLE: &str =
     "SELECT r.id, p.scope FROM roles r LEFT JOIN role_scopes p ON p.role_id = r.id WHERE r.name_folded = $1";
 const SCOPES: &str = "SELECT scope FROM role_scopes WHERE role_id = $1";
@@ -206,11 +209,12 @@ impl Registry {
         .await
     }
 
-    /// Changes a user; it counts with the user's next request. `reach` is what the actor may do: nobody touches a user
+    /// Changes a user; it counts with the user's next request. With `expected`, only if its version is one of these. `reach` is what the actor may do: nobody touches a user
     /// who may do more, nor makes one so.
     pub async fn change_account(
         &self,
         user: UserId,
+        expected: Option<&[i64]>,
         change: AccountChange<'_>,
         reach: &[Scope],
         by: &Actor,
@@ -219,6 +223,7 @@ impl Registry {
         let user = user.to_string();
         self.change(async |tx| {
             let before = hold(tx, &user, reach).await?;
+            Refusal::unless_expected(expected, before.version)?;
             let role = match change.role {
                 Some(name) => role_within(tx, name, reach).await?,
                 None => before.role_id.clone(),
@@ -275,10 +280,12 @@ impl Registry {
         .await
     }
 
-    /// Deletes a user with its sessions and API tokens; what it did stays in the audit log.
+    /// Deletes a user with its sessions and API tokens; what it did stays in the audit log. With `expected`, only if its
+    /// version is one of these.
     pub async fn delete_account(
         &self,
         user: UserId,
+        expected: Option<&[i64]>,
         reach: &[Scope],
         by: &Actor,
         now: Millis,
@@ -286,6 +293,7 @@ impl Registry {
         let user = user.to_string();
         self.change(async |tx| {
             let before = hold(tx, &user, reach).await?;
+            Refusal::unless_expected(expected, before.version)?;
             tx.run(query(DELETE).bind(&user)).await?;
             keep_an_admin(tx).await?;
             let change = Change::new(by, now, Action::UserDelete, &user).before(before.told());
@@ -332,6 +340,7 @@ impl Row {
             disabled_at: self.disabled_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            version: self.version,
         })
     }
 

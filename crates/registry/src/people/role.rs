@@ -33,6 +33,8 @@ pub struct Role {
     pub created_at: Millis,
     /// When a person changed it last, in Unix ms; 0 of one that is built in.
     pub updated_at: Millis,
+    /// Rises with every change.
+    pub version: i64,
 }
 
 /// What is to change of a role; `None` leaves it as it is.
@@ -51,18 +53,20 @@ struct Row {
     built_in: i64,
     created_at: Millis,
     updated_at: Millis,
+    version: i64,
 }
 
-const LIST: &str = "SELECT id, name, built_in, created_at, updated_at FROM roles
+const LIST: &str = "SELECT id, name, built_in, created_at, updated_at, version FROM roles
 ORDER BY built_in DESC, name_folded LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM roles";
-const ONE: &str = "SELECT id, name, built_in, created_at, updated_at FROM roles WHERE id = $1";
+const ONE: &str = "SELECT id, name, built_in, created_at, updated_at, version FROM roles WHERE id = $1";
 const SCOPES: &str = "SELECT role_id, scope FROM role_scopes WHERE role_id = $1";
 const SCOPES_OF: PerEngine = one_of!("SELECT role_id, scope FROM role_scopes WHERE role_id", "");
 const ADD: &str = "INSERT INTO roles (id, name, name_folded, built_in, created_at, updated_at)
 VALUES ($1, $2, $3, 0, $4, $4) ON CONFLICT (name_folded) DO NOTHING";
 const TAKEN: &str = "SELECT id FROM roles WHERE name_folded = $1 AND id <> $2";
-const CHANGE: &str = "UPDATE roles SET name = $2, name_folded = $3, updated_at = $4 WHERE id = $1";
+const CHANGE: &str =
+    "UPDATE roles SET name = $2, name_folded = $3, updated_at = $4, version = version + 1 WHERE id = $1";
 const CLEAR: &str = "DELETE FROM role_scopes WHERE role_id = $1";
 const ADD_SCOPES: PerEngine = PerEngine {
     sqlite: "INSERT INTO role_scopes (role_id, scope) SELECT $1, value FROM json_each($2)",
@@ -143,11 +147,13 @@ impl Registry {
         .await
     }
 
-    /// Changes a role; its users have the new scopes with their next request. `reach` is what the actor may do: nobody
+    /// Changes a role; its users have the new scopes with their next request. With `expected`, only if its version is one of
+    /// these. `reach` is what the actor may do: nobody
     /// touches a role that is worth more, nor makes one so.
     pub async fn change_role(
         &self,
         id: &RoleId,
+        expected: Option<&[i64]>,
         change: RoleChange<'_>,
         reach: &[Scope],
         by: &Actor,
@@ -160,6 +166,7 @@ impl Registry {
             let scopes = change.scopes.unwrap_or(&before.scopes);
             before.check_changeable(reach)?;
             Refusal::unless_within(reach, scopes)?;
+            Refusal::unless_expected(expected, before.version)?;
             let folded = fold::fold_name(name);
             if tx.any(query(TAKEN).bind(&folded).bind(&id.0)).await? {
                 return Err(Refusal::NameTaken.into());
@@ -178,10 +185,11 @@ impl Registry {
         .await
     }
 
-    /// Deletes a role that no user has.
+    /// Deletes a role that no user has. With `expected`, only if its version is one of these.
     pub async fn delete_role(
         &self,
         id: &RoleId,
+        expected: Option<&[i64]>,
         reach: &[Scope],
         by: &Actor,
         now: Millis,
@@ -190,6 +198,7 @@ impl Registry {
             hold_admin(tx).await?;
             let before = existing(tx, id).await?;
             before.check_changeable(reach)?;
+            Refusal::unless_expected(expected, before.version)?;
             if tx.any(query(IN_USE).bind(&id.0)).await? {
                 return Err(Refusal::RoleInUse.into());
             }
@@ -227,6 +236,7 @@ impl Row {
             scopes,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            version: self.version,
         }
     }
 }

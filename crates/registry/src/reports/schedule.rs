@@ -128,11 +128,12 @@ impl Registry {
         row.map(Row::schedule).transpose()
     }
 
-    /// Changes a schedule and answers what it is now. When its cron or its zone changes, runs
+    /// Changes a schedule and answers what it is now. With `expected`, only if its version is one of these. When its cron or its zone changes, runs
     /// that were due before do not count any more.
     pub async fn change_schedule(
         &self,
         id: ScheduleId,
+        expected: Option<&[i64]>,
         wanted: &ScheduleChange,
         by: &Actor,
         now: Millis,
@@ -140,7 +141,10 @@ impl Registry {
         let key = id.to_string();
         self.change(async |tx| {
             let row: Option<Row> = tx.maybe(query(TAKE).bind(&key).bind(now)).await?;
-            let before = row.ok_or(Refusal::NotFound)?.schedule()?;
+            let row = row.ok_or(Refusal::NotFound)?;
+            // Taking it has raised its version, in the statement that holds the row from then on.
+            Refusal::unless_expected(expected, row.version - 1)?;
+            let before = row.schedule()?;
             let after = before.changed(wanted, now);
             let update = query(CHANGE)
                 .bind(&key)
@@ -159,16 +163,19 @@ impl Registry {
         .await
     }
 
-    /// Deletes a schedule; its reports stay.
+    /// Deletes a schedule; its reports stay. With `expected`, only if its version is one of these.
     pub async fn delete_schedule(
         &self,
         id: ScheduleId,
+        expected: Option<&[i64]>,
         by: &Actor,
         now: Millis,
     ) -> Result<Result<(), Refusal>, RegistryError> {
         self.change(async |tx| {
             let row: Option<Row> = tx.maybe(query(DELETE).bind(id.to_string())).await?;
-            let before = row.ok_or(Refusal::NotFound)?.schedule()?;
+            let row = row.ok_or(Refusal::NotFound)?;
+            Refusal::unless_expected(expected, row.version)?;
+            let before = row.schedule()?;
             let change = Change::new(by, now, Action::ReportScheduleDelete, id).before(before.told());
             Ok(audit::record(tx, &[change]).await?)
         })

@@ -61,9 +61,7 @@ impl Registry {
         let key = id.to_string();
         self.change(async |tx| {
             let locked = profile::lock(tx, &key).await?;
-            if expected.is_some_and(|expected| !expected.contains(&locked.version)) {
-                return Err(Refusal::Stale.into());
-            }
+            Refusal::unless_expected(expected, locked.version)?;
             let (before, after) = (&locked.profile, locked.profile.with(change));
             if *before == after {
                 return Ok(());
@@ -90,16 +88,19 @@ impl Registry {
         .await
     }
 
-    /// Deletes a server: its name is free, and its credential is on the denylist for ever.
+    /// Deletes a server: its name is free, and its credential is on the denylist for ever. With `expected`, only if its version
+    /// is one of these.
     pub async fn delete_server(
         &self,
         id: ServerId,
+        expected: Option<&[i64]>,
         by: &Actor,
         now: Millis,
     ) -> Result<Result<(), Refusal>, RegistryError> {
         let key = id.to_string();
         self.change(async |tx| {
             let locked = profile::lock(tx, &key).await?;
+            Refusal::unless_expected(expected, locked.version)?;
             tx.run(query(DELETE).bind(&key)).await?;
             revocation::deny(tx, &key, next_generation(locked.generation, now), now).await?;
             let change = Change::new(by, now, Action::ServerDelete, id).before(locked.profile.told());

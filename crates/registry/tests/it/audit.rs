@@ -41,10 +41,10 @@ async fn change_roles(store: &Store) {
     registry.make_role(&role, "r", &[], all, &by, NOW).await.unwrap().unwrap();
     registry.make_role(&role, "R", &[], all, &by, NOW).await.unwrap().unwrap_err();
     let change = RoleChange { name: None, scopes: Some(&[Scope::UserRead]) };
-    registry.change_role(&role, change, all, &by, NOW).await.unwrap().unwrap();
-    registry.change_role(&role, change, &[], &by, NOW).await.unwrap().unwrap_err();
-    registry.delete_role(&role, all, &by, NOW).await.unwrap().unwrap();
-    registry.delete_role(&role, all, &by, NOW).await.unwrap().unwrap_err();
+    registry.change_role(&role, None, change, all, &by, NOW).await.unwrap().unwrap();
+    registry.change_role(&role, None, change, &[], &by, NOW).await.unwrap().unwrap_err();
+    registry.delete_role(&role, None, all, &by, NOW).await.unwrap().unwrap();
+    registry.delete_role(&role, None, all, &by, NOW).await.unwrap().unwrap_err();
 }
 
 pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
@@ -56,8 +56,8 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     registry.make_account(new, all, &by, NOW).await.unwrap().unwrap();
     assert_eq!(registry.make_account(new, all, &by, NOW).await.unwrap(), Err(Refusal::NameTaken));
     let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
-    registry.change_account(user_id(1), disable, all, &by, NOW).await.unwrap().unwrap();
-    registry.change_account(user_id(0), disable, all, &by, NOW).await.unwrap().unwrap_err();
+    registry.change_account(user_id(1), None, disable, all, &by, NOW).await.unwrap().unwrap();
+    registry.change_account(user_id(0), None, disable, all, &by, NOW).await.unwrap().unwrap_err();
     registry.set_password(user_id(1), password("new", None), all, &by, NOW).await.unwrap().unwrap();
     registry.set_password(user_id(1), password("new", Some(99)), all, &by, NOW).await.unwrap().unwrap_err();
     change_roles(&store).await;
@@ -85,8 +85,8 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     for next in [3, 4] {
         registry.refresh([2; 32], [next; 32], None, NOW, NOW + 9).await.unwrap();
     }
-    registry.delete_account(user_id(1), all, &by, NOW).await.unwrap().unwrap();
-    registry.delete_account(user_id(0), all, &by, NOW).await.unwrap().unwrap_err();
+    registry.delete_account(user_id(1), None, all, &by, NOW).await.unwrap().unwrap();
+    registry.delete_account(user_id(0), None, all, &by, NOW).await.unwrap().unwrap_err();
     let mut expected = [
         "user.create",
         "user.create",
@@ -120,9 +120,9 @@ pub async fn what_cannot_be_logged_is_not_done(store: Store) {
         NewAccount { id: user_id(1), username: "u", email: None, password_hash: "hash", role: "viewer" };
     registry.make_account(new, all, &by, NOW).await.unwrap_err();
     let rename = AccountChange { username: Some("other"), ..AccountChange::default() };
-    registry.change_account(user_id(0), rename, all, &by, NOW).await.unwrap_err();
+    registry.change_account(user_id(0), None, rename, all, &by, NOW).await.unwrap_err();
     registry.set_password(user_id(0), password("new", None), all, &by, NOW).await.unwrap_err();
-    registry.delete_role(&id, all, &by, NOW).await.unwrap_err();
+    registry.delete_role(&id, None, all, &by, NOW).await.unwrap_err();
     registry.end_session(session, &by, NOW).await.unwrap_err();
     store.execute("ALTER TABLE gone RENAME TO audit").await;
     let admin = registry.user_by_name("admin").await.unwrap().unwrap();
@@ -146,7 +146,7 @@ pub async fn an_entry_tells_who_what_before_and_after_and_no_secret(store: Store
     registry.make_account(new, all, &by, NOW).await.unwrap().unwrap();
     let change =
         AccountChange { role: Some("admin"), email: Some(Some("a\"b'@c")), ..AccountChange::default() };
-    registry.change_account(user_id(1), change, all, &by, NOW + 7).await.unwrap().unwrap();
+    registry.change_account(user_id(1), None, change, all, &by, NOW + 7).await.unwrap().unwrap();
     registry
         .set_password(user_id(1), password("$argon2id$2", None), all, &by, NOW + 8)
         .await

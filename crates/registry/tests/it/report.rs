@@ -241,17 +241,20 @@ pub async fn a_schedule_is_made_changed_and_deleted(store: Store) {
     assert_eq!(store.registry.schedule(made.id).await.unwrap().as_ref(), Some(&made));
     assert_eq!(store.registry.schedules(ALL).await.unwrap(), (vec![made.clone()], 1));
     let to = ScheduleChange { recipients: Some(vec!["b@x.example".to_owned()]), ..ScheduleChange::default() };
-    let changed = store.registry.change_schedule(made.id, &to, &by, NOW + 5).await.unwrap().unwrap();
+    let changed = store.registry.change_schedule(made.id, None, &to, &by, NOW + 5).await.unwrap().unwrap();
     assert_eq!((changed.version, changed.since, changed.updated_at), (2, NOW, NOW + 5));
     // Other runs count from now on.
     let when = ScheduleChange { cron: Some("0 6 * * 1".to_owned()), ..ScheduleChange::default() };
-    let changed = store.registry.change_schedule(made.id, &when, &by, NOW + 9).await.unwrap().unwrap();
+    let changed = store.registry.change_schedule(made.id, None, &when, &by, NOW + 9).await.unwrap().unwrap();
     assert_eq!((changed.since, changed.recipients[0].as_str()), (NOW + 9, "b@x.example"));
     assert_eq!(store.registry.schedule(made.id).await.unwrap(), Some(changed));
-    store.registry.delete_schedule(made.id, &by, NOW + 10).await.unwrap().unwrap();
-    assert_eq!(store.registry.delete_schedule(made.id, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
+    store.registry.delete_schedule(made.id, None, &by, NOW + 10).await.unwrap().unwrap();
     assert_eq!(
-        store.registry.change_schedule(made.id, &when, &by, NOW).await.unwrap(),
+        store.registry.delete_schedule(made.id, None, &by, NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
+    assert_eq!(
+        store.registry.change_schedule(made.id, None, &when, &by, NOW).await.unwrap(),
         Err(Refusal::NotFound)
     );
     let of_schedules = AuditFilter { object: Some("report_schedule".to_owned()), ..AuditFilter::default() };
@@ -297,10 +300,10 @@ pub async fn a_changed_schedule_takes_no_tick_of_what_it_was(store: Store) {
     let due = Due { local: "2026-09-21T23:59".to_owned(), at: NOW };
     store.registry.make_schedule(&old, &by).await.unwrap();
     let change = ScheduleChange { window: Some("yesterday".to_owned()), ..ScheduleChange::default() };
-    let new = store.registry.change_schedule(old.id, &change, &by, NOW).await.unwrap().unwrap();
+    let new = store.registry.change_schedule(old.id, None, &change, &by, NOW).await.unwrap().unwrap();
     assert!(!store.registry.tick(&old, &due, &new_report(1), NOW).await.unwrap());
     assert!(store.registry.tick(&new, &due, &new_report(2), NOW).await.unwrap());
-    store.registry.delete_schedule(old.id, &by, NOW).await.unwrap().unwrap();
+    store.registry.delete_schedule(old.id, None, &by, NOW).await.unwrap().unwrap();
     assert!(!store.registry.tick(&new, &due, &new_report(3), NOW).await.unwrap());
     assert_eq!(store.registry.reports(ALL).await.unwrap().1, 1);
 }

@@ -85,7 +85,12 @@ async fn deleted_and_revoked_servers_are_discarded() {
     fleet::with(async |fleet| {
         fleet.enrol([1, 2, 3]).await;
         fleet.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
-        fleet.registry.delete_server(server(3), &registry::Actor::system(), NOW).await.unwrap().unwrap();
+        fleet
+            .registry
+            .delete_server(server(3), None, &registry::Actor::system(), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         fleet.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await;
         fleet.publish(vec![beat(2, NOW + 1)]).await;
         let worker = fleet.worker("worker", LONG);

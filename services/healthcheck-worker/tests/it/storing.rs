@@ -36,7 +36,7 @@ async fn deleted_and_revoked_servers_are_discarded_and_their_neighbours_are_not(
     app.enrol(2).await;
     app.registry.revoke(server(2), &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.enrol(3).await;
-    app.registry.delete_server(server(3), &registry::Actor::system(), NOW).await.unwrap().unwrap();
+    app.registry.delete_server(server(3), None, &registry::Actor::system(), NOW).await.unwrap().unwrap();
     app.publish(vec![beat(1, NOW), beat(2, NOW), beat(3, NOW)]).await.unwrap();
     let mut renewed = beat(2, NOW + 1);
     renewed.generation += 1;

@@ -19,7 +19,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::{
     app::RETRY_AFTER,
-    http::failure::{Failure, invalid_body, unsupported_encoding},
+    http::failure::{Failure, invalid_body, unknown_field, unsupported_encoding},
 };
 
 /// Largest body.
@@ -28,9 +28,13 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body. Unknown fields are ignored. So is the content type: it guards against forms of foreign pages, which
-/// could only use the rights of a cookie, and there are no cookies here.
+/// A JSON body. A field that is not asked for is refused by its name, at any depth: it is a misspelt one, or one of a
+/// later release, and whoever sent it believes that it counts. The content type is ignored: it guards against forms of
+/// foreign pages, which could only use the rights of a cookie, and there are no cookies here.
 pub(crate) struct Body<T>(pub(crate) T);
+
+/// A JSON body from an agent. Unknown fields are ignored, so that an older suite serves a newer agent.
+pub(crate) struct AgentBody<T>(pub(crate) T);
 
 /// The `{id}` of the path. A text that is no id is the id of nothing: 404.
 pub(crate) struct Id<T>(pub(crate) T);
@@ -45,17 +49,18 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if encoded(request) {
-            return Box::pin(std::future::ready(Err(unsupported_encoding().into())));
-        }
-        let bytes = Bytes::from_request(request, payload);
-        Box::pin(async move {
-            let Ok(bytes) = timeout(BODY_TIMEOUT, bytes).await else {
-                let detail = "the body did not arrive in time";
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).into());
-            };
-            Ok(Self(parse(&bytes.map_err(|error| unread(&error))?)?))
-        })
+        let bytes = read(request, payload);
+        Box::pin(async move { Ok(Self(parse(&bytes.await?)?)) })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for AgentBody<T> {
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = read(request, payload);
+        Box::pin(async move { Ok(Self(parse_with(&bytes.await?, |_| {})?)) })
     }
 }
 
@@ -66,6 +71,24 @@ impl<T: FromStr> FromRequest for Id<T> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = request.match_info().get("id").and_then(|text| text.parse().ok());
         std::future::ready(id.map(Self).ok_or_else(|| Problem::not_found().into()))
+    }
+}
+
+/// The whole body, as it is.
+fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<Bytes, Problem>> + 'static {
+    let bytes = match encoded(request) {
+        true => Err(unsupported_encoding()),
+        false => Ok(Bytes::from_request(request, payload)),
+    };
+    async move {
+        let Ok(bytes) = timeout(BODY_TIMEOUT, bytes?).await else {
+            let detail = "the body did not arrive in time";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail));
+        };
+        bytes.map_err(|error| unread(&error))
     }
 }
 
@@ -90,10 +113,22 @@ fn unread(error: &actix_web::Error) -> Problem {
 
 /// Tells JSON of another shape (`invalid_body`) from what is not JSON at all (`invalid_json`), even if the shape is
 /// wrong before the JSON is. An array is another shape, though serde would take its items for the fields in their
-/// order.
+/// order. The first field that `T` does not know is refused.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    let mut unknown = None;
+    let parsed = parse_with(bytes, |field| unknown = unknown.take().or(Some(field)))?;
+    unknown.map_or(Ok(parsed), |field| Err(unknown_field(&field)))
+}
+
+/// The same; `ignored` gets the path of each field that `T` does not know.
+fn parse_with<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    mut ignored: impl FnMut(String),
+) -> Result<T, Problem> {
     let parsed = if bytes.trim_ascii_start().starts_with(b"{") {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let body = serde_ignored::deserialize(&mut json, |path| ignored(told(&path)));
+        body.and_then(|body| json.end().map(|()| body)).map_err(|error| error.to_string())
     } else {
         Err("the body must be a JSON object".to_owned())
     };
@@ -101,6 +136,23 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
         Ok(_) => invalid_body(reason),
         Err(error) => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()),
     })
+}
+
+/// Where a field stands, with dots, as people write it.
+fn told(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    let below = |parent: &Path<'_>, name: &dyn std::fmt::Display| match told(parent) {
+        parent if parent.is_empty() => name.to_string(),
+        parent => format!("{parent}.{name}"),
+    };
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => below(parent, index),
+        Path::Map { parent, key } => below(parent, key),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            told(parent)
+        }
+    }
 }
 
 /// Text that people will see: trimmed, at most 256 bytes, made printable. It has to have a visible character.
@@ -184,6 +236,34 @@ mod tests {
         }
         assert!(parse::<Pair>(br#" {"_one": 1, "_two": 2}"#).is_ok());
         assert_eq!(parse::<Pair>(b"[1, 2]").err().map(|problem| problem.code()), Some("invalid_body"));
+    }
+
+    #[test]
+    fn a_field_that_is_not_asked_for_is_named_at_any_depth() {
+        #[derive(Deserialize)]
+        struct Inner {
+            _q: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Outer {
+            _filter: Option<Inner>,
+            _several: Option<Vec<Inner>>,
+            _labels: Option<HashMap<String, String>>,
+        }
+        for (text, field) in [
+            (r#"{"lables": {}}"#, "lables"),
+            (r#"{"_filter": {"_q": "a", "state": 1}}"#, "_filter.state"),
+            (r#"{"_several": [{}, {"x": [{}]}]}"#, "_several.1.x"),
+        ] {
+            let problem = parse::<Outer>(text.as_bytes()).err().unwrap();
+            assert_eq!(problem.code(), "invalid_body", "{text}");
+            assert!(problem.to_string().contains(&format!("{field:?}")), "{text}: {problem}");
+            assert!(parse_with::<Outer>(text.as_bytes(), |_| {}).is_ok(), "{text}");
+        }
+        assert!(parse::<Outer>(br#"{"_labels": {"any": "key"}}"#).is_ok());
+        let long = format!("{{\"{}\": 1}}", "x".repeat(1_000));
+        let problem = parse::<Outer>(long.as_bytes()).err().unwrap();
+        assert!(problem.to_string().len() < 200, "{problem}");
     }
 
     #[test]

@@ -52,7 +52,11 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("precondition_failed", 412, "It was changed since the version of `If-Match`; read it again."),
     ("too_large", 413, "The body is larger than is taken here; `detail` says how large it may be."),
     ("unsupported_encoding", 415, "The body is compressed; send it as it is."),
-    ("invalid_body", 422, "The body is JSON, but not what is asked for; `detail` says why."),
+    (
+        "invalid_body",
+        422,
+        "The body is JSON, but not what is asked for; `detail` says why, and `field` names a field that there is not.",
+    ),
     ("invalid_sheet", 422, "The file is not a sheet that can be read; `detail` says why."),
     ("invalid_rows", 422, "Some rows of the sheet are wrong, and nothing was changed; `errors` names them."),
     ("precondition_required", 428, "Say by `If-Match` which version is changed."),
@@ -83,6 +87,13 @@ pub(crate) fn foreign_parameter(parameter: &str, reason: impl fmt::Display) -> P
 /// 422: the body is not what is asked for.
 pub(crate) fn invalid_body(reason: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", reason)
+}
+
+/// 422: the body has a field that is not asked for; `path` is where it stands, with dots. The client made up its name, so
+/// the answer has it shortened.
+pub(crate) fn unknown_field(path: &str) -> Problem {
+    let name: String = path.chars().take(MOST_TOLD).collect();
+    invalid_body(format!("there is no field {name:?} here")).with("field", name)
 }
 
 /// 415: the body is compressed, and could become any size.

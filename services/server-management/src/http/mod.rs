@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod client;
+pub(crate) mod compression;
 pub(crate) mod document;
 pub(crate) mod download;
 pub(crate) mod failure;
@@ -12,6 +13,7 @@ pub(crate) mod query;
 pub(crate) mod ranges;
 pub(crate) mod secret;
 pub(crate) mod throttle;
+pub(crate) mod unchanged;
 
 /// Before every path of the interface.
 pub(crate) const PREFIX: &str = "/server-management/v1";

@@ -1,24 +1,34 @@
-//! `ETag` and `If-Match` (RFC 9110, 13.1.1): whoever changes a server says which version of it they have seen.
+//! `ETag` and `If-Match` (RFC 9110, 13.1.1): whoever changes something says which version of it they have seen. Whoever
+//! deletes it may say so.
 
 use std::future::{Ready, ready};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder,
     dev::Payload,
     http::{
         StatusCode,
-        header::{HeaderValue, IF_MATCH},
+        header::{ETAG, HeaderValue, IF_MATCH},
     },
 };
 use chassis::Problem;
+use serde::Serialize;
 
 use crate::http::failure::Failure;
 
 /// One of these versions must be the present one; `None`: any version will do.
 pub(crate) struct IfMatch(pub(crate) Option<Vec<i64>>);
 
+/// The same of a request that may go without it: then any version will do.
+pub(crate) struct IfMatchGiven(pub(crate) Option<Vec<i64>>);
+
+/// An answer with one thing and its version.
+pub(crate) fn tagged(mut answer: HttpResponseBuilder, version: i64, one: impl Serialize) -> HttpResponse {
+    answer.insert_header((ETAG, etag(version))).json(one)
+}
+
 /// The `ETag` of a version.
-pub(crate) fn etag(version: i64) -> HeaderValue {
+fn etag(version: i64) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
@@ -33,21 +43,34 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let headers: Vec<&HeaderValue> = request.headers().get_all(IF_MATCH).collect();
-        if headers.is_empty() {
+        if !request.headers().contains_key(IF_MATCH) {
             let detail = "say by If-Match which version is changed; its ETag tells";
             let problem = Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail);
             return ready(Err(problem.into()));
         }
-        let texts = headers.iter().filter_map(|header| header.to_str().ok());
-        let tags: Vec<&str> = texts.flat_map(|text| text.split(',')).map(str::trim).collect();
-        if tags == ["*"] {
-            return ready(Ok(Self(None)));
-        }
-        // A tag that is not one of ours, or is weak, matches no version.
-        let versions = tags.iter().filter_map(|tag| version(tag)).collect();
-        ready(Ok(Self(Some(versions))))
+        ready(Ok(Self(versions(request))))
     }
+}
+
+impl FromRequest for IfMatchGiven {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let given = request.headers().contains_key(IF_MATCH);
+        ready(Ok(Self(given.then(|| versions(request)).flatten())))
+    }
+}
+
+/// Those that the header names; `None` if any will do.
+fn versions(request: &HttpRequest) -> Option<Vec<i64>> {
+    let texts = request.headers().get_all(IF_MATCH).filter_map(|header| header.to_str().ok());
+    let tags: Vec<&str> = texts.flat_map(|text| text.split(',')).map(str::trim).collect();
+    if tags == ["*"] {
+        return None;
+    }
+    // A tag that is not one of ours, or is weak, matches no version.
+    Some(tags.iter().filter_map(|tag| version(tag)).collect())
 }
 
 fn version(tag: &str) -> Option<i64> {
@@ -81,5 +104,7 @@ mod tests {
         let request = TestRequest::default().to_http_request();
         let refused = IfMatch::from_request(&request, &mut Payload::None).into_inner().err().unwrap();
         assert_eq!(actix_web::ResponseError::status_code(&refused), 428);
+        let any = IfMatchGiven::from_request(&request, &mut Payload::None).into_inner().unwrap();
+        assert_eq!(any.0, None);
     }
 }

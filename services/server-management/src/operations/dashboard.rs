@@ -6,9 +6,12 @@ use actix_web::{
     http::header::{
         CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     },
+    middleware::from_fn,
     web,
 };
 use chassis::Problem;
+
+use crate::http::compression::compress;
 
 /// What the page may do: run our own files and talk to us. Nothing inline, nothing foreign, in no one's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' \
@@ -43,7 +46,7 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
                 .body(content)
         };
         let file = web::resource(path).route(web::get().to(answer)).route(web::head().to(answer));
-        config.service(file.default_service(web::to(refuse)));
+        config.service(file.default_service(web::to(refuse)).wrap(from_fn(compress)));
     }
 }
 

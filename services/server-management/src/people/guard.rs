@@ -22,6 +22,7 @@ use crate::{
         failure::{Failure, insufficient_scope, session_required},
         instruments, query,
         secret::digest,
+        unchanged,
     },
     people::access_tokens::TokenKey,
 };
@@ -44,6 +45,8 @@ pub(crate) type Resource = (&'static str, Vec<Endpoint>);
 pub(crate) struct Endpoint {
     pub(crate) method: Method,
     pub(crate) route: Route,
+    /// Whether it is a `GET` of a list, which nobody is sent who has it.
+    pub(crate) lists: bool,
 }
 
 /// Who makes a request; only behind [`Access::LoggedIn`] and [`Access::Needs`].
@@ -75,7 +78,17 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
-    endpoint(Method::GET, access, handler)
+    endpoint(Method::GET, access, handler, false)
+}
+
+/// A `GET` of several things: with the weak `ETag` of its body, and 304 for whoever has that.
+pub(crate) fn list<F, Args>(access: Access, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    endpoint(Method::GET, access, handler, true)
 }
 
 pub(crate) fn post<F, Args>(access: Access, handler: F) -> Endpoint
@@ -84,7 +97,7 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
-    endpoint(Method::POST, access, handler)
+    endpoint(Method::POST, access, handler, false)
 }
 
 pub(crate) fn delete<F, Args>(access: Access, handler: F) -> Endpoint
@@ -93,7 +106,7 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
-    endpoint(Method::DELETE, access, handler)
+    endpoint(Method::DELETE, access, handler, false)
 }
 
 pub(crate) fn patch<F, Args>(access: Access, handler: F) -> Endpoint
@@ -102,10 +115,10 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
-    endpoint(Method::PATCH, access, handler)
+    endpoint(Method::PATCH, access, handler, false)
 }
 
-fn endpoint<F, Args>(method: Method, access: Access, handler: F) -> Endpoint
+fn endpoint<F, Args>(method: Method, access: Access, handler: F, lists: bool) -> Endpoint
 where
     F: Handler<Args>,
     F::Output: Responder + 'static,
@@ -120,12 +133,13 @@ where
                 Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
                 Err(error) => HttpResponse::from_error(error),
             };
+            let response = if lists { unchanged::answer(&request, response) } else { response };
             instruments::answered(&request, &response, begun.elapsed());
             response
         }
     };
     let route = web::route().guard(MethodGuard(method.clone())).to(guarded);
-    Endpoint { method, route }
+    Endpoint { method, route, lists }
 }
 
 async fn admit<Args: FromRequest>(

@@ -24,7 +24,7 @@ pub use self::{
 };
 pub(crate) use self::{
     first_admin::given_first_admin,
-    guard::{Access, By, Endpoint, Resource, delete, get, patch, post},
+    guard::{Access, By, Endpoint, Resource, delete, get, list, patch, post},
 };
 
 /// What is documented of them.
@@ -67,8 +67,8 @@ pub(crate) fn routes() -> Vec<Resource> {
             ],
         ),
         ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
-        ("/scopes", vec![get(Needs(read), roles::list_scopes)]),
-        ("/roles", vec![get(Needs(read), roles::list), post(Needs(write), roles::make)]),
+        ("/scopes", vec![list(Needs(read), roles::list_scopes)]),
+        ("/roles", vec![list(Needs(read), roles::list), post(Needs(write), roles::make)]),
         (
             "/roles/{id}",
             vec![
@@ -77,7 +77,7 @@ pub(crate) fn routes() -> Vec<Resource> {
                 delete(Needs(write), roles::delete),
             ],
         ),
-        ("/users", vec![get(Needs(read), users::list), post(Needs(write), users::make)]),
+        ("/users", vec![list(Needs(read), users::list), post(Needs(write), users::make)]),
         (
             "/users/{id}",
             vec![
@@ -87,9 +87,9 @@ pub(crate) fn routes() -> Vec<Resource> {
             ],
         ),
         ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
-        ("/tokens", vec![get(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
+        ("/tokens", vec![list(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
         ("/tokens/{id}", vec![delete(LoggedIn, api_tokens::delete)]),
-        ("/audit", vec![get(Needs(Scope::AuditRead), audit::list)]),
+        ("/audit", vec![list(Needs(Scope::AuditRead), audit::list)]),
         ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),
     ]
 }

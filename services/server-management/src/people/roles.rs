@@ -1,7 +1,7 @@
 //! Roles and what there is to put into them.
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, HttpResponseBuilder,
     web::{Data, Json},
 };
 use chassis::{Problem, random};
@@ -20,6 +20,7 @@ use crate::{
         document::text,
         failure::{Failure, invalid_body},
         paging::{Listed, Paging},
+        precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
     people::guard::Caller,
@@ -122,18 +123,20 @@ pub(crate) async fn list(app: Data<App>, paging: Parsed<Paging>) -> Result<Json<
 #[utoipa::path(
     get, path = "/roles/{id}", operation_id = "show_role", tag = "roles",
     params(("id" = String, Path, description = "Id of the role")),
-    responses((status = 200, description = "The role", body = RoleItem)),
+    responses((status = 200, description = "The role", body = RoleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:read"]))
 )]
-pub(crate) async fn show(app: Data<App>, id: Id<RoleId>) -> Result<Json<RoleItem>, Failure> {
+pub(crate) async fn show(app: Data<App>, id: Id<RoleId>) -> Result<HttpResponse, Failure> {
     let role = app.registry.role(&id.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(role.into()))
+    Ok(answer(HttpResponse::Ok(), role))
 }
 
 /// Make a role. Nobody gives away more than they have.
 #[utoipa::path(
     post, path = "/roles", operation_id = "make_role", tag = "roles", request_body = NewRole,
-    responses((status = 201, description = "The role", body = RoleItem)),
+    responses((status = 201, description = "The role", body = RoleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:write"]))
 )]
 pub(crate) async fn make(
@@ -147,41 +150,54 @@ pub(crate) async fn make(
     let id = RoleId::from(UserId::new(now, random()));
     let reach = &caller.user.scopes;
     let made = app.registry.make_role(&id, &name, &scopes, reach, &caller.actor, now).await??;
-    Ok(HttpResponse::Created().json(RoleItem::from(made)))
+    Ok(answer(HttpResponse::Created(), made))
 }
 
-/// Change a role. Its users have the new scopes within 10 s; those that are built in stay as they are.
+/// Change a role, if nobody did since it was read. Its users have the new scopes within 10 s; those that are built in stay as they are.
 #[utoipa::path(
     patch, path = "/roles/{id}", operation_id = "change_role", tag = "roles", request_body = RolePatch,
-    params(("id" = String, Path, description = "Id of the role")),
-    responses((status = 200, description = "The role as it is now", body = RoleItem)),
+    params(("id" = String, Path, description = "Id of the role"),
+        ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`")),
+    responses((status = 200, description = "The role as it is now", body = RoleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:write"]))
 )]
 pub(crate) async fn change(
     app: Data<App>,
     caller: Caller,
     id: Id<RoleId>,
+    seen: IfMatch,
     body: Body<RolePatch>,
-) -> Result<Json<RoleItem>, Failure> {
+) -> Result<HttpResponse, Failure> {
     let name = body.0.name.map(|name| label("name", name)).transpose()?;
     let scopes = body.0.scopes.as_deref().map(scopes).transpose()?;
     let change = RoleChange { name: name.as_deref(), scopes: scopes.as_deref() };
-    let (reach, now) = (&caller.user.scopes, app.clock.now());
-    let changed = app.registry.change_role(&id.0, change, reach, &caller.actor, now).await??;
-    Ok(Json(changed.into()))
+    let (seen, reach, now) = (seen.0.as_deref(), &caller.user.scopes, app.clock.now());
+    let changed = app.registry.change_role(&id.0, seen, change, reach, &caller.actor, now).await??;
+    Ok(answer(HttpResponse::Ok(), changed))
 }
 
 /// Delete a role that no user has.
 #[utoipa::path(
     delete, path = "/roles/{id}", operation_id = "delete_role", tag = "roles",
-    params(("id" = String, Path, description = "Id of the role")),
+    params(("id" = String, Path, description = "Id of the role"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that was read: only that version is deleted")),
     responses((status = 204, description = "There is no such role any more")),
     security(("token" = ["user:write"]))
 )]
-pub(crate) async fn delete(app: Data<App>, caller: Caller, id: Id<RoleId>) -> Result<HttpResponse, Failure> {
-    let (reach, now) = (&caller.user.scopes, app.clock.now());
-    app.registry.delete_role(&id.0, reach, &caller.actor, now).await??;
+pub(crate) async fn delete(
+    app: Data<App>,
+    caller: Caller,
+    id: Id<RoleId>,
+    seen: IfMatchGiven,
+) -> Result<HttpResponse, Failure> {
+    let (seen, reach, now) = (seen.0.as_deref(), &caller.user.scopes, app.clock.now());
+    app.registry.delete_role(&id.0, seen, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
+}
+
+fn answer(with: HttpResponseBuilder, role: Role) -> HttpResponse {
+    tagged(with, role.version, RoleItem::from(role))
 }
 
 /// Scopes as they are spelt; 422 for one that there is not.
@@ -200,7 +216,7 @@ impl ToSchema for ScopeName {}
 
 impl From<Role> for RoleItem {
     fn from(role: Role) -> Self {
-        let Role { id, name, built_in, scopes, created_at, updated_at } = role;
+        let Role { id, name, built_in, scopes, created_at, updated_at, .. } = role;
         let scopes = scopes.into_iter().map(Scope::as_str).collect();
         Self { id: id.to_string(), name, built_in, scopes, created_at, updated_at }
     }

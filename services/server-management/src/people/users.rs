@@ -1,7 +1,7 @@
 //! Users: who may log in, and as what.
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, HttpResponseBuilder,
     http::StatusCode,
     web::{Data, Json},
 };
@@ -21,6 +21,7 @@ use crate::{
         document::{flag, parameter, text},
         failure::{Failure, insufficient_scope, invalid_body},
         paging::{Listed, Paging},
+        precondition::{IfMatch, IfMatchGiven, tagged},
         query::{FromParameters, Parameters, Parsed},
         throttle::{self, Limit},
     },
@@ -122,12 +123,13 @@ pub(crate) async fn list(app: Data<App>, users: Parsed<Users>) -> Result<Json<Li
 #[utoipa::path(
     get, path = "/users/{id}", operation_id = "show_user", tag = "users",
     params(("id" = String, Path, description = "Id of the user")),
-    responses((status = 200, description = "The user", body = UserItem)),
+    responses((status = 200, description = "The user", body = UserItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:read"]))
 )]
-pub(crate) async fn show(app: Data<App>, id: Id<UserId>) -> Result<Json<UserItem>, Failure> {
+pub(crate) async fn show(app: Data<App>, id: Id<UserId>) -> Result<HttpResponse, Failure> {
     let account = app.registry.account(id.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(account.into()))
+    Ok(answer(HttpResponse::Ok(), account))
 }
 
 /// Make a user.
@@ -135,7 +137,8 @@ pub(crate) async fn show(app: Data<App>, id: Id<UserId>) -> Result<Json<UserItem
 /// Nobody gives away more than they have: the role's scopes have to be among those of who asks.
 #[utoipa::path(
     post, path = "/users", operation_id = "make_user", tag = "users", request_body = NewUser,
-    responses((status = 201, description = "The user", body = UserItem)),
+    responses((status = 201, description = "The user", body = UserItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:write"]))
 )]
 pub(crate) async fn make(
@@ -157,24 +160,27 @@ pub(crate) async fn make(
         role: &role,
     };
     let made = app.registry.make_account(new, &caller.user.scopes, &caller.actor, now).await??;
-    Ok(HttpResponse::Created().json(UserItem::from(made)))
+    Ok(answer(HttpResponse::Created(), made))
 }
 
-/// Change a user: name, e-mail address, role, or whether it is disabled.
+/// Change a user: name, e-mail address, role, or whether it is disabled; if nobody did since it was read.
 ///
 /// It counts within 10 s on every replica. The last enabled user with the role `admin` stays.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "change_user", tag = "users", request_body = UserPatch,
-    params(("id" = String, Path, description = "Id of the user")),
-    responses((status = 200, description = "The user as it is now", body = UserItem)),
+    params(("id" = String, Path, description = "Id of the user"),
+        ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`")),
+    responses((status = 200, description = "The user as it is now", body = UserItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["user:write"]))
 )]
 pub(crate) async fn change(
     app: Data<App>,
     caller: Caller,
     id: Id<UserId>,
+    seen: IfMatch,
     body: Body<UserPatch>,
-) -> Result<Json<UserItem>, Failure> {
+) -> Result<HttpResponse, Failure> {
     let UserPatch { username, email, role, disabled } = body.0;
     let username = username.map(|username| label("username", username)).transpose()?;
     let email = email.map(|email| email.map(address).transpose()).transpose()?;
@@ -184,22 +190,27 @@ pub(crate) async fn change(
         role: role.as_deref(),
         disabled,
     };
-    let now = app.clock.now();
-    let changed =
-        app.registry.change_account(id.0, change, &caller.user.scopes, &caller.actor, now).await??;
-    Ok(Json(changed.into()))
+    let (seen, reach, now) = (seen.0.as_deref(), &caller.user.scopes, app.clock.now());
+    let changed = app.registry.change_account(id.0, seen, change, reach, &caller.actor, now).await??;
+    Ok(answer(HttpResponse::Ok(), changed))
 }
 
 /// Delete a user with its sessions and API tokens. What it did stays in the audit log.
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
-    params(("id" = String, Path, description = "Id of the user")),
+    params(("id" = String, Path, description = "Id of the user"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that was read: only that version is deleted")),
     responses((status = 204, description = "There is no such user any more")),
     security(("token" = ["user:write"]))
 )]
-pub(crate) async fn delete(app: Data<App>, caller: Caller, id: Id<UserId>) -> Result<HttpResponse, Failure> {
-    let now = app.clock.now();
-    app.registry.delete_account(id.0, &caller.user.scopes, &caller.actor, now).await??;
+pub(crate) async fn delete(
+    app: Data<App>,
+    caller: Caller,
+    id: Id<UserId>,
+    seen: IfMatchGiven,
+) -> Result<HttpResponse, Failure> {
+    let (seen, reach, now) = (seen.0.as_deref(), &caller.user.scopes, app.clock.now());
+    app.registry.delete_account(id.0, seen, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -257,6 +268,10 @@ async fn prove(app: &App, caller: &Caller, current: Option<String>) -> Result<i6
     Ok(caller.user.epoch)
 }
 
+fn answer(with: HttpResponseBuilder, account: Account) -> HttpResponse {
+    tagged(with, account.version, UserItem::from(account))
+}
+
 fn wrong_password() -> Problem {
     let detail = "current_password is not the one in force";
     Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail)
@@ -306,7 +321,7 @@ impl utoipa::IntoParams for Users {
 
 impl From<Account> for UserItem {
     fn from(account: Account) -> Self {
-        let Account { id, username, email, role, disabled_at, created_at, updated_at } = account;
+        let Account { id, username, email, role, disabled_at, created_at, updated_at, .. } = account;
         let disabled = disabled_at.is_some();
         Self { id, username, email, role, disabled, disabled_at, created_at, updated_at }
     }

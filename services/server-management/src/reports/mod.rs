@@ -8,7 +8,7 @@ use fleet::Scope;
 use utoipa::OpenApi;
 
 pub(crate) use self::background::{make_due, run};
-use crate::people::{Access::Needs, Resource, delete, get, patch, post};
+use crate::people::{Access::Needs, Resource, delete, get, list, patch, post};
 
 /// What is documented of them.
 #[derive(OpenApi)]
@@ -29,9 +29,9 @@ pub(crate) struct Document;
 pub(crate) fn routes() -> Vec<Resource> {
     let (read, write) = (Scope::ReportRead, Scope::ReportWrite);
     vec![
-        ("/reports", vec![get(Needs(read), report::list), post(Needs(write), report::make)]),
+        ("/reports", vec![list(Needs(read), report::list), post(Needs(write), report::make)]),
         ("/reports/{id}", vec![get(Needs(read), report::show)]),
-        ("/report-schedules", vec![get(Needs(read), schedule::list), post(Needs(write), schedule::make)]),
+        ("/report-schedules", vec![list(Needs(read), schedule::list), post(Needs(write), schedule::make)]),
         // Before `/report-schedules/{id}`, which it would be otherwise.
         ("/report-schedules/preview", vec![post(Needs(read), schedule::preview)]),
         (

@@ -106,8 +106,7 @@ pub(crate) struct ReportItem {
     from: i64,
     to: i64,
     time_zone: String,
-    #[schema(value_type = Object)]
-    filter: serde_json::Value,
+    filter: ReportFilter,
     /// As what the sheet is attached: `xlsx` or `csv`.
     #[schema(pattern = "^(xlsx|csv)$")]
     format: String,

@@ -1,7 +1,7 @@
 //! Schedules of reports.
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, HttpResponseBuilder,
     web::{Data, Json},
 };
 use chassis::{Problem, random};
@@ -16,6 +16,7 @@ use crate::{
         body::{Body, Id},
         failure::{Failure, invalid_body},
         paging::{Listed, Paging},
+        precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
     people::By,
@@ -80,8 +81,7 @@ pub(crate) struct ScheduleItem {
     time_zone: String,
     window: String,
     recipients: Vec<String>,
-    #[schema(value_type = Object)]
-    filter: serde_json::Value,
+    filter: ReportFilter,
     /// `xlsx` or `csv`.
     #[schema(pattern = "^(xlsx|csv)$")]
     format: String,
@@ -105,7 +105,8 @@ pub(crate) struct Run {
 #[utoipa::path(
     post, path = "/report-schedules", operation_id = "make_report_schedule", tag = "reports",
     request_body = ScheduleToMake,
-    responses((status = 201, description = "The schedule, with its next runs", body = ScheduleItem)),
+    responses((status = 201, description = "The schedule, with its next runs", body = ScheduleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["report:write"]))
 )]
 pub(crate) async fn make(
@@ -116,7 +117,7 @@ pub(crate) async fn make(
     let now = app.clock.now();
     let schedule = checked(&app, body.0, now)?;
     app.registry.make_schedule(&schedule, &by.0).await?;
-    Ok(HttpResponse::Created().json(item(schedule, now)))
+    Ok(answer(HttpResponse::Created(), schedule, now))
 }
 
 /// What a schedule would do: the next runs, without making it.
@@ -154,27 +155,32 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, path = "/report-schedules/{id}", operation_id = "show_report_schedule", tag = "reports",
     params(("id" = String, Path, description = "Id of the schedule")),
-    responses((status = 200, description = "The schedule, with its next runs", body = ScheduleItem)),
+    responses((status = 200, description = "The schedule, with its next runs", body = ScheduleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["report:read"]))
 )]
-pub(crate) async fn show(app: Data<App>, id: Id<ScheduleId>) -> Result<Json<ScheduleItem>, Failure> {
+pub(crate) async fn show(app: Data<App>, id: Id<ScheduleId>) -> Result<HttpResponse, Failure> {
     let schedule = app.registry.schedule(id.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(item(schedule, app.clock.now())))
+    Ok(answer(HttpResponse::Ok(), schedule, app.clock.now()))
 }
 
-/// Change a schedule.
+/// Change a schedule, if nobody did since it was read.
 #[utoipa::path(
     patch, path = "/report-schedules/{id}", operation_id = "change_report_schedule", tag = "reports",
-    params(("id" = String, Path, description = "Id of the schedule")), request_body = ReportScheduleChange,
-    responses((status = 200, description = "The schedule as it is now", body = ScheduleItem)),
+    params(("id" = String, Path, description = "Id of the schedule"),
+        ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`")),
+    request_body = ReportScheduleChange,
+    responses((status = 200, description = "The schedule as it is now", body = ScheduleItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["report:write"]))
 )]
 pub(crate) async fn change(
     app: Data<App>,
     by: By,
     id: Id<ScheduleId>,
+    seen: IfMatch,
     body: Body<ReportScheduleChange>,
-) -> Result<Json<ScheduleItem>, Failure> {
+) -> Result<HttpResponse, Failure> {
     let ReportScheduleChange { cron, time_zone, window, recipients, filter, format } = body.0;
     let now = app.clock.now();
     let change = ScheduleChange {
@@ -185,20 +191,30 @@ pub(crate) async fn change(
         filter: filter.map(|filter| checked_filter(Some(filter))).transpose()?,
         format: format.map(|format| checked_format(Some(format))).transpose()?,
     };
-    let changed = app.registry.change_schedule(id.0, &change, &by.0, now).await??;
-    Ok(Json(item(changed, now)))
+    let changed = app.registry.change_schedule(id.0, seen.0.as_deref(), &change, &by.0, now).await??;
+    Ok(answer(HttpResponse::Ok(), changed, now))
 }
 
 /// Delete a schedule. The reports that it made stay.
 #[utoipa::path(
     delete, path = "/report-schedules/{id}", operation_id = "delete_report_schedule", tag = "reports",
-    params(("id" = String, Path, description = "Id of the schedule")),
+    params(("id" = String, Path, description = "Id of the schedule"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that was read: only that version is deleted")),
     responses((status = 204, description = "It makes no more reports")),
     security(("token" = ["report:write"]))
 )]
-pub(crate) async fn remove(app: Data<App>, by: By, id: Id<ScheduleId>) -> Result<HttpResponse, Failure> {
-    app.registry.delete_schedule(id.0, &by.0, app.clock.now()).await??;
+pub(crate) async fn remove(
+    app: Data<App>,
+    by: By,
+    id: Id<ScheduleId>,
+    seen: IfMatchGiven,
+) -> Result<HttpResponse, Failure> {
+    app.registry.delete_schedule(id.0, seen.0.as_deref(), &by.0, app.clock.now()).await??;
     Ok(HttpResponse::NoContent().finish())
+}
+
+fn answer(with: HttpResponseBuilder, schedule: ReportSchedule, now: i64) -> HttpResponse {
+    tagged(with, i64::try_from(schedule.version).unwrap_or(i64::MAX), item(schedule, now))
 }
 
 fn checked(app: &App, asked: ScheduleToMake, now: i64) -> Result<ReportSchedule, Problem> {

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     http::{
-        body::{Body, Id, bounded, label},
+        body::{AgentBody, Body, Id, bounded, label},
         client,
         failure::{Failure, invalid_body},
         paging::{Listed, Paging},
@@ -246,7 +246,7 @@ pub(crate) async fn revoke_token(
 pub(crate) async fn enrol(
     app: Data<App>,
     request: HttpRequest,
-    body: Body<NewServer>,
+    body: AgentBody<NewServer>,
 ) -> Result<HttpResponse, Failure> {
     let NewServer { token, enrolment_key, name, address } = body.0;
     bounded("token", &token, TOKEN_BYTES)?;

@@ -6,6 +6,7 @@ mod import;
 mod install;
 mod labels;
 mod listing;
+mod measured;
 mod outages;
 mod server;
 mod snapshots;
@@ -26,37 +27,41 @@ pub(crate) use self::{
 };
 use crate::people::{
     Access::{Needs, Public},
-    Resource, delete, get, patch, post,
+    Resource, delete, get, list, patch, post,
 };
 
 /// What is documented of them.
 #[derive(OpenApi)]
-#[openapi(paths(
-    install::script,
-    install::list,
-    install::download,
-    enrolment::make_token,
-    enrolment::make_server_token,
-    enrolment::list_tokens,
-    enrolment::revoke_token,
-    enrolment::enrol,
-    server::list,
-    server::show,
-    server::make,
-    server::change,
-    server::remove,
-    server::pause,
-    server::resume,
-    server::revoke,
-    unknown::list,
-    unknown::adopt,
-    export::export,
-    import::import,
-    outages::show,
-    snapshots::show,
-    uptime::show,
-    uptime::list
-))]
+#[openapi(
+    components(schemas(measured::RefusedSnapshot)),
+    paths(
+        install::script,
+        install::list,
+        install::download,
+        enrolment::make_token,
+        enrolment::make_server_token,
+        enrolment::list_tokens,
+        enrolment::revoke_token,
+        enrolment::enrol,
+        measured::send,
+        server::list,
+        server::show,
+        server::make,
+        server::change,
+        server::remove,
+        server::pause,
+        server::resume,
+        server::revoke,
+        unknown::list,
+        unknown::adopt,
+        export::export,
+        import::import,
+        outages::show,
+        snapshots::show,
+        uptime::show,
+        uptime::list
+    )
+)]
 pub(crate) struct Document;
 
 /// The script that installs an agent.
@@ -69,19 +74,19 @@ pub(crate) fn routes() -> Vec<Resource> {
     let (read, write, enroll) = (Scope::ServerRead, Scope::ServerWrite, Scope::AgentEnroll);
     vec![
         install_script(),
-        ("/agents", vec![get(Public, install::list)]),
+        ("/agents", vec![list(Public, install::list)]),
         ("/agents/{arch}", vec![get(Public, install::download)]),
         (
             "/enrolment-tokens",
-            vec![get(Needs(enroll), enrolment::list_tokens), post(Needs(enroll), enrolment::make_token)],
+            vec![list(Needs(enroll), enrolment::list_tokens), post(Needs(enroll), enrolment::make_token)],
         ),
         ("/enrolment-tokens/{id}", vec![delete(Needs(enroll), enrolment::revoke_token)]),
         ("/enrolments", vec![post(Public, enrolment::enrol)]),
-        ("/servers", vec![get(Needs(read), server::list), post(Needs(write), server::make)]),
+        ("/servers", vec![list(Needs(read), server::list), post(Needs(write), server::make)]),
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
-        ("/servers/unknown", vec![get(Needs(read), unknown::list)]),
+        ("/servers/unknown", vec![list(Needs(read), unknown::list)]),
         ("/servers/unknown/{id}/adopt", vec![post(Needs(enroll), unknown::adopt)]),
         (
             "/servers/{id}",
@@ -98,6 +103,6 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
-        ("/uptime", vec![get(Needs(read), uptime::list)]),
+        ("/uptime", vec![list(Needs(read), uptime::list)]),
     ]
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
-    http::header::{ETAG, LOCATION},
+    http::header::LOCATION,
     web::{Data, Json},
 };
 use cache::Latest;
@@ -22,11 +22,15 @@ use crate::{
         body::{Body, Id, given, label},
         failure::{Failure, invalid_body},
         paging::Listed,
-        precondition::{IfMatch, etag},
+        precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
     people::By,
-    servers::{labels, listing::Listing},
+    servers::{
+        labels,
+        listing::Listing,
+        measured::{Facts, Snapshot},
+    },
 };
 
 /// A monitored host.
@@ -57,11 +61,11 @@ pub(crate) struct ServerItem {
     created_at: i64,
     /// Unix ms; last change by a person.
     updated_at: i64,
-    /// What it told of itself: hostname, os, kernel, arch, cpu_model, boot_at, agent_version.
-    #[schema(value_type = Option<Object>)]
+    /// What it told of itself; null: nothing yet.
+    #[schema(value_type = Option<Facts>)]
     facts: Option<Host>,
     /// Its newest snapshot, in the shape in which it came; null while the cache does not know it.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Snapshot>)]
     latest: Option<Box<RawValue>>,
 }
 
@@ -198,12 +202,18 @@ pub(crate) async fn change(
 /// Delete a server. Its credential is refused from now on, and its name is free; what history holds of it expires.
 #[utoipa::path(
     delete, path = "/servers/{id}", operation_id = "delete_server", tag = "servers",
-    params(("id" = String, Path, description = "Id of the server")),
+    params(("id" = String, Path, description = "Id of the server"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that was read: only that version is deleted")),
     responses((status = 204, description = "It is gone")),
     security(("token" = ["server:write"]))
 )]
-pub(crate) async fn remove(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {
-    app.registry.delete_server(id.0, &by.0, app.clock.now()).await??;
+pub(crate) async fn remove(
+    app: Data<App>,
+    by: By,
+    id: Id<ServerId>,
+    seen: IfMatchGiven,
+) -> Result<HttpResponse, Failure> {
+    app.registry.delete_server(id.0, seen.0.as_deref(), &by.0, app.clock.now()).await??;
     app.publish_denylist().await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -261,12 +271,12 @@ pub(crate) async fn revoke(app: Data<App>, by: By, id: Id<ServerId>) -> Result<H
 pub(super) async fn shown(
     app: &App,
     id: ServerId,
-    mut answer: HttpResponseBuilder,
+    answer: HttpResponseBuilder,
 ) -> Result<HttpResponse, Failure> {
     let server = app.registry.server(id, &app.roll().await?).await?.ok_or_else(Problem::not_found)?;
-    answer.insert_header((ETAG, etag(server.version)));
+    let version = server.version;
     let item = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
-    Ok(answer.json(item))
+    Ok(tagged(answer, version, item))
 }
 
 /// Adds what the cache knows. Without it there is no `latest`, and `last_seen_at` is up to 5 min behind.

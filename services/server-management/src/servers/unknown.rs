@@ -39,7 +39,7 @@ pub(crate) struct UnknownServer {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Adoption {
     /// Unique regardless of case.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, example = "db-1")]
     name: String,
 }
 

@@ -4,12 +4,14 @@
 
 mod audit;
 mod authorisation;
+mod bodies;
 mod conformance;
 mod enrolment;
 mod faults;
 mod first_admin;
 mod hostile;
 mod life;
+mod lists;
 mod people;
 mod place;
 mod process;
@@ -23,6 +25,7 @@ mod snapshots;
 mod status;
 mod suite;
 mod uptime;
+mod versions;
 mod years;
 
 /// Makes each case a test of each composition. The others are of the embedded one alone: what `authorisation` and `hostile`
@@ -129,6 +132,12 @@ compositions! {
         a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval
         losing_the_cache_finds_silence_later_and_never_falsely
         a_count_of_dead_letters_is_told_for_a_minute;
+    lists:
+        who_has_a_list_is_not_sent_it_again
+        answers_are_compressed_for_who_takes_it;
+    versions:
+        what_people_change_is_changed_by_who_saw_its_version
+        of_several_who_saw_the_same_version_one_changes_it;
     uptime:
         a_healthy_server_shows_all_of_the_last_hour
         a_gap_counts

@@ -26,8 +26,9 @@ async fn call(suite: &Suite, token: &str, method: Method, path: &str, body: Valu
     suite.send(suite.call(method, path).bearer_auth(token).json(&body)).await
 }
 
+/// Whatever version it is of.
 async fn patch(suite: &Suite, path: &str, body: Value) -> Answer {
-    call(suite, &suite.token, Method::PATCH, path, body).await
+    suite.patch(path, "*", body).await
 }
 
 async fn status(suite: &Suite, token: &str, path: &str) -> u16 {
@@ -197,8 +198,8 @@ pub async fn a_role_is_a_name_for_scopes(place: Place) {
     let user = json!({"username": "mole", "password": PASSWORD, "role": "admin"});
     let more = call(&suite, &token, Method::POST, "/users", user).await;
     assert_eq!(code(&more), (403, "insufficient_scope"));
-    let more =
-        call(&suite, &token, Method::PATCH, &path, json!({"scopes": ["user:write", "audit:read"]})).await;
+    let more = suite.call(Method::PATCH, &path).bearer_auth(&token).header("if-match", "*");
+    let more = suite.send(more.json(&json!({"scopes": ["user:write", "audit:read"]}))).await;
     assert_eq!((code(&more), &more.body["scope"]), ((403, "insufficient_scope"), &json!("audit:read")));
     let admin = format!("/users/{}/password", me(&suite).await);
     let over = call(&suite, &token, Method::POST, &admin, json!({"password": OTHER})).await;

@@ -7,7 +7,6 @@ use chrono::DateTime;
 use fleet::{MailJob, id::DeliveryId};
 use queue::{Consumer, in_process};
 use registry::{Attempt, Page};
-use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
@@ -150,8 +149,7 @@ pub async fn a_sheet_is_attached_as_what_was_asked_for(place: Place) {
     let path = format!("/report-schedules/{}", schedule["id"].as_str().unwrap());
     let mut suite = suite;
     suite.log_in().await;
-    let change = suite.call(Method::PATCH, &path).bearer_auth(&suite.token);
-    let changed = suite.send(change.json(&json!({"format": "xlsx"}))).await;
+    let changed = suite.patch(&path, "*", json!({"format": "xlsx"})).await;
     assert_eq!((&changed.body["format"], &changed.body["cron"]), (&json!("xlsx"), &schedule["cron"]));
 }
 
@@ -198,8 +196,7 @@ pub async fn a_schedule_is_made_shown_changed_and_deleted(place: Place) {
     assert_eq!((&run["at"], &run["from"], &run["to"]), (&json!(at), &json!(at - DAY), &json!(at)));
     let path = format!("/report-schedules/{}", made.body["id"].as_str().unwrap());
     assert_eq!(suite.read(&path).await, made.body);
-    let change = suite.call(Method::PATCH, &path).bearer_auth(&suite.token);
-    let changed = suite.send(change.json(&json!({"cron": "0 6 * * 1", "window": "last_week"}))).await;
+    let changed = suite.patch(&path, "\"1\"", json!({"cron": "0 6 * * 1", "window": "last_week"})).await;
     assert_eq!((changed.status, &changed.body["next_runs"][0]["local"]), (200, &json!("2026-09-28T06:00")));
     assert_eq!(changed.body["recipients"], made.body["recipients"]);
     for (field, value) in [

@@ -7,6 +7,7 @@ mod documented;
 mod doors;
 #[path = "../../../../crates/sheets/tests/it/forge.rs"]
 mod forge;
+mod generated;
 mod hostile;
 mod install;
 mod kill;

@@ -28,11 +28,11 @@ async fn make(store: &Store, number: u8, name: &str, role: &str) -> Result<Accou
 }
 
 async fn change(store: &Store, user: UserId, change: AccountChange<'_>) -> Result<Account, Refusal> {
-    store.registry.change_account(user, change, &Scope::ALL, &Actor::system(), NOW + 1).await.unwrap()
+    store.registry.change_account(user, None, change, &Scope::ALL, &Actor::system(), NOW + 1).await.unwrap()
 }
 
 async fn delete(store: &Store, user: UserId) -> Result<(), Refusal> {
-    store.registry.delete_account(user, &Scope::ALL, &Actor::system(), NOW).await.unwrap()
+    store.registry.delete_account(user, None, &Scope::ALL, &Actor::system(), NOW).await.unwrap()
 }
 
 async fn role(store: &Store, number: u8, name: &str, scopes: &[Scope]) -> Result<Role, Refusal> {
@@ -173,15 +173,19 @@ pub async fn of_admins_who_shut_each_other_out_at_once_one_stays(store: Store) {
             tasks.push(tokio::spawn(async move {
                 let by = Actor::system();
                 match number % 3 {
-                    0 => registry.delete_account(id, &Scope::ALL, &by, NOW).await.unwrap().map(drop),
+                    0 => registry.delete_account(id, None, &Scope::ALL, &by, NOW).await.unwrap().map(drop),
                     1 => registry
-                        .change_account(id, disabled(true), &Scope::ALL, &by, NOW)
+                        .change_account(id, None, disabled(true), &Scope::ALL, &by, NOW)
                         .await
                         .unwrap()
                         .map(drop),
                     _ => {
                         let change = to_role("viewer");
-                        registry.change_account(id, change, &Scope::ALL, &by, NOW).await.unwrap().map(drop)
+                        registry
+                            .change_account(id, None, change, &Scope::ALL, &by, NOW)
+                            .await
+                            .unwrap()
+                            .map(drop)
                     }
                 }
             }));
@@ -206,10 +210,10 @@ pub async fn built_in_roles_stay_as_they_are(store: Store) {
             RoleChange::default(),
         ] {
             let changed =
-                registry.change_role(&id, change, &Scope::ALL, &Actor::system(), NOW).await.unwrap();
+                registry.change_role(&id, None, change, &Scope::ALL, &Actor::system(), NOW).await.unwrap();
             assert_eq!(changed, Err(Refusal::BuiltIn), "{name}");
         }
-        let deleted = registry.delete_role(&id, &Scope::ALL, &Actor::system(), NOW).await.unwrap();
+        let deleted = registry.delete_role(&id, None, &Scope::ALL, &Actor::system(), NOW).await.unwrap();
         assert_eq!(deleted, Err(Refusal::BuiltIn), "{name}");
     }
     let (roles, total) = registry.roles(ALL).await.unwrap();
@@ -233,15 +237,19 @@ pub async fn a_role_is_made_changed_and_deleted_when_nobody_has_it(store: Store)
     let change = RoleChange { name: Some("watch"), scopes: Some(&READ) };
     let by = Actor::system();
     let registry = &store.registry;
-    let changed = registry.change_role(&made.id, change, &Scope::ALL, &by, NOW + 5).await.unwrap().unwrap();
+    let changed =
+        registry.change_role(&made.id, None, change, &Scope::ALL, &by, NOW + 5).await.unwrap().unwrap();
     assert_eq!((changed.name.as_str(), changed.updated_at), ("watch", NOW + 5));
     assert_eq!(scopes(&store, session).await.unwrap(), READ);
 
-    let in_use = registry.delete_role(&made.id, &Scope::ALL, &by, NOW).await.unwrap();
+    let in_use = registry.delete_role(&made.id, None, &Scope::ALL, &by, NOW).await.unwrap();
     assert_eq!(in_use, Err(Refusal::RoleInUse));
     delete(&store, user_id(1)).await.unwrap();
-    assert_eq!(registry.delete_role(&made.id, &Scope::ALL, &by, NOW).await.unwrap(), Ok(()));
-    assert_eq!(registry.delete_role(&made.id, &Scope::ALL, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
+    assert_eq!(registry.delete_role(&made.id, None, &Scope::ALL, &by, NOW).await.unwrap(), Ok(()));
+    assert_eq!(
+        registry.delete_role(&made.id, None, &Scope::ALL, &by, NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
     assert_eq!(registry.role(&made.id).await.unwrap(), None);
 }
 
@@ -259,9 +267,9 @@ pub async fn nobody_gives_or_takes_more_than_they_have(store: Store) {
     for (user, change) in
         [(user_id(1), to_role("admin")), (user_id(1), to_role("operators")), (admin, disabled(true))]
     {
-        assert!(beyond(registry.change_account(user, change, &mine, &by, NOW).await.unwrap().err()));
+        assert!(beyond(registry.change_account(user, None, change, &mine, &by, NOW).await.unwrap().err()));
     }
-    assert!(beyond(registry.delete_account(admin, &mine, &by, NOW).await.unwrap().err()));
+    assert!(beyond(registry.delete_account(admin, None, &mine, &by, NOW).await.unwrap().err()));
     assert!(beyond(
         registry.set_password(admin, password("stolen", None), &mine, &by, NOW).await.unwrap().err()
     ));
@@ -270,10 +278,10 @@ pub async fn nobody_gives_or_takes_more_than_they_have(store: Store) {
         registry.make_role(&id, "more", &[Scope::AuditRead], &mine, &by, NOW).await.unwrap().err()
     ));
     let less = RoleChange { name: None, scopes: Some(&READ) };
-    assert!(beyond(registry.change_role(&operators.id, less, &mine, &by, NOW).await.unwrap().err()));
-    assert!(beyond(registry.delete_role(&operators.id, &mine, &by, NOW).await.unwrap().err()));
+    assert!(beyond(registry.change_role(&operators.id, None, less, &mine, &by, NOW).await.unwrap().err()));
+    assert!(beyond(registry.delete_role(&operators.id, None, &mine, &by, NOW).await.unwrap().err()));
     assert_eq!(registry.user_by_name("admin").await.unwrap().unwrap().password_hash, "hash");
-    let within = registry.change_account(user_id(1), disabled(true), &mine, &by, NOW).await.unwrap();
+    let within = registry.change_account(user_id(1), None, disabled(true), &mine, &by, NOW).await.unwrap();
     assert!(within.is_ok());
 }
 

@@ -94,7 +94,7 @@ pub async fn a_token_for_one_server_replaces_its_credential(store: Store) {
     assert_eq!(store.registry.enrol(&enrol).await.unwrap(), Err(Refusal::BadToken));
     store.token([8; 32], 1, NOW + 9).await;
     store.execute(&format!("UPDATE enrolment_tokens SET server_id = '{other}' WHERE used = 0")).await;
-    store.registry.delete_server(other, &Actor::system(), NOW).await.unwrap().unwrap();
+    store.registry.delete_server(other, None, &Actor::system(), NOW).await.unwrap().unwrap();
     let late = Enrol { token_hash: [8; 32], ..ask(7, "db") };
     assert_eq!(store.registry.enrol(&late).await.unwrap(), Err(Refusal::BadToken));
 }
@@ -160,9 +160,9 @@ pub async fn a_deleted_server_is_gone_and_its_credential_refused(store: Store) {
     store.registry.sight(&[sighting(id, NOW)], CLOCK).await.unwrap();
     store.registry.pause(id, &Pause::default(), &Actor::system(), NOW).await.unwrap().unwrap();
     let (before, _) = store.registry.denylist().await.unwrap();
-    store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap().unwrap();
+    store.registry.delete_server(id, None, &Actor::system(), NOW).await.unwrap().unwrap();
     assert_eq!(
-        store.registry.delete_server(id, &Actor::system(), NOW).await.unwrap(),
+        store.registry.delete_server(id, None, &Actor::system(), NOW).await.unwrap(),
         Err(Refusal::NotFound)
     );
     let (after, denied) = store.registry.denylist().await.unwrap();
@@ -203,7 +203,7 @@ pub async fn every_change_of_a_server_is_in_the_audit_log(store: Store) {
     store.registry.resume(id, me, NOW).await.unwrap().unwrap();
     store.registry.resume(id, me, NOW).await.unwrap().unwrap();
     store.registry.revoke(id, me, NOW).await.unwrap().unwrap();
-    store.registry.delete_server(id, me, NOW).await.unwrap().unwrap();
+    store.registry.delete_server(id, None, me, NOW).await.unwrap().unwrap();
     let expected = [
         "enrolment_token.create",
         "server.create",

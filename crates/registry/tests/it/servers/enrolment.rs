@@ -249,7 +249,7 @@ pub async fn whatever_a_restored_registry_forgot_a_later_revocation_is_above_it(
     // So too when it is deleted.
     store.execute(&backup).await;
     store.execute("DELETE FROM revocations").await;
-    store.registry.delete_server(id, &Actor::system(), NOW + 120_000).await.unwrap().unwrap();
+    store.registry.delete_server(id, None, &Actor::system(), NOW + 120_000).await.unwrap().unwrap();
     assert!(store.registry.denylist().await.unwrap().1[&id] > lost);
 }
 
@@ -263,7 +263,7 @@ pub async fn generations_that_were_counted_stay_good_until_the_next_is_issued(st
 pub async fn a_server_that_was_never_known_is_adopted_once_with_its_credential(store: Store) {
     let (known, gone, id) = (store.enrol(1, "web").await, store.enrol(2, "db").await, server_id(9));
     let me = &Actor::system();
-    store.registry.delete_server(gone, me, NOW).await.unwrap().unwrap();
+    store.registry.delete_server(gone, None, me, NOW).await.unwrap().unwrap();
     assert_eq!(store.registry.revoked(&[known, gone, id]).await.unwrap(), [gone].into());
     let adopt = async |id, name| store.registry.adopt(id, FIRST + 5, name, me, NOW + 1).await.unwrap();
     for one in [known, gone] {

@@ -3,5 +3,7 @@
 mod report;
 mod schedule;
 
+pub(crate) use schedule::forgo_runs;
+
 pub use report::{NewReport, Report, ReportRow, ReportState};
 pub use schedule::{ReportSchedule, ScheduleChange};

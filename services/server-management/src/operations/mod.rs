@@ -1,5 +1,6 @@
 //! How the suite itself is: its state for people and programs, and the page that shows it.
 
+mod after_restore;
 mod dashboard;
 mod dead_letters;
 mod metrics;
@@ -8,7 +9,10 @@ mod status;
 use fleet::Scope;
 use utoipa::OpenApi;
 
-pub use self::dead_letters::DeadLetterQueues;
+pub use self::{
+    after_restore::{AfterRestore, AfterRestoreError, after_restore},
+    dead_letters::DeadLetterQueues,
+};
 pub(crate) use self::{
     dashboard::mount as mount_dashboard,
     dead_letters::{DeadLetters, describe},

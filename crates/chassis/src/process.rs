@@ -16,7 +16,13 @@ pub fn render() -> String {
     let stat = fs::read_to_string("/proc/self/stat").ok();
     if let Some(used) = stat.as_deref().and_then(Used::parse) {
         let ticks = param::clock_ticks_per_second() as f64;
-        plain(&mut text, "process_cpu_seconds_total", "counter", "CPU time, user and system", used.cpu / ticks);
+        plain(
+            &mut text,
+            "process_cpu_seconds_total",
+            "counter",
+            "CPU time, user and system",
+            used.cpu / ticks,
+        );
         plain(&mut text, "process_resident_memory_bytes", "gauge", "Memory that is in RAM", used.resident);
         plain(&mut text, "process_virtual_memory_bytes", "gauge", "Addresses that are mapped", used.mapped);
         if let Some(booted) = fs::read_to_string("/proc/stat").ok().as_deref().and_then(booted) {
@@ -95,7 +101,9 @@ mod tests {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
             line.parse::<f64>().unwrap()
         };
-        assert!(text.contains(&format!("rollcall_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))));
+        assert!(
+            text.contains(&format!("rollcall_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION")))
+        );
         assert!(value("process_resident_memory_bytes") > 1_000_000.0, "{text}");
         assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"), "{text}");
         assert!((3.0..=value("process_max_fds")).contains(&value("process_open_fds")), "{text}");

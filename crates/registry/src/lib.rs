@@ -38,7 +38,7 @@ pub use people::{
     RoleId, User,
 };
 pub use refusal::Refusal;
-pub use reports::{NewReport, Report, ReportRow, ReportSchedule, ReportState, ScheduleChange};
+pub use reports::{NewReport, Report, ReportCounts, ReportRow, ReportSchedule, ReportState, ScheduleChange};
 pub use restored::Restored;
 pub use servers::{
     Counts, Enrol, Enrolled, EnrolmentToken, ImportFault, ImportOutcome, ImportRow, Marks, Pause, Profile,

@@ -132,7 +132,7 @@ impl Inner {
             };
             if published.is_ok() {
                 opening.confirmed(self.clock.now());
-                self.instruments.open_since.set(opening.open_since(at) as f64);
+                self.instruments.open_since.set(opening.open_since(at) as f64 / 1_000.0);
             }
             if confirmed != published.is_ok() {
                 confirmed = !confirmed;

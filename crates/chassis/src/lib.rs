@@ -9,6 +9,7 @@ pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod problem;
+mod process;
 mod reach;
 mod room;
 pub mod service;

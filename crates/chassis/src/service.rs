@@ -70,8 +70,7 @@ impl ServiceArguments {
         allocator::give_back();
         telemetry::start(self.log_format, self.log_level);
         lifecycle::allow_open_files();
-        // All that speaks TLS here uses this one; a second call changes nothing.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        provide_tls();
         let listen = self.listen;
         TcpListener::bind(listen).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}; try --listen"))
@@ -87,6 +86,11 @@ impl ServiceArguments {
     pub fn healthcheck(&self) -> ExitCode {
         exit("healthcheck", http::healthcheck(self.listen))
     }
+}
+
+/// All that speaks TLS in this process uses one provider of cryptography. A second call changes nothing.
+pub fn provide_tls() {
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// A name that no other process has, now or later.

@@ -11,7 +11,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::allocator;
+use crate::{allocator, process};
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -56,7 +56,8 @@ pub fn start(format: LogFormat, level: LevelFilter) {
 
 /// All metrics in the Prometheus text format; empty where telemetry was not started.
 pub fn metrics() -> String {
-    METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+    let told = METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render);
+    told.map(|told| told + &process::render()).unwrap_or_default()
 }
 
 /// Keeps the process small for as long as it is polled: the histograms are folded, and the memory of bursts given back.

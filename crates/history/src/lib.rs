@@ -215,6 +215,17 @@ impl History {
         }
     }
 
+    /// Bytes that the snapshots take as they are stored: of the file, or of all indices with their replicas.
+    ///
+    /// # Errors
+    /// `Unavailable`, and `Schema` if the account may not ask.
+    pub async fn size(&self) -> Result<u64, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.size().await,
+            Self::Elasticsearch(store) => store.size().await,
+        }
+    }
+
     /// Waits for what is under way and closes the store. Every later call fails with `Unavailable`.
     pub async fn close(&self) {
         match self {

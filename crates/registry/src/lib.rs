@@ -14,7 +14,7 @@
 //!
 //! The rooms are three storeys. The ground knows no domain: `engine`, `audit` and `refusal`. Each domain is a folder:
 //! `people`, `servers`, `pipeline`, `reports` and `outbox`. A domain uses the ground, and of another domain only what its
-//! `mod.rs` offers. This file is the roof: it says what the crate offers, and nothing else.
+//! `mod.rs` offers. The roof is `restored`, which joins the domains, and this file, which says what the crate offers.
 #![warn(missing_docs)]
 
 mod audit;
@@ -24,6 +24,7 @@ mod people;
 mod pipeline;
 mod refusal;
 mod reports;
+mod restored;
 mod servers;
 
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
@@ -37,7 +38,8 @@ pub use people::{
     RoleId, User,
 };
 pub use refusal::Refusal;
-pub use reports::{NewReport, Report, ReportRow, ReportSchedule, ReportState, ScheduleChange};
+pub use reports::{NewReport, Report, ReportCounts, ReportRow, ReportSchedule, ReportState, ScheduleChange};
+pub use restored::Restored;
 pub use servers::{
     Counts, Enrol, Enrolled, EnrolmentToken, ImportFault, ImportOutcome, ImportRow, Marks, Pause, Profile,
     ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,

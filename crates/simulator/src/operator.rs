@@ -25,6 +25,11 @@ impl Operator {
         Ok(Self { http, base, token })
     }
 
+    /// The same session, at another process.
+    pub fn at(self, management: &Service) -> Self {
+        Self { base: format!("{}/server-management/v1", management.url), ..self }
+    }
+
     /// GET of a path below `/server-management/v1/`: status and body.
     pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
         let answer = self.http.get(format!("{}/{path}", self.base)).bearer_auth(&self.token).send().await?;

@@ -74,6 +74,8 @@ pub enum Kind {
     Worker,
     /// `server-management`.
     Management,
+    /// `mail`, to an SMTP server that is not there.
+    Mail,
 }
 
 /// A running service. Dropped, it is killed.
@@ -163,6 +165,8 @@ impl Fleet {
             ("LISTEN", listen.to_string()),
             ("DRAIN_SECONDS", "0".to_owned()),
             ("MAIL_ALLOWED_DOMAINS", "example.org".to_owned()),
+            ("SMTP_URL", "smtp://127.0.0.1:1?tls=none".to_owned()),
+            ("MAIL_FROM", "rollcall@example.org".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
         ];
         let log = self.logs.path().join(format!("{}-{}.log", kind.binary(), listen.port()));
@@ -209,6 +213,7 @@ impl Kind {
             Self::Gate => "healthcheck-server",
             Self::Worker => "healthcheck-worker",
             Self::Management => "server-management",
+            Self::Mail => "mail",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! in Python.
 #![warn(missing_docs)]
 
+mod exposition;
 mod proxy;
 mod python;
 mod servers;
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use exposition::{DocumentedMetric, documented_metrics, families, promtool};
 pub use proxy::Proxy;
 pub use python::python;
 pub use servers::{Door, Server, Servers};

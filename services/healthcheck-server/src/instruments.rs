@@ -28,6 +28,10 @@ pub struct PackInstruments {
 impl Instruments {
     pub fn new() -> Self {
         describe_counter!(REFUSED, "Requests that were not taken, by the code of their answer");
+        // Whoever asks for a rate has to see the first one.
+        for code in ["rate_limited", "unauthorized", "unavailable"] {
+            counter!(REFUSED, "code" => code).increment(0);
+        }
         Self {
             accepted: described_counter(
                 "rollcall_gate_accepted_snapshots_total",
@@ -43,8 +47,8 @@ impl Instruments {
                 "From a checked request to the confirm of all of it",
             ),
             open_since: described_gauge(
-                "rollcall_gate_open_since_ms",
-                Unit::Milliseconds,
+                "rollcall_gate_open_since_timestamp_seconds",
+                Unit::Seconds,
                 "Unix time since when this gate's ticks were confirmed without a gap",
             ),
         }
@@ -76,8 +80,8 @@ impl PackInstruments {
 /// By how much this clock is ahead of the cache's.
 pub fn clock_skew() -> Gauge {
     described_gauge(
-        "rollcall_gate_clock_skew_ms",
-        Unit::Milliseconds,
+        "rollcall_gate_clock_skew_seconds",
+        Unit::Seconds,
         "By how much this clock is ahead of the cache's",
     )
 }

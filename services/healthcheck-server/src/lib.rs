@@ -135,7 +135,7 @@ impl Inner {
             };
             if queue.watch(published).is_some() {
                 opening.confirmed(self.clock.now());
-                self.instruments.open_since.set(opening.open_since(at) as f64);
+                self.instruments.open_since.set(opening.open_since(at) as f64 / 1_000.0);
             }
         }
     }

@@ -110,7 +110,7 @@ impl Watch {
         let asked = self.clock.now();
         let Ok(Some(theirs)) = self.cache.clock().await else { return };
         let ahead = (asked + self.clock.now()) / 2 - theirs;
-        self.ahead.set(ahead as f64);
+        self.ahead.set(ahead as f64 / 1_000.0);
         self.health.reached("cache");
         match judge(ahead) {
             Skew::Unfit => self.health.unfit("clock"),

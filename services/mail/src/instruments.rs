@@ -10,6 +10,10 @@ pub fn describe() {
         ATTEMPTS,
         "Attempts to send a mail, by outcome: sent, written (to a folder), again, failed or unknown"
     );
+    // Whoever asks for a rate has to see the first one.
+    for outcome in ["sent", "written", "again", "failed", "unknown"] {
+        counter!(ATTEMPTS, "outcome" => outcome).increment(0);
+    }
 }
 
 pub fn attempted(attempt: &Attempt) {

@@ -8,7 +8,11 @@ use queue::Publisher;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, operations::DeadLetters, reports};
+use crate::{
+    app::App,
+    operations::{self, DeadLetters},
+    reports,
+};
 
 /// How often the denylist is written to the cache: one that was emptied has it again after this long.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +47,7 @@ pub(crate) async fn run(
             count_dead_letters(app, dead_letters),
             resume_due(app),
             correct_beats(app),
+            operations::watch(app),
             reports::run(app, jobs)
         )
     };

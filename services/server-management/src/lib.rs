@@ -32,7 +32,7 @@ use queue::Publisher;
 use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
-pub use operations::DeadLetterQueues;
+pub use operations::{AfterRestore, AfterRestoreError, DeadLetterQueues, after_restore};
 pub use people::{
     BadPassword, FirstAdmin, FirstAdminError, ResetPassword, ResetPasswordError, ShortTokenKey, TokenKey,
     admin_password, admin_password_applies, first_admin, reset_password,

@@ -1,9 +1,13 @@
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use chassis::{Clock, Mistakes, lifecycle::Shutdown, service};
+use cache::{Cache, RedisUrl};
+use chassis::{Clock, Mistakes, lifecycle::Shutdown, reach, service};
 use clap::Parser;
 use registry::Registry;
-use server_management::settings::{Arguments, Command, ResetArguments, Settings};
+use server_management::settings::{AfterRestoreArguments, Arguments, Command, ResetArguments, Settings};
+
+/// For how long a command waits for the cache.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -12,6 +16,10 @@ fn main() -> ExitCode {
         Some(Command::ResetPassword(reset)) => {
             service::exit("server-management reset-password", reset_password(reset))
         }
+        Some(Command::AfterRestore(restored)) => service::exit(
+            "server-management after-restore",
+            after_restore(restored, &arguments.service.prefix),
+        ),
         None => service::exit("server-management", start(&arguments)),
     }
 }
@@ -35,5 +43,33 @@ fn reset_password(reset: &ResetArguments) -> anyhow::Result<()> {
         registry.close().await;
         reset.map(drop)
     })?;
+    Ok(())
+}
+
+/// Before management starts on the restored database, or while it runs; mail has to wait for it.
+fn after_restore(arguments: &AfterRestoreArguments, prefix: &str) -> anyhow::Result<()> {
+    let mut mistakes = Mistakes::default();
+    let database = mistakes.required("DATABASE_URL");
+    let redis: Option<RedisUrl> = match arguments.without_cache {
+        true => None,
+        false => mistakes.required("REDIS_URL"),
+    };
+    mistakes.check()?;
+    let Some(database) = database else { return Ok(()) };
+    service::provide_tls();
+    let told = actix_web::rt::System::new().block_on(async {
+        let registry = Registry::open_postgres(&database);
+        let cache = redis.map(|url| Cache::redis(&url, prefix));
+        if let Some(cache) = &cache {
+            // It connects in the background. One that stays away is told of below.
+            drop(tokio::time::timeout(PATIENCE, reach("the cache", || cache.clock())).await);
+        }
+        // A backup may be of the release before.
+        registry.migrate().await?;
+        let done = server_management::after_restore(&registry, cache.as_ref(), &Clock::system()).await;
+        registry.close().await;
+        anyhow::Ok(done?.tell("server-management"))
+    })?;
+    print!("{told}");
     Ok(())
 }

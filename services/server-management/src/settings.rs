@@ -53,6 +53,17 @@ pub enum Command {
     Healthcheck,
     /// Set a password: that of NEW_PASSWORD or NEW_PASSWORD_FILE, or one that is made and shown. Needs DATABASE_URL alone
     ResetPassword(ResetArguments),
+    /// After a backup of the database was restored: end what it brought back, and say what else there is to do. Needs
+    /// DATABASE_URL and REDIS_URL alone
+    AfterRestore(AfterRestoreArguments),
+}
+
+/// What was lost besides the database.
+#[derive(Debug, Clone, Args)]
+pub struct AfterRestoreArguments {
+    /// Redis was lost too: what it knew of credentials that were revoked since the backup is gone
+    #[arg(long)]
+    pub without_cache: bool,
 }
 
 /// Whose password is reset, and what stays.

@@ -51,12 +51,7 @@ pub async fn reset_password(folder: &Path, reset: &ResetArguments, clock: &Clock
     let mut mistakes = Mistakes::default();
     let given = ResetArguments::given(&mut mistakes);
     mistakes.check()?;
-    // Nobody wants a new suite for a folder's misspelt name.
-    if !folder.join("registry.db").exists() {
-        bail!("there is no registry.db in {}; name the folder of the suite by --data", folder.display());
-    }
-    let data = DataDir::take(folder)?;
-    let registry = open_registry(&data).await?;
+    let (data, registry) = stopped(folder).await?;
     let done = reset.run(&registry, given, clock).await;
     registry.close().await;
     let generated = data.join("admin-password");
@@ -65,6 +60,32 @@ pub async fn reset_password(folder: &Path, reset: &ResetArguments, clock: &Clock
         eprintln!("removed {}, which held the password before", generated.display());
     }
     Ok(())
+}
+
+/// Ends what a restored backup brought back into the data folder of a suite that does not run, and says what else there is
+/// to do.
+///
+/// # Errors
+/// When it runs, or when there is no such folder. Nothing is changed then.
+pub async fn after_restore(folder: &Path, clock: &Clock) -> anyhow::Result<()> {
+    let (_data, registry) = stopped(folder).await?;
+    // The gate of the next start reads the denylist of this very registry: there is none beside it that knows more.
+    let done = server_management::after_restore(&registry, None, clock).await;
+    registry.close().await;
+    print!("{}", done?.tell("rollcall"));
+    Ok(())
+}
+
+/// The folder of a suite that does not run, and its registry.
+async fn stopped(folder: &Path) -> anyhow::Result<(DataDir, Registry)> {
+    // Nobody wants a new suite for a folder's misspelt name.
+    if !folder.join("registry.db").exists() {
+        bail!("there is no registry.db in {}; name the folder of the suite by --data", folder.display());
+    }
+    let data = DataDir::take(folder)?;
+    data.check_registry()?;
+    let registry = open_registry(&data).await?;
+    Ok((data, registry))
 }
 
 /// What the first user is called, whose generated password stands in a file.

@@ -29,6 +29,11 @@ fn main() -> ExitCode {
             let reset = standalone::reset_password(&arguments.data, reset, &clock);
             actix_web::rt::System::new().block_on(reset)
         }
+        Some(Command::AfterRestore) => {
+            let clock = Clock::system();
+            let restored = standalone::after_restore(&arguments.data, &clock);
+            actix_web::rt::System::new().block_on(restored)
+        }
         None => start(&arguments),
     };
     match done {

@@ -76,6 +76,8 @@ pub enum Command {
     Healthcheck,
     /// Set a password while rollcall is stopped: that of NEW_PASSWORD or NEW_PASSWORD_FILE, or one that is made and shown
     ResetPassword(ResetArguments),
+    /// After a backup was restored, while rollcall is stopped: end what it brought back, and say what else there is to do
+    AfterRestore,
 }
 
 /// Settings that were checked.

@@ -151,6 +151,10 @@ impl Doors {
             Unit::Bytes,
             "Memory of requests that are not answered and answers that are not read"
         );
+        // Whoever asks for a rate has to see the first one.
+        for bound in ["address", "connections", "memory"] {
+            counter!(TURNED_AWAY, "bound" => bound).increment(0);
+        }
         let instruments = Instruments {
             connections: gauge!("rollcall_http_connections"),
             held: gauge!("rollcall_http_request_bytes"),

@@ -113,6 +113,15 @@ impl Elastic {
         if answer.status == 404 { Ok(()) } else { answer.succeeded() }
     }
 
+    /// See [`crate::History::size`].
+    pub async fn size(&self) -> Result<u64, HistoryError> {
+        let _open = self.under_way().await?;
+        let path = format!("{}/_stats/store?filter_path=_all.total.store.size_in_bytes", self.0.layout.all());
+        let stats: Value = self.call(Method::Get, &path, None).await?.read()?;
+        // Nothing is left of the answer where there is no index yet.
+        Ok(stats.pointer("/_all/total/store/size_in_bytes").and_then(Value::as_u64).unwrap_or(0))
+    }
+
     /// See [`crate::History::close`].
     pub async fn close(&self) {
         *self.0.closed.write().await = true;

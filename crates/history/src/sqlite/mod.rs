@@ -138,6 +138,15 @@ impl Sqlite {
         Ok(bytes.unsigned_abs())
     }
 
+    /// See [`crate::History::size`].
+    pub async fn size(&self) -> Result<u64, HistoryError> {
+        let bytes: i64 =
+            sqlx::query_scalar("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+                .fetch_one(&self.0.readers)
+                .await?;
+        Ok(bytes.unsigned_abs())
+    }
+
     /// See [`crate::History::close`].
     pub async fn close(&self) {
         // The writer is closed last: the last connection that closes moves the log into the file.

@@ -31,6 +31,7 @@ crate::on_every_store! {
     extents_see_every_day
     servers_asked_together_are_covered_as_if_alone
     servers_that_end_at_their_newest_sample_are_covered_to_it
+    what_is_stored_takes_room
 }
 
 const EVER: Piece = Piece { from: 0, to: MAX_TIME };
@@ -424,4 +425,19 @@ async fn servers_that_end_at_their_newest_sample_are_covered_to_it(store: Histor
         assert!(together[0] > 0);
         assert_eq!(together[usize::try_from(SERVERS).unwrap()], 0);
     }
+}
+
+async fn what_is_stored_takes_room(store: History) {
+    let before = store.size().await.unwrap();
+    let batch: Vec<Record> = (1..=2_000).map(|n| record(server(1), MIDNIGHT + n * 30_000, 30_000)).collect();
+    assert_eq!(store.append(&batch).await.unwrap(), []);
+    // Asking for what is there has it written out.
+    assert_eq!(count(&store, server(1)).await, 2_000);
+    for _ in 0..200 {
+        if store.size().await.unwrap() > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("2,000 snapshots take no room beside {before} bytes");
 }

@@ -284,6 +284,11 @@ fn delay(failures: u32, random: u64) -> Duration {
 
 impl News {
     pub fn new(side: &'static str, queue: &str) -> Self {
+        metrics::describe_gauge!(
+            "rollcall_queue_connected",
+            metrics::Unit::Count,
+            "1 while the broker is reached, by queue and side: publish or consume"
+        );
         let connected =
             metrics::gauge!("rollcall_queue_connected", "side" => side, "queue" => queue.to_owned());
         Self { side, queue: queue.to_owned(), state: None, connected }

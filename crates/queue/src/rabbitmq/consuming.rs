@@ -95,6 +95,10 @@ impl<M: Serialize + DeserializeOwned + Send + 'static> Consumer<M> {
     pub fn open(settings: &Settings) -> Self {
         let broker = Broker::new(settings);
         let origin = broker.queue.clone();
+        metrics::describe_counter!(
+            "rollcall_queue_dead_lettered_total",
+            "Messages, or parts of them, that this process made dead letters, by queue"
+        );
         let dead_lettered =
             metrics::counter!("rollcall_queue_dead_lettered_total", "queue" => origin.clone());
         let dead_letters = DeadLetterQueue { line: Line::open(broker.clone()), origin, dead_lettered };

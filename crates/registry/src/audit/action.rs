@@ -57,11 +57,13 @@ pub enum Action {
     ReportScheduleChange,
     /// `report_schedule.delete`: A schedule is deleted.
     ReportScheduleDelete,
+    /// `registry.restore`: What a backup that was restored brought back is ended.
+    RegistryRestore,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SessionBegin,
         Self::SessionEnd,
         Self::SessionReuse,
@@ -89,6 +91,7 @@ impl Action {
         Self::ReportScheduleCreate,
         Self::ReportScheduleChange,
         Self::ReportScheduleDelete,
+        Self::RegistryRestore,
     ];
 
     /// `kind.verb`.
@@ -121,6 +124,7 @@ impl Action {
             Self::ReportScheduleCreate => "report_schedule.create",
             Self::ReportScheduleChange => "report_schedule.change",
             Self::ReportScheduleDelete => "report_schedule.delete",
+            Self::RegistryRestore => "registry.restore",
         }
     }
 

@@ -38,6 +38,10 @@ const BEHIND: &str =
     "the registry's schema is older than this release; the process that migrates it has to start first";
 
 const APPLIED: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+const SIZE: PerEngine = PerEngine {
+    sqlite: "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+    postgres: "SELECT pg_database_size(current_database())",
+};
 const PING: &str = "SELECT version FROM versions WHERE name = 'denylist'";
 
 impl Registry {
@@ -96,6 +100,12 @@ impl Registry {
     /// Whether the registry answers and has a schema.
     pub async fn ping(&self) -> Result<(), RegistryError> {
         self.reader().one::<(i64,)>(PING).await.map(drop)
+    }
+
+    /// Bytes that the file takes, or the database with all that is in it.
+    pub async fn size(&self) -> Result<u64, RegistryError> {
+        let (bytes,): (i64,) = self.reader().one(query(SIZE)).await?;
+        Ok(bytes.unsigned_abs())
     }
 
     /// Waits for what is under way, then closes. Every later call is [`RegistryError::Unavailable`].

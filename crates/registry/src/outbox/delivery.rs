@@ -115,6 +115,8 @@ const SETTLE: &str = "UPDATE deliveries SET state = $3, error = $4, publish_at =
 WHERE id = $1 AND attempts = $2 AND (state = 'sending' OR (state = 'unknown' AND $3 IN ('sent', 'written', 'failed')))";
 const GIVE_UP: &str = "UPDATE deliveries SET state = 'unknown', error = $2, updated_at = $3
 WHERE state = 'sending' AND updated_at < $1";
+const DOUBT: &str = "UPDATE deliveries SET state = 'unknown', error = $1, publish_at = NULL, updated_at = $2
+WHERE state IN ('queued', 'sending')";
 
 const SEND: &str =
     "UPDATE deliveries SET publish_at = $2, updated_at = $2 WHERE report_id = $1 AND state = 'queued'";
@@ -155,6 +157,12 @@ pub(crate) async fn fail(
     now: Millis,
 ) -> Result<(), RegistryError> {
     tx.run(query(FAIL).bind(report.to_string()).bind(reason).bind(now)).await.map(drop)
+}
+
+/// Everything that waits or is under way becomes unknown, for this reason: it may have been sent. Answers how many there
+/// were.
+pub(crate) async fn doubt(tx: &mut Tx<'_>, reason: &str, now: Millis) -> Result<u64, RegistryError> {
+    tx.run(query(DOUBT).bind(reason).bind(now)).await
 }
 
 impl Registry {

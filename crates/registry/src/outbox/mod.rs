@@ -2,6 +2,6 @@
 
 mod delivery;
 
-pub(crate) use delivery::{add, fail, of, send};
+pub(crate) use delivery::{add, doubt, fail, of, send};
 
 pub use delivery::{Attempt, Delivery, DeliveryState};

@@ -63,6 +63,7 @@ const DELETE: &str =
     "DELETE FROM api_tokens WHERE id = $1 AND user_id = $2 RETURNING id, name, expires_at, created_at";
 const DELETE_ALL: &str =
     "DELETE FROM api_tokens WHERE user_id = $1 RETURNING id, name, expires_at, created_at";
+const DELETE_EVERY: &str = "DELETE FROM api_tokens RETURNING id, name, expires_at, created_at";
 /// The scopes that the token and the role have in common.
 const BEARER: &str =
     "SELECT t.id AS token, u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
@@ -80,6 +81,18 @@ pub(super) async fn delete_all(
     let gone: Vec<Row> = tx.all(query(DELETE_ALL).bind(user)).await?;
     let changes: Vec<_> = gone.iter().map(|token| token.deleted(by, now)).collect();
     audit::record(tx, &changes).await
+}
+
+/// Takes every token of everybody away, with a row in the audit log for each. Answers how many there were.
+pub(crate) async fn delete_every_token(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    now: Millis,
+) -> Result<u64, RegistryError> {
+    let gone: Vec<Row> = tx.all(query(DELETE_EVERY)).await?;
+    let changes: Vec<_> = gone.iter().map(|token| token.deleted(by, now)).collect();
+    audit::record(tx, &changes).await?;
+    Ok(gone.len() as u64)
 }
 
 impl Row {

@@ -6,6 +6,9 @@ mod login;
 mod role;
 mod session;
 
+pub(crate) use api_token::delete_every_token;
+pub(crate) use session::end_every_session;
+
 pub use account::{Account, AccountChange, AccountFilter, NewAccount, PasswordChange};
 pub use api_token::ApiToken;
 pub use login::User;

@@ -8,7 +8,7 @@ use fleet::{
 use super::{User, login::one_user};
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Registry, RegistryError, hex, id, query},
+    engine::{Registry, RegistryError, Tx, hex, id, query},
 };
 
 /// What a refresh token is exchanged for.
@@ -57,6 +57,12 @@ const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND us
 /// too. The other way round, the two could wait for each other for ever.
 const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+const END_EVERY: &str = "UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL";
+
+/// Ends every session of everybody. Answers how many there were.
+pub(crate) async fn end_every_session(tx: &mut Tx<'_>, now: Millis) -> Result<u64, RegistryError> {
+    tx.run(query(END_EVERY).bind(now)).await
+}
 
 impl Registry {
     /// The user of a session. `None` when there is no such session, it was revoked, or its user was disabled or had

@@ -1,7 +1,11 @@
 //! Reports, and the schedules that make them.
 
+mod counts;
 mod report;
 mod schedule;
 
+pub(crate) use schedule::forgo_runs;
+
+pub use counts::ReportCounts;
 pub use report::{NewReport, Report, ReportRow, ReportState};
 pub use schedule::{ReportSchedule, ScheduleChange};

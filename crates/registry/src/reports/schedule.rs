@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::report::{self, NewReport};
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, corrupt, count, id, json, query},
+    engine::{Page, Registry, RegistryError, Tx, corrupt, count, id, json, query},
     refusal::Refusal,
 };
 
@@ -93,6 +93,14 @@ const TICKS: &str = "SELECT schedule_id, local_due FROM report_ticks WHERE due_a
 const TICK: &str = "INSERT INTO report_ticks (schedule_id, local_due, due_at, report_id)
 SELECT id, $2, $3, $4 FROM report_schedules WHERE id = $1 AND version = $5
 ON CONFLICT (schedule_id, local_due) DO NOTHING RETURNING report_id";
+/// Runs that were due before do not count any more. A process that has read the schedule before this writes no run.
+const FORGO: &str =
+    "UPDATE report_schedules SET since = $1, version = version + 1, updated_at = $1 WHERE since < $1";
+
+/// No schedule makes up for runs that were due before now. Answers how many schedules there are.
+pub(crate) async fn forgo_runs(tx: &mut Tx<'_>, now: Millis) -> Result<u64, RegistryError> {
+    tx.run(query(FORGO).bind(now)).await
+}
 
 impl Registry {
     /// Makes a schedule.

@@ -83,6 +83,8 @@ const LIST: &str =
 ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM enrolment_tokens";
 const REVOKE: &str = "UPDATE enrolment_tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+const REVOKE_EVERY: &str =
+    "UPDATE enrolment_tokens SET revoked_at = $1 WHERE revoked_at IS NULL RETURNING id";
 const EXISTS: &str = "SELECT 1 FROM enrolment_tokens WHERE id = $1";
 
 const KNOWN: &str = "SELECT 1 FROM enrolment_tokens WHERE hash = $1";
@@ -137,6 +139,19 @@ async fn replace(tx: &mut Tx<'_>, server: String, now: Millis) -> Result<(String
     revocation::deny(tx, &server, generation, now).await?;
     revocation::count_up(tx, now).await?;
     Ok((server, generation))
+}
+
+/// Takes every token back, used ones too, since they still answer who enrolled with them; with a row in the audit log for
+/// each. Answers how many there were.
+pub(crate) async fn revoke_every_token(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    now: Millis,
+) -> Result<u64, RegistryError> {
+    let revoked: Vec<(String,)> = tx.all(query(REVOKE_EVERY).bind(now)).await?;
+    let told = |(id,): &(String,)| Change::new(by, now, Action::EnrolmentTokenRevoke, id);
+    audit::record(tx, &revoked.iter().map(told).collect::<Vec<_>>()).await?;
+    Ok(revoked.len() as u64)
 }
 
 impl Registry {

@@ -11,7 +11,9 @@ mod revocation;
 mod server;
 mod sighting;
 
+pub(crate) use enrolment::revoke_every_token;
 pub(crate) use list::status_of;
+pub(crate) use revocation::learn;
 
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
 pub use import::{ImportFault, ImportOutcome, ImportRow};

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::profile;
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Registry, RegistryError, Tx, count, id, query},
+    engine::{PerEngine, Registry, RegistryError, Tx, count, id, json, query},
     refusal::Refusal,
 };
 
@@ -19,6 +19,21 @@ ON CONFLICT (server_id) DO UPDATE SET generation = excluded.generation, revoked_
 WHERE excluded.generation > revocations.generation";
 const COUNT_UP: &str = "UPDATE versions
 SET version = CASE WHEN version < $1 THEN $1 ELSE version + 1 END WHERE name = 'denylist'";
+/// Of a list that is known elsewhere, what is not here, or lower here.
+const LEARN: PerEngine = PerEngine {
+    sqlite: "INSERT INTO revocations (server_id, generation, revoked_at)
+        SELECT value ->> 0, value ->> 1, $2 FROM json_each($1) WHERE true
+        ON CONFLICT (server_id) DO UPDATE SET generation = excluded.generation, revoked_at = excluded.revoked_at
+        WHERE excluded.generation > revocations.generation",
+    postgres: "INSERT INTO revocations (server_id, generation, revoked_at)
+        SELECT line ->> 0, CAST(line ->> 1 AS BIGINT), $2 FROM jsonb_array_elements(CAST($1 AS JSONB)) AS line
+        ON CONFLICT (server_id) DO UPDATE SET generation = excluded.generation, revoked_at = excluded.revoked_at
+        WHERE excluded.generation > revocations.generation",
+};
+/// Whoever denies a generation has given the server the next one.
+const FOLLOW: &str = "UPDATE servers
+SET generation = (SELECT r.generation FROM revocations r WHERE r.server_id = servers.id), version = version + 1, updated_at = $1
+WHERE generation < (SELECT r.generation FROM revocations r WHERE r.server_id = servers.id)";
 const VERSION: &str = "SELECT version FROM versions WHERE name = 'denylist'";
 const DENYLIST: &str = "SELECT server_id, generation FROM revocations";
 
@@ -37,6 +52,22 @@ pub(super) async fn deny(
 /// the same row, and holds it to the commit, so that versions are in force in their order.
 pub(super) async fn count_up(tx: &mut Tx<'_>, now: Millis) -> Result<(), RegistryError> {
     tx.run(query(COUNT_UP).bind(now)).await.map(drop)
+}
+
+/// Takes over a denylist that knows more than this registry: the lowest generation that is accepted, by server, and the
+/// version that gates have seen. The version here rises above both. Answers how many servers are refused in a generation
+/// that was accepted here.
+pub(crate) async fn learn(
+    tx: &mut Tx<'_>,
+    version: i64,
+    lowest: &BTreeMap<ServerId, u32>,
+    now: Millis,
+) -> Result<u64, RegistryError> {
+    let list: Vec<_> = lowest.iter().collect();
+    let learnt = tx.run(query(LEARN).bind(json(&list)?).bind(now)).await?;
+    tx.run(query(FOLLOW).bind(now)).await?;
+    count_up(tx, now.max(version.saturating_add(1))).await?;
+    Ok(learnt)
 }
 
 impl Registry {

@@ -6,6 +6,7 @@ mod engine;
 mod people;
 mod pipeline;
 mod report;
+mod restored;
 mod schema;
 mod servers;
 mod store;
@@ -143,7 +144,12 @@ contract! {
         old_reports_are_forgotten_with_all_that_is_theirs
         a_schedule_is_made_changed_and_deleted
         a_tick_is_once_at_any_number_of_replicas
-        a_changed_schedule_takes_no_tick_of_what_it_was;
+        a_changed_schedule_takes_no_tick_of_what_it_was
+        reports_and_mails_are_counted_by_state_and_the_size_is_told;
+    restored:
+        everything_that_let_somebody_in_is_ended_at_once
+        a_mail_that_may_have_been_sent_since_the_backup_is_never_sent
+        what_was_revoked_since_the_backup_stays_refused_if_the_cache_knows_it;
     edit:
         a_server_that_was_made_enrols_once_by_its_name
         a_tokens_labels_are_those_of_who_enrols_with_it

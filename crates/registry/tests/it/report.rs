@@ -307,3 +307,21 @@ pub async fn a_changed_schedule_takes_no_tick_of_what_it_was(store: Store) {
     assert!(!store.registry.tick(&new, &due, &new_report(3), NOW).await.unwrap());
     assert_eq!(store.registry.reports(ALL).await.unwrap().1, 1);
 }
+
+pub async fn reports_and_mails_are_counted_by_state_and_the_size_is_told(store: Store) {
+    let nothing = store.registry.report_counts().await.unwrap();
+    assert_eq!(nothing.reports, [("queued", 0), ("ready", 0), ("failed", 0)]);
+    assert_eq!(nothing.computed_at, None);
+    let report = ready(&store).await;
+    let failed = new_report(2);
+    store.registry.make_report(&failed, &Actor::system(), NOW).await.unwrap();
+    store.registry.fail_report(failed.id, "why", NOW + 9).await.unwrap();
+    let sending = claim(&store, &report).await.unwrap();
+    let counts = store.registry.report_counts().await.unwrap();
+    assert_eq!(counts.reports, [("queued", 0), ("ready", 1), ("failed", 1)]);
+    let mails = [("queued", 1), ("sending", 1), ("sent", 0), ("written", 0), ("failed", 2), ("unknown", 0)];
+    assert_eq!((counts.deliveries.as_slice(), counts.computed_at), (mails.as_slice(), Some(NOW)));
+    assert!(store.registry.settle_delivery(&sending, &Attempt::Written, NOW).await.unwrap());
+    assert_eq!(store.registry.report_counts().await.unwrap().deliveries[3], ("written", 1));
+    assert!(store.registry.size().await.unwrap() > 4_096);
+}

@@ -5,6 +5,7 @@
 mod drive;
 mod faults;
 mod flow;
+mod metrics;
 mod oracle;
 mod stage;
 

@@ -20,11 +20,11 @@ use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// Servers that report; each says that it does so every second, and does so more often.
-const SERVERS: usize = 100;
+pub const SERVERS: usize = 100;
 /// Snapshots a second of all of them.
 const RATE: f64 = 300.0;
 /// How long the last of what was acknowledged may take to be stored, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Dropped, its services are killed, and what they left on the servers is removed.
 pub struct Stage {

@@ -22,7 +22,7 @@ const HOUSES: [House; 3] = [
         folder: "crates/registry/src",
         ground: &["engine", "audit", "refusal"],
         domains: &["people", "servers", "pipeline", "reports", "outbox"],
-        roof: &[],
+        roof: &["restored"],
     },
     House {
         folder: "services/server-management/src",

@@ -168,8 +168,8 @@ async fn it_starts_before_its_servers_and_outlives_a_broker_that_is_lost() {
         "rollcall_gate_confirm_seconds_count 2\n",
         "rollcall_gate_message_records_sum 2\n",
         "rollcall_gate_waiting_bytes 0\n",
-        "rollcall_gate_open_since_ms ",
-        "# HELP rollcall_gate_clock_skew_ms ",
+        "rollcall_gate_open_since_timestamp_seconds ",
+        "# HELP rollcall_gate_clock_skew_seconds ",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

@@ -36,7 +36,7 @@ pub(crate) struct DeadLetters {
 }
 
 /// Describes what `/metrics` tells of them.
-pub(crate) fn describe() {
+pub(super) fn describe() {
     describe_gauge!(GAUGE, Unit::Count, "Dead letters that waited when they were last counted, by queue");
 }
 

@@ -21,6 +21,7 @@ use crate::{
         body::{Body, bounded},
         client,
         failure::{Failure, unauthorized},
+        instruments,
         secret::{Minted, digest, mint},
         throttle::{self, Limit},
     },
@@ -118,6 +119,7 @@ pub(crate) async fn log_in(
     let from = client::exact(&request);
     if !right || user.as_ref().is_none_or(|user| user.disabled) {
         throttle::fail(&app, &limits).await;
+        instruments::log_in_failed();
         note_refusal(&app, user.as_ref(), from).await?;
         return Err(unauthorized("unknown user or wrong password").into());
     }

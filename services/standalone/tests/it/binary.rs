@@ -14,7 +14,7 @@ use testkit::{eventually, tempdir};
 use crate::suite::Client;
 
 /// The binary under test: the one that was just built, or the one that ROLLCALL_BINARY names.
-fn binary() -> OsString {
+pub fn binary() -> OsString {
     std::env::var_os("ROLLCALL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_rollcall").into())
 }
 

@@ -1,7 +1,9 @@
 //! Who may read the metrics of a suite that has one port for everything.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use testkit::tempdir;
+use testkit::{documented_metrics, eventually, families, promtool, tempdir};
 
 use crate::{binary::Running, suite::Client};
 
@@ -38,5 +40,50 @@ async fn metrics_are_for_the_host_itself_and_for_tokens_that_may_see_servers() {
         assert_eq!(ask(Some(&unfit), Some(header)).await.0, 403, "{header}");
         let (status, told) = ask(Some(&fit), Some(header)).await;
         assert!(status == 200 && told.contains("rollcall_http_connections"), "{header}: {status} {told}");
+    }
+}
+
+const PAGE: &str = include_str!("../../../../docs/operations.md");
+
+#[tokio::test]
+async fn promtool_finds_no_fault_and_every_metric_is_in_the_documentation() {
+    let dir = tempdir().unwrap();
+    let running = Running::start(dir.path(), &[]);
+    let mut client = Client::new(running.address);
+    client.log_in(dir.path()).await;
+    let wrong = json!({"username": "admin", "password": "not the one"});
+    assert_eq!(client.post("/server-management/v1/sessions", &wrong).await.0, 401);
+    let scrape = async || {
+        let answer = testkit::http().get(format!("http://{}/metrics", running.address)).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let documented: BTreeMap<String, String> = documented_metrics(PAGE, "## Every metric")
+        .into_iter()
+        .filter(|metric| !metric.told_by.contains("fleet"))
+        .map(|metric| (metric.name, metric.kind))
+        .collect();
+    eventually("every documented metric is told", async || {
+        let told = families(&scrape().await);
+        documented.keys().all(|name| told.contains_key(name))
+    })
+    .await;
+    let text = scrape().await;
+    promtool(&text);
+    assert_eq!(families(&text), documented);
+    eventually("this host is counted", async || {
+        let text = scrape().await;
+        ["rollcall_servers{status=\"up\"} 1\n", "rollcall_management_failed_log_ins_total 1\n"]
+            .iter()
+            .all(|line| text.contains(line))
+    })
+    .await;
+}
+
+#[test]
+fn the_documented_units_are_those_of_the_names() {
+    for metric in documented_metrics(PAGE, "## Every metric") {
+        let base = metric.name.trim_end_matches("_total");
+        let unit = ["seconds", "bytes"].into_iter().find(|unit| base.ends_with(unit)).unwrap_or_default();
+        assert_eq!(metric.unit, unit, "{}", metric.name);
     }
 }

@@ -4,6 +4,7 @@
 mod broker;
 mod kills;
 mod order;
+mod restore;
 mod stalls;
 mod stores;
 mod upgrade;

@@ -8,7 +8,7 @@ use queue::Publisher;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, operations::DeadLetters, reports};
+use crate::{app::App, operations::DeadLetters, people, reports};
 
 /// How often the denylist is written to the cache: one that was emptied has it again after this long.
 const DENYLIST_EVERY: Duration = Duration::from_secs(5);
@@ -39,6 +39,7 @@ pub(crate) async fn run(
             count_dead_letters(app, dead_letters),
             resume_due(app),
             correct_beats(app),
+            people::run(app),
             reports::run(app, jobs)
         )
     };

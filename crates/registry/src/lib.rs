@@ -34,8 +34,8 @@ pub use engine::{
 };
 pub use outbox::{Attempt, Delivery, DeliveryState};
 pub use people::{
-    Account, AccountChange, AccountFilter, ApiToken, NewAccount, PasswordChange, Refresh, Role, RoleChange,
-    RoleId, User,
+    Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, Refresh, Role,
+    RoleChange, RoleId, User,
 };
 pub use refusal::Refusal;
 pub use reports::{NewReport, Report, ReportCounts, ReportRow, ReportSchedule, ReportState, ScheduleChange};

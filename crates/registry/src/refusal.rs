@@ -32,6 +32,9 @@ pub enum Refusal {
     /// It concerns more than the actor itself may do: this scope, for one.
     #[error("the actor itself lacks the scope {0}")]
     Beyond(Scope),
+    /// There are as many as there may be.
+    #[error("there are as many as there may be")]
+    TooMany,
     /// The enrolment token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
     #[error("the enrolment token is no good")]
     BadToken,

@@ -53,6 +53,8 @@ pub(crate) struct App {
 pub(crate) struct Settings {
     pub(crate) keyring: Keyring,
     pub(crate) history_days: u16,
+    pub(crate) api_token_max_days: u16,
+    pub(crate) audit_days: u16,
     pub(crate) proxies: usize,
     pub(crate) allowed_domains: AllowedDomains,
 }

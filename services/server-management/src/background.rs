@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     operations::{self, DeadLetters},
-    reports,
+    people, reports,
 };
 
 /// How often the denylist is written to the cache: one that was emptied has it again after this long.
@@ -48,6 +48,7 @@ pub(crate) async fn run(
             resume_due(app),
             correct_beats(app),
             operations::watch(app),
+            people::run(app),
             reports::run(app, jobs)
         )
     };

@@ -51,6 +51,10 @@ pub struct Settings {
     pub token_key: TokenKey,
     /// For how many whole days raw snapshots are kept; nothing is expected of the time before.
     pub history_days: u16,
+    /// For how many days an API token serves at most.
+    pub api_token_max_days: u16,
+    /// For how many days the audit log is kept.
+    pub audit_days: u16,
     /// How many proxies of ours stand in front. With 0 a client's address is that of the connection; else the one that
     /// the outermost of them wrote into `X-Forwarded-For`, since all before it is the client's own invention.
     pub proxies: usize,
@@ -84,9 +88,11 @@ impl Management {
     ) -> Self {
         http::instruments::describe();
         operations::describe();
-        let Settings { keyring, token_key, history_days, proxies, allowed_domains, public_url, downloads } =
+        let Settings { keyring, token_key, public_url, downloads, .. } = settings;
+        let Settings { history_days, api_token_max_days, audit_days, proxies, allowed_domains, .. } =
             settings;
-        let settings = app::Settings { keyring, history_days, proxies, allowed_domains };
+        let settings =
+            app::Settings { keyring, history_days, api_token_max_days, audit_days, proxies, allowed_domains };
         Self {
             app: web::Data::new(App::new(settings, registry, history, cache, clock)),
             token_key: web::Data::new(token_key),
@@ -146,7 +152,7 @@ impl Management {
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
-    /// history forgets what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
+    /// history, and people's tokens, sessions and audit log, forget what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`.
     pub fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) -> Running<()> {
         Box::pin(async move { background::run(&self.app, &self.dead_letters, &jobs, shutdown).await })

@@ -24,6 +24,12 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// Days for which an API token serves at most; 90, or these if they are fewer, unless its maker says otherwise
+    #[arg(long, env = "API_TOKEN_MAX_DAYS", default_value_t = DEFAULT_API_TOKEN_MAX_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    api_token_max_days: u16,
+    /// Days for which the audit log is kept
+    #[arg(long, env = "AUDIT_DAYS", default_value_t = DEFAULT_AUDIT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    audit_days: u16,
     /// How many proxies of yours stand in front: whose X-Forwarded-For is believed
     #[arg(long, env = "TRUSTED_PROXIES", default_value_t = 0)]
     trusted_proxies: u8,
@@ -45,6 +51,12 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
 }
+
+/// `API_TOKEN_MAX_DAYS` unless set.
+pub const DEFAULT_API_TOKEN_MAX_DAYS: u16 = 365;
+
+/// `AUDIT_DAYS` unless set.
+pub const DEFAULT_AUDIT_DAYS: u16 = 400;
 
 /// What to do instead of running.
 #[derive(Debug, Clone, Subcommand)]
@@ -152,6 +164,8 @@ impl Settings {
             keyring: Keyring::new(key, previous),
             token_key,
             history_days: arguments.history_days,
+            api_token_max_days: arguments.api_token_max_days,
+            audit_days: arguments.audit_days,
             proxies: arguments.trusted_proxies.into(),
             allowed_domains: arguments.mail_allowed_domains.clone(),
             public_url: arguments.public_url.clone(),

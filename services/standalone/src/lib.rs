@@ -243,6 +243,8 @@ fn management(
         keyring,
         token_key: token_key(data, settings)?,
         history_days: settings.history_days,
+        api_token_max_days: settings.api_token_max_days,
+        audit_days: settings.audit_days,
         proxies: usize::from(settings.proxies),
         allowed_domains: settings.allowed_domains.clone(),
         public_url: settings.public_url.clone(),

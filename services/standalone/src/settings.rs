@@ -11,7 +11,10 @@ use chassis::{
 use clap::{Parser, Subcommand};
 use fleet::{AgentKey, AllowedDomains, Recipient, retention};
 use mail::{Authorities, SmtpUrl};
-use server_management::{Downloads, PublicUrl, TokenKey, settings::ResetArguments};
+use server_management::{
+    Downloads, PublicUrl, TokenKey,
+    settings::{self, ResetArguments},
+};
 
 /// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
 #[derive(Debug, Parser)]
@@ -32,6 +35,12 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// Days for which an API token serves at most; 90, or these if they are fewer, unless its maker says otherwise
+    #[arg(long, env = "API_TOKEN_MAX_DAYS", default_value_t = settings::DEFAULT_API_TOKEN_MAX_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    api_token_max_days: u16,
+    /// Days for which the audit log is kept
+    #[arg(long, env = "AUDIT_DAYS", default_value_t = settings::DEFAULT_AUDIT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    audit_days: u16,
     /// Bytes of the data folder's disk that are kept free for people's changes: with less, no snapshots are taken. Unless
     /// set 256 MiB, or a tenth of a smaller disk
     #[arg(long, env = "DISK_RESERVE_BYTES")]
@@ -86,6 +95,8 @@ pub struct Settings {
     /// In seconds; `None`: no agent for this host.
     pub agent_interval: Option<u16>,
     pub history_days: u16,
+    pub api_token_max_days: u16,
+    pub audit_days: u16,
     /// In bytes; `None`: by the size of the disk.
     pub disk_reserve: Option<u64>,
     pub drain: Duration,
@@ -123,6 +134,8 @@ impl Settings {
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
             history_days: arguments.history_days,
+            api_token_max_days: arguments.api_token_max_days,
+            audit_days: arguments.audit_days,
             disk_reserve: arguments.disk_reserve_bytes,
             drain: Duration::from_secs(arguments.drain_seconds.into()),
             proxies: arguments.trusted_proxies,

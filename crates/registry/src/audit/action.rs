@@ -7,9 +7,12 @@ pub enum Action {
     SessionBegin,
     /// `session.end`: Somebody logged out.
     SessionEnd,
+    /// `session.elevate`: Somebody gave the password of an open session again.
+    SessionElevate,
     /// `session.reuse`: A refresh token was used twice, which ended the session.
     SessionReuse,
-    /// `session.refuse`: Somebody did not get in; the object is the user whose name was given.
+    /// `session.refuse`: Somebody did not get in, or gave a wrong password in an open session; the object is the user whose
+    /// password it was to be.
     SessionRefuse,
     /// `user.create`: A user is made.
     UserCreate,
@@ -63,9 +66,10 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::SessionBegin,
         Self::SessionEnd,
+        Self::SessionElevate,
         Self::SessionReuse,
         Self::SessionRefuse,
         Self::UserCreate,
@@ -99,6 +103,7 @@ impl Action {
         match self {
             Self::SessionBegin => "session.begin",
             Self::SessionEnd => "session.end",
+            Self::SessionElevate => "session.elevate",
             Self::SessionReuse => "session.reuse",
             Self::SessionRefuse => "session.refuse",
             Self::UserCreate => "user.create",

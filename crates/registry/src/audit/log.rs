@@ -2,7 +2,7 @@
 
 use fleet::Millis;
 
-use crate::engine::{Dialect, Page, Registry, RegistryError, Statement, count, fold};
+use crate::engine::{Dialect, Page, PerEngine, Registry, RegistryError, Statement, count, fold, query};
 
 /// A row of the audit log.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,22 @@ struct Stored {
     state_after: Option<String>,
 }
 
+/// A part at a time, so that nobody waits for long. Of several that forget at once, each takes rows that no other has: two
+/// that want the same rows in different orders would wait for each other for ever.
+const FORGET: PerEngine = PerEngine {
+    sqlite: "DELETE FROM audit WHERE number IN
+        (SELECT number FROM audit WHERE at < $1 ORDER BY at, number LIMIT $2)",
+    postgres: "DELETE FROM audit WHERE number IN
+        (SELECT number FROM audit WHERE at < $1 ORDER BY at, number LIMIT $2 FOR UPDATE SKIP LOCKED)",
+};
+
 impl Registry {
+    /// Forgets at most `limit` of the rows that were written before this time, in Unix ms, the oldest first; says how
+    /// many it were.
+    pub async fn forget_audit(&self, before: Millis, limit: u32) -> Result<u64, RegistryError> {
+        self.writer().run(query(FORGET).bind(before).bind(i64::from(limit))).await
+    }
+
     /// One page of the audit log, the newest first, and the total, both of one moment.
     pub async fn audit(
         &self,

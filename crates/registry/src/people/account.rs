@@ -83,7 +83,7 @@ pub struct AccountFilter {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: String,
     username: String,
     email: Option<String>,
@@ -115,6 +115,7 @@ const SET_PASSWORD: &str =
     "UPDATE users SET password_hash = $2, epoch = epoch + 1, version = version + 1, updated_at = $3
 WHERE id = $1";
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
+const HOLD: &str = "UPDATE users SET epoch = epoch WHERE id = $1 RETURNING id";
 const ADMIN: &str = "SELECT id FROM users WHERE role_id = 'admin' AND disabled_at IS NULL LIMIT 1";
 
 async fn find(tx: &mut Tx<'_>, user: &str) -> Result<Option<Row>, RegistryError> {
@@ -125,8 +126,14 @@ async fn existing(tx: &mut Tx<'_>, user: &str) -> Result<Row, Stop> {
     Ok(find(tx, user).await?.ok_or(Refusal::NotFound)?)
 }
 
+/// Makes whoever else does this wait until the transaction ends, so that what a user has can be counted, and no more be
+/// made than there may be. False: there is no such user.
+pub(crate) async fn hold_user(tx: &mut Tx<'_>, user: &str) -> Result<bool, RegistryError> {
+    tx.any(query(HOLD).bind(user)).await
+}
+
 /// A user whose role is within reach, to be changed. Nobody else changes users or roles until the transaction ends.
-async fn hold(tx: &mut Tx<'_>, user: &str, reach: &[Scope]) -> Result<Row, Stop> {
+pub(super) async fn hold(tx: &mut Tx<'_>, user: &str, reach: &[Scope]) -> Result<Row, Stop> {
     role::hold_admin(tx).await?;
     let row = existing(tx, user).await?;
     let scopes: Vec<(String,)> = tx.all(query(SCOPES).bind(&row.role_id)).await?;
@@ -272,7 +279,7 @@ impl Registry {
             }
             tx.run(query(SET_PASSWORD).bind(&user).bind(change.hash).bind(now)).await?;
             if change.ends_tokens {
-                api_token::delete_all(tx, &user, by, now).await?;
+                api_token::delete_all(tx, &user, &before.username, by, now).await?;
             }
             let change = Change::new(by, now, Action::UserPassword, &user).after(before.told());
             Ok(audit::record(tx, &[change]).await?)

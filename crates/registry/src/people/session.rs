@@ -5,11 +5,23 @@ use fleet::{
     id::{SessionId, UserId},
 };
 
-use super::{User, login::one_user};
+use super::{
+    User,
+    login::{UserRow, one_user},
+};
 use crate::{
     audit::{self, Action, Actor, Change},
     engine::{Registry, RegistryError, Tx, hex, id, query},
 };
+
+/// A session that is open.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// Whose it is.
+    pub user: User,
+    /// Until when the password counts as given just now, in Unix ms; `None`: it was not given since the log-in.
+    pub elevated_until: Option<Millis>,
+}
 
 /// What a refresh token is exchanged for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +48,16 @@ struct TokenRow {
     expires_at: Millis,
 }
 
-const USER: &str = "SELECT u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
+/// There is such a row for each scope, as of a [`UserRow`].
+#[derive(sqlx::FromRow)]
+struct OpenRow {
+    elevated_until: Option<Millis>,
+    #[sqlx(flatten)]
+    user: UserRow,
+}
+
+const OPEN: &str =
+    "SELECT s.elevated_until, u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
 FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN role_scopes p ON p.role_id = u.role_id
 WHERE s.id = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
 const FORGET: &str = "DELETE FROM sessions WHERE expires_at <= $1";
@@ -56,6 +77,8 @@ const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND us
 /// The session's row is held before the token's, because whoever deletes expired sessions holds the session's row first
 /// too. The other way round, the two could wait for each other for ever.
 const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
+const ELEVATE: &str =
+    "UPDATE sessions SET elevated_until = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 const END_EVERY: &str = "UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL";
 
@@ -65,10 +88,33 @@ pub(crate) async fn end_every_session(tx: &mut Tx<'_>, now: Millis) -> Result<u6
 }
 
 impl Registry {
-    /// The user of a session. `None` when there is no such session, it was revoked, or its user was disabled or had
+    /// An open session and its user. `None` when there is no such session, it was revoked, or its user was disabled or had
     /// every session ended since it began.
-    pub async fn session_user(&self, session: SessionId) -> Result<Option<User>, RegistryError> {
-        one_user(self.reader().all(query(USER).bind(session.to_string())).await?)
+    pub async fn open_session(&self, session: SessionId) -> Result<Option<OpenSession>, RegistryError> {
+        let rows: Vec<OpenRow> = self.reader().all(query(OPEN).bind(session.to_string())).await?;
+        let elevated_until = rows.first().and_then(|row| row.elevated_until);
+        let user = one_user(rows.into_iter().map(|row| row.user).collect())?;
+        Ok(user.map(|user| OpenSession { user, elevated_until }))
+    }
+
+    /// The password of this session's user was given again: it counts until then, in Unix ms. False: the session has
+    /// ended, and nothing was done.
+    pub async fn elevate_session(
+        &self,
+        session: SessionId,
+        until: Millis,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        let session = session.to_string();
+        self.write(async |tx| {
+            let open = tx.any(query(ELEVATE).bind(&session).bind(until)).await?;
+            if open {
+                audit::record(tx, &[Change::new(by, now, Action::SessionElevate, &session)]).await?;
+            }
+            Ok(open)
+        })
+        .await
     }
 
     /// Begins a session of this user with its first refresh token, of which SHA-256 is given. It is void at once if the

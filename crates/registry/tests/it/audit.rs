@@ -47,6 +47,26 @@ async fn change_roles(store: &Store) {
     registry.delete_role(&role, None, all, &by, NOW).await.unwrap().unwrap_err();
 }
 
+/// A token is made and deleted, the latter refused once too.
+async fn change_tokens(store: &Store) {
+    let (registry, by) = (&store.registry, ops());
+    let token = ApiToken {
+        id: ApiTokenId::new(NOW, [1; 10]),
+        user: user_id(0),
+        username: "admin".to_owned(),
+        name: "t".to_owned(),
+        scopes: vec![Scope::UserRead],
+        expires_at: None,
+        created_at: NOW,
+    };
+    registry.make_api_token(&token, [1; 32], &by).await.unwrap().unwrap();
+    registry.delete_api_token(token.id, user_id(0), None, &by, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        registry.delete_api_token(token.id, user_id(0), None, &by, NOW).await.unwrap(),
+        Err(Refusal::NotFound)
+    );
+}
+
 pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     let (registry, by, all) = (&store.registry, ops(), &Scope::ALL);
     registry.make_first_admin(user_id(0), "admin", "hash", NOW).await.unwrap();
@@ -61,24 +81,13 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     registry.set_password(user_id(1), password("new", None), all, &by, NOW).await.unwrap().unwrap();
     registry.set_password(user_id(1), password("new", Some(99)), all, &by, NOW).await.unwrap().unwrap_err();
     change_roles(&store).await;
-    let token = ApiToken {
-        id: ApiTokenId::new(NOW, [1; 10]),
-        user: user_id(0),
-        name: "t".to_owned(),
-        scopes: vec![Scope::UserRead],
-        expires_at: None,
-        created_at: NOW,
-    };
-    registry.make_api_token(&token, [1; 32], &by).await.unwrap();
-    registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap().unwrap();
-    assert_eq!(
-        registry.delete_api_token(token.id, user_id(0), &by, NOW).await.unwrap(),
-        Err(Refusal::NotFound)
-    );
+    change_tokens(&store).await;
     let (session, admin) =
         (SessionId::new(NOW, [1; 10]), registry.user_by_name("admin").await.unwrap().unwrap());
     registry.begin_session(session, &admin, [1; 32], &by, NOW, NOW + 9).await.unwrap();
+    assert!(registry.elevate_session(session, NOW + 9, &by, NOW).await.unwrap());
     registry.end_session(session, &by, NOW).await.unwrap();
+    assert!(!registry.elevate_session(session, NOW + 9, &by, NOW).await.unwrap());
     registry.end_session(session, &by, NOW).await.unwrap();
     let reused = SessionId::new(NOW, [2; 10]);
     registry.begin_session(reused, &admin, [2; 32], &by, NOW, NOW + 9).await.unwrap();
@@ -98,6 +107,7 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
         "token.create",
         "token.delete",
         "session.begin",
+        "session.elevate",
         "session.end",
         "session.begin",
         "session.reuse",
@@ -129,7 +139,7 @@ pub async fn what_cannot_be_logged_is_not_done(store: Store) {
     assert_eq!(admin.password_hash, "hash");
     assert!(registry.user_by_name("u").await.unwrap().is_none());
     assert!(registry.role(&id).await.unwrap().is_some());
-    assert!(registry.session_user(session).await.unwrap().is_some());
+    assert!(registry.open_session(session).await.unwrap().is_some());
     assert_eq!(actions(&store).await, ["session.begin", "role.create", "user.create"]);
 }
 
@@ -215,4 +225,39 @@ pub async fn the_log_is_filtered_paged_and_read_to_its_end(store: Store) {
         all.extend(part);
     }
     assert_eq!(all, log(&store, filter()).await);
+}
+
+pub async fn the_log_is_forgotten_the_oldest_first_by_any_number_of_processes(store: Store) {
+    let registry = &store.registry;
+    for at in 0..60 {
+        let actor = Actor::system();
+        let change =
+            Change { actor: &actor, at, action: Action::SessionRefuse, id: None, before: None, after: None };
+        registry.note(&change).await.unwrap();
+    }
+    assert_eq!(registry.forget_audit(50, 7).await.unwrap(), 7);
+    let noted = AuditFilter { to: Some(60), ..AuditFilter::default() };
+    assert_eq!(
+        log(&store, noted.clone()).await.last().unwrap().at,
+        7,
+        "the oldest go first, so many at once"
+    );
+    store.warm().await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let registry = registry.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut forgotten = 0;
+            for _ in 0..20 {
+                forgotten += registry.forget_audit(50, 5).await.unwrap();
+            }
+            forgotten
+        }));
+    }
+    let mut forgotten = 0;
+    for task in tasks {
+        forgotten += task.await.unwrap();
+    }
+    assert_eq!(forgotten, 43, "each row once");
+    assert_eq!(log(&store, noted).await.len(), 10);
 }

@@ -72,7 +72,8 @@ contract! {
         a_disabled_user_has_no_session
         a_new_epoch_ends_every_session
         expired_sessions_are_forgotten
-        a_scope_of_a_later_release_is_left_out;
+        a_scope_of_a_later_release_is_left_out
+        a_session_is_elevated_by_itself_until_it_ends;
     account:
         a_user_is_made_read_changed_and_deleted
         users_are_listed_by_name_and_narrowed
@@ -85,12 +86,15 @@ contract! {
         a_password_or_disabling_ends_every_session_and_a_role_changes_it
         a_reset_password_ends_its_users_tokens_and_tells_of_each
         a_token_is_worth_what_it_and_its_maker_have_in_common
-        tokens_are_their_makers_alone;
+        tokens_are_their_makers_and_who_reaches_as_far_ends_them
+        tokens_without_an_end_get_one_and_expired_ones_are_forgotten
+        a_user_has_a_hundred_tokens_at_most;
     audit:
         every_change_is_in_the_log_and_no_refused_one
         what_cannot_be_logged_is_not_done
         an_entry_tells_who_what_before_and_after_and_no_secret
-        the_log_is_filtered_paged_and_read_to_its_end;
+        the_log_is_filtered_paged_and_read_to_its_end
+        the_log_is_forgotten_the_oldest_first_by_any_number_of_processes;
     sighting:
         older_sighting_never_wins
         a_shorter_interval_counts_at_once

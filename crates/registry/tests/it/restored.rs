@@ -59,18 +59,19 @@ pub async fn everything_that_let_somebody_in_is_ended_at_once(store: Store) {
     let token = ApiToken {
         id: ApiTokenId::new(NOW, [1; 10]),
         user: admin,
+        username: "admin".to_owned(),
         name: "t".to_owned(),
         scopes: vec![Scope::ServerRead],
         expires_at: None,
         created_at: NOW,
     };
-    registry.make_api_token(&token, [1; 32], &by).await.unwrap();
+    registry.make_api_token(&token, [1; 32], &by).await.unwrap().unwrap();
     store.enrol(1, "web").await;
 
     let done = registry.after_restore(None, &by, LATER).await.unwrap();
     assert_eq!(done, Restored { sessions: 2, api_tokens: 1, enrolment_tokens: 1, ..Restored::default() });
     for session in sessions {
-        assert!(registry.session_user(session).await.unwrap().is_none());
+        assert!(registry.open_session(session).await.unwrap().is_none());
     }
     assert_eq!(registry.refresh_token_holder([1; 32], LATER).await.unwrap(), None);
     assert!(registry.api_token_user([1; 32], LATER).await.unwrap().is_none());

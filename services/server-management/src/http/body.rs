@@ -18,7 +18,6 @@ use serde::{
 use tokio::time::{Duration, timeout};
 
 use crate::{
-    app::RETRY_AFTER,
     http::failure::{Failure, invalid_body, unknown_field, unsupported_encoding},
 };
 

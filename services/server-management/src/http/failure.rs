@@ -38,8 +38,13 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("unauthorized", 401, "Log in, or use a token that is valid still."),
     ("insufficient_scope", 403, "The role lacks what `scope` names."),
     ("session_required", 403, "An API token is not enough; log in."),
+    (
+        "elevation_required",
+        403,
+        "Give the password again by `POST sessions/elevate`; it counts for five minutes.",
+    ),
     ("https_required", 403, "The suite was asked without TLS, and the agent's token would go the same way."),
-    ("wrong_password", 403, "`current_password` is not the one in force."),
+    ("wrong_password", 403, "`password`, or `current_password`, is not the one in force."),
     ("not_found", 404, "There is no such resource."),
     ("no_downloads", 404, "No agents are offered here; `AGENT_DOWNLOADS` is not set."),
     ("method_not_allowed", 405, "The resource does not know the method; `Allow` lists those that it knows."),
@@ -48,6 +53,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("last_admin", 409, "Nobody would be left who is enabled and has the role `admin`."),
     ("built_in", 409, "The role is built in and stays as it is."),
     ("role_in_use", 409, "Users have this role."),
+    ("too_many", 409, "There are as many as there may be; delete one first."),
     ("conflict", 409, "It was changed meanwhile; look at it again."),
     ("precondition_failed", 412, "It was changed since the version of `If-Match`; read it again."),
     ("too_large", 413, "The body is larger than is taken here; `detail` says how large it may be."),
@@ -121,6 +127,12 @@ pub(crate) fn insufficient_scope(scope: Scope) -> Problem {
 pub(crate) fn session_required() -> Problem {
     let detail = "this needs a log-in; an API token is not enough";
     Problem::new(StatusCode::FORBIDDEN, "session_required", detail)
+}
+
+/// 403: the password has to be given again.
+pub(crate) fn elevation_required() -> Problem {
+    let detail = "give the password again by POST sessions/elevate";
+    Problem::new(StatusCode::FORBIDDEN, "elevation_required", detail)
 }
 
 /// 409: `code` says what stands in the way.
@@ -198,6 +210,7 @@ impl From<Refusal> for Failure {
             Refusal::RoleInUse => {
                 conflict("role_in_use", "users have this role; give them another one first")
             }
+            Refusal::TooMany => conflict("too_many", "there are as many as there may be; delete one first"),
             Refusal::Beyond(scope) => insufficient_scope(scope),
             Refusal::BadToken => {
                 unauthorized("the enrolment token is unknown, expired, revoked or used up; ask for a new one")

@@ -12,14 +12,14 @@ use actix_web::{
     guard::Method as MethodGuard, http::Method, web,
 };
 use chassis::{Problem, http::bearer};
-use fleet::{Scope, id::SessionId};
-use registry::{Actor, User, Who};
+use fleet::{Millis, Scope, id::SessionId};
+use registry::{Actor, OpenSession, User, Who};
 
 use crate::{
     app::App,
     http::{
         client,
-        failure::{Failure, insufficient_scope, session_required},
+        failure::{Failure, elevation_required, insufficient_scope, session_required},
         instruments, query,
         secret::digest,
         unchanged,
@@ -34,6 +34,9 @@ pub(crate) enum Access {
     Public,
     /// Whoever is logged in. An API token is not enough: it must not make, change or end what it is a part of.
     LoggedIn,
+    /// Whoever is logged in and gave their password again within the last five minutes: what outlives a session is not
+    /// made by who found one open, or stole it.
+    Elevated,
     /// Whoever is logged in, or has an API token, with this scope.
     Needs(Scope),
 }
@@ -49,7 +52,7 @@ pub(crate) struct Endpoint {
     pub(crate) lists: bool,
 }
 
-/// Who makes a request; only behind [`Access::LoggedIn`] and [`Access::Needs`].
+/// Who makes a request; behind all but [`Access::Public`].
 #[derive(Clone)]
 pub(crate) struct Caller(Rc<Proved>);
 
@@ -59,13 +62,15 @@ pub(crate) struct Proved {
     pub(crate) user: User,
     /// `None` with an API token.
     pub(crate) session: Option<SessionId>,
+    /// Until when the password counts as given just now, in Unix ms.
+    elevated_until: Option<Millis>,
     pub(crate) actor: Actor,
 }
 
 /// Who makes a request, as the audit log names them; behind the same as [`Caller`].
 pub(crate) struct By(pub(crate) Actor);
 
-/// The session in which a request was made; only behind [`Access::LoggedIn`].
+/// The session in which a request was made; only behind [`Access::LoggedIn`] and [`Access::Elevated`].
 #[derive(Clone, Copy)]
 pub(crate) struct Session(pub(crate) SessionId);
 
@@ -160,7 +165,7 @@ async fn admit<Args: FromRequest>(
 async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(), Failure> {
     let scope = match access {
         Access::Public => return Ok(()),
-        Access::LoggedIn => None,
+        Access::LoggedIn | Access::Elevated => None,
         Access::Needs(scope) => Some(scope),
     };
     let token = bearer(request).ok_or_else(Problem::unauthorized)?;
@@ -174,6 +179,9 @@ async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(
         None if proved.session.is_none() => return Err(session_required().into()),
         Some(_) | None => {}
     }
+    if access == Access::Elevated && proved.elevated_until.is_none_or(|until| until <= app.clock.now()) {
+        return Err(elevation_required().into());
+    }
     request.extensions_mut().insert(Caller(Rc::new(proved)));
     Ok(())
 }
@@ -181,11 +189,11 @@ async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(
 async fn by_session(app: &App, token: &str, request: &HttpRequest) -> Result<Option<Proved>, Failure> {
     let key = request.app_data::<web::Data<TokenKey>>().ok_or_else(Problem::internal)?;
     let Some(access_token) = key.verify(token, app.clock.now()) else { return Ok(None) };
-    let user = app.registry.session_user(access_token.session).await?;
-    let user = user.filter(|user| user.id == access_token.user && !user.disabled);
-    Ok(user.map(|user| {
+    let open = app.registry.open_session(access_token.session).await?;
+    let open = open.filter(|open| open.user.id == access_token.user && !open.user.disabled);
+    Ok(open.map(|OpenSession { user, elevated_until }| {
         let actor = actor(Who::User(user.id), &user, request);
-        Proved { user, session: Some(access_token.session), actor }
+        Proved { user, session: Some(access_token.session), elevated_until, actor }
     }))
 }
 
@@ -193,7 +201,7 @@ async fn by_api_token(app: &App, token: &str, request: &HttpRequest) -> Result<O
     let found = app.registry.api_token_user(digest(token), app.clock.now()).await?;
     Ok(found.map(|(token, user)| {
         let actor = actor(Who::Token(token), &user, request);
-        Proved { user, session: None, actor }
+        Proved { user, session: None, elevated_until: None, actor }
     }))
 }
 

@@ -3,6 +3,7 @@
 mod access_tokens;
 mod api_tokens;
 mod audit;
+mod elevation;
 mod first_admin;
 mod guard;
 mod password;
@@ -10,12 +11,13 @@ mod policy;
 mod reset_password;
 mod roles;
 mod sessions;
+mod upkeep;
 mod users;
 
 use fleet::Scope;
 use utoipa::OpenApi;
 
-use self::guard::Access::{LoggedIn, Needs, Public};
+use self::guard::Access::{Elevated, LoggedIn, Needs, Public};
 pub use self::{
     access_tokens::{ShortTokenKey, TokenKey},
     first_admin::{FirstAdmin, FirstAdminError, admin_password, admin_password_applies, first_admin},
@@ -25,6 +27,7 @@ pub use self::{
 pub(crate) use self::{
     first_admin::given_first_admin,
     guard::{Access, By, Endpoint, Resource, delete, get, list, patch, post},
+    upkeep::run,
 };
 
 /// What is documented of them.
@@ -34,6 +37,7 @@ pub(crate) use self::{
     sessions::refresh,
     sessions::log_out,
     sessions::show,
+    elevation::elevate,
     roles::list_scopes,
     roles::list,
     roles::make,
@@ -67,6 +71,7 @@ pub(crate) fn routes() -> Vec<Resource> {
             ],
         ),
         ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
+        ("/sessions/elevate", vec![post(LoggedIn, elevation::elevate)]),
         ("/scopes", vec![list(Needs(read), roles::list_scopes)]),
         ("/roles", vec![list(Needs(read), roles::list), post(Needs(write), roles::make)]),
         (
@@ -87,7 +92,7 @@ pub(crate) fn routes() -> Vec<Resource> {
             ],
         ),
         ("/users/{id}/password", vec![post(LoggedIn, users::set_password)]),
-        ("/tokens", vec![list(LoggedIn, api_tokens::list), post(LoggedIn, api_tokens::make)]),
+        ("/tokens", vec![list(LoggedIn, api_tokens::list), post(Elevated, api_tokens::make)]),
         ("/tokens/{id}", vec![delete(LoggedIn, api_tokens::delete)]),
         ("/audit", vec![list(Needs(Scope::AuditRead), audit::list)]),
         ("/audit/export", vec![get(Needs(Scope::AuditRead), audit::export)]),

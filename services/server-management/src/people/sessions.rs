@@ -152,8 +152,8 @@ pub(crate) async fn refresh(
     match app.registry.refresh(presented, next.hash, client::exact(&request), now, now + REFRESH_LIFE).await?
     {
         Refresh::Rotated { user, session } => {
-            let owner = app.registry.session_user(session).await?;
-            if owner.is_none_or(|owner| owner.disabled) {
+            let open = app.registry.open_session(session).await?;
+            if open.is_none_or(|open| open.user.disabled) {
                 return Err(unauthorized("the session has ended; log in").into());
             }
             tokens(&key, now, AccessToken { user, session }, next)

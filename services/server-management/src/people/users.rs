@@ -2,7 +2,6 @@
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
-    http::StatusCode,
     web::{Data, Json},
 };
 use chassis::{Problem, random};
@@ -23,10 +22,10 @@ use crate::{
         paging::{Listed, Paging},
         precondition::{IfMatch, IfMatchGiven, tagged},
         query::{FromParameters, Parameters, Parsed},
-        throttle::{self, Limit},
     },
     people::{
-        guard::Caller,
+        elevation::prove,
+        guard::{Caller, Session},
         password::{self, MAX_PASSWORD_BYTES},
         policy,
     },
@@ -34,9 +33,6 @@ use crate::{
 
 /// Longest e-mail address (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL: usize = 254;
-
-/// Wrong passwords given to change one's own, within 15 minutes.
-const MOST_WRONG: usize = 10;
 
 /// A user to make.
 #[derive(Deserialize, ToSchema)]
@@ -79,6 +75,9 @@ pub(crate) struct NewPassword {
     /// At least 8 characters, and none that is tried first.
     #[schema(min_length = 8, max_length = 1024, format = "password", example = "a staple for the horse")]
     password: String,
+    /// Leave the user's API tokens, which are deleted otherwise.
+    #[serde(default)]
+    keep_api_tokens: bool,
 }
 
 /// Somebody who may log in.
@@ -216,8 +215,9 @@ pub(crate) async fn delete(
 
 /// Set a password: one's own with the one in force, another's with the scope `user:write`.
 ///
-/// It ends every session of that user, also the one in which one's own was changed: log in anew. API tokens stay.
-/// After 10 wrong ones within 15 minutes it is 429. An API token is not enough for this.
+/// It ends every session of that user, also the one in which one's own was changed: log in anew. Its API tokens are
+/// deleted too, since whoever knew the password may have made some, unless `keep_api_tokens` is true. After 10 wrong ones
+/// in this session within 15 minutes it is 429. An API token is not enough for this.
 #[utoipa::path(
     post, path = "/users/{id}/password", operation_id = "set_password", tag = "users", request_body = NewPassword,
     params(("id" = String, Path, description = "Id of the user")),
@@ -227,10 +227,11 @@ pub(crate) async fn delete(
 pub(crate) async fn set_password(
     app: Data<App>,
     caller: Caller,
+    session: Session,
     id: Id<UserId>,
     body: Body<NewPassword>,
 ) -> Result<HttpResponse, Failure> {
-    let NewPassword { current_password, password } = body.0;
+    let NewPassword { current_password, password, keep_api_tokens } = body.0;
     if let Some(current) = &current_password {
         bounded("current_password", current, 1..=MAX_PASSWORD_BYTES)?;
     }
@@ -241,40 +242,24 @@ pub(crate) async fn set_password(
     let account = app.registry.account(id.0).await?.ok_or_else(Problem::not_found)?;
     policy::check("password", &password, &[&account.username, account.email.as_deref().unwrap_or_default()])?;
     let epoch = match own {
-        true => Some(prove(&app, &caller, current_password).await?),
+        true => {
+            let current =
+                current_password.ok_or_else(|| invalid_body("current_password is required for one's own"))?;
+            prove(&app, &caller, session, "current_password", current).await?;
+            // It must not have changed when the new one is set.
+            Some(caller.user.epoch)
+        }
         false => None,
     };
     let hash = hashed(&app, password).await?;
-    let change = PasswordChange { hash: &hash, epoch, ends_tokens: false };
+    let change = PasswordChange { hash: &hash, epoch, ends_tokens: !keep_api_tokens };
     let (reach, now) = (&caller.user.scopes, app.clock.now());
     app.registry.set_password(id.0, change, reach, &caller.actor, now).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Proves by the password in force that an open session is not used by somebody who found it. Gives the epoch of that
-/// password: it must not have changed when the new one is set.
-async fn prove(app: &App, caller: &Caller, current: Option<String>) -> Result<i64, Failure> {
-    let current = current.ok_or_else(|| invalid_body("current_password is required for one's own"))?;
-    let turn = app.turn_to_hash().await?;
-    let key = format!("password:user:{}", caller.user.id);
-    let limits = [Limit { key, most: MOST_WRONG, what: "wrong passwords of this user" }];
-    throttle::check(app, &limits).await?;
-    let right = password::verify(current, Some(caller.user.password_hash.clone())).await;
-    if !right {
-        throttle::fail(app, &limits).await;
-        return Err(wrong_password().into());
-    }
-    drop(turn);
-    Ok(caller.user.epoch)
-}
-
 fn answer(with: HttpResponseBuilder, account: Account) -> HttpResponse {
     tagged(with, account.version, UserItem::from(account))
-}
-
-fn wrong_password() -> Problem {
-    let detail = "current_password is not the one in force";
-    Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail)
 }
 
 async fn hashed(app: &App, password: String) -> Result<String, Failure> {

@@ -26,7 +26,7 @@ use utoipa::{
 };
 
 use crate::{
-    app::{App, RETRY_AFTER},
+    app::App,
     http::{
         body::label,
         document::{flag, parameter},

@@ -14,15 +14,9 @@ async fn attempt(suite: &Suite, username: &str) -> u16 {
 pub async fn a_change_tells_who_made_it_from_where(place: Place) {
     let suite = Suite::spawn(place).await;
     suite.clock.advance(SECOND);
-    let token = suite
-        .post(
-            "/tokens",
-            json!({"name": "script", "scopes": ["user:read", "user:write", "server:read",
-        "report:read"]}),
-        )
-        .await;
+    let token = suite.api_token(&["user:read", "user:write", "server:read", "report:read"]).await;
     let user = json!({"username": "ops", "password": PASSWORD, "role": "viewer"});
-    let request = suite.call(Method::POST, "/users").bearer_auth(token.body["token"].as_str().unwrap());
+    let request = suite.call(Method::POST, "/users").bearer_auth(token["token"].as_str().unwrap());
     let made = suite.send(request.header("x-forwarded-for", "2001:db8::7").json(&user)).await;
     assert_eq!(made.status, 201, "{made:?}");
     let id = made.body["id"].as_str().unwrap();
@@ -35,7 +29,7 @@ pub async fn a_change_tells_who_made_it_from_where(place: Place) {
     );
     assert_eq!((&entry["before"], &entry["after"]), (&Value::Null, &after));
     assert_eq!(entry["object"], json!({"kind": "user", "id": id}));
-    let actor = json!({"kind": "token", "id": token.body["id"], "name": "admin", "address": "2001:db8::7"});
+    let actor = json!({"kind": "token", "id": token["id"], "name": "admin", "address": "2001:db8::7"});
     assert_eq!(entry["actor"], actor);
     assert!(!suite.read("/audit").await.to_string().contains("argon2"));
 }

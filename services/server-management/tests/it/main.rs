@@ -69,7 +69,13 @@ compositions! {
         disabling_and_another_role_count_on_every_replica
         a_role_is_a_name_for_scopes
         an_api_token_serves_as_far_as_it_and_its_maker_reach
-        nobody_makes_a_token_of_more_than_they_have;
+        nobody_makes_a_token_of_more_than_they_have
+        a_stolen_session_makes_no_token_without_the_password
+        who_guesses_the_password_of_a_stolen_session_is_stopped_and_its_owner_is_not
+        a_token_expires_in_90_days_unless_said_otherwise_and_never_later_than_the_setting
+        tokens_of_a_release_without_an_end_get_90_days_and_old_ones_go
+        who_manages_users_sees_and_ends_everybodys_tokens
+        a_password_that_is_set_ends_the_users_tokens_unless_told_otherwise;
     enrolment:
         an_enrolled_server_has_a_credential_and_can_be_read
         a_lost_answer_burns_nothing

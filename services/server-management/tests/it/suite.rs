@@ -73,6 +73,8 @@ fn settings() -> Settings {
         keyring: keyring(),
         token_key,
         history_days: HISTORY_DAYS,
+        api_token_max_days: 365,
+        audit_days: 400,
         proxies: 1,
         allowed_domains: "example.org".parse().unwrap(),
         public_url: None,
@@ -162,6 +164,13 @@ impl Suite {
         Self { token, codes, ..Self::over(self.place.replica(), clock, settings()) }
     }
 
+    /// The same, where an API token serves for so many days at most.
+    pub fn replica_of_tokens_for(&self, days: u16) -> Self {
+        let (token, codes) = (self.token.clone(), self.codes.clone());
+        let settings = Settings { api_token_max_days: days, ..settings() };
+        Self { token, codes, ..Self::over(self.place.replica(), self.clock.clone(), settings) }
+    }
+
     async fn read_codes(&mut self) {
         let document = self.call(Method::GET, "/openapi.json").send().await.unwrap();
         let document: Value = document.json().await.unwrap();
@@ -178,6 +187,20 @@ impl Suite {
         assert_eq!(answer.status, 200, "{answer:?}");
         self.token = answer.body["access_token"].as_str().unwrap().to_owned();
         answer.body
+    }
+
+    /// Gives the password of whoever is logged in again.
+    pub async fn elevate(&self) {
+        let answer = self.post("/sessions/elevate", json!({"password": PASSWORD})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// An API token of whoever is logged in, as it was answered.
+    pub async fn api_token(&self, scopes: &[&str]) -> Value {
+        self.elevate().await;
+        let made = self.post("/tokens", json!({"name": "script", "scopes": scopes})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.body
     }
 
     /// Moves the clock, and logs in anew since the old token may have expired.

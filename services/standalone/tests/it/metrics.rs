@@ -15,6 +15,10 @@ async fn metrics_are_for_the_host_itself_and_for_tokens_that_may_see_servers() {
     client.log_in(dir.path()).await;
     let token = async |scope: &str| {
         let body = json!({"name": scope, "scopes": [scope]});
+        let password = std::fs::read_to_string(dir.path().join("admin-password")).unwrap();
+        let proof = json!({"password": password.trim_end()});
+        let (status, elevated) = client.post("/server-management/v1/sessions/elevate", &proof).await;
+        assert_eq!(status, 200, "{elevated}");
         let (status, made) = client.post("/server-management/v1/tokens", &body).await;
         assert_eq!(status, 201, "{made}");
         made["token"].as_str().unwrap().to_owned()

@@ -35,7 +35,7 @@ pub async fn reopening_keeps_everything(mut store: Store) {
         store.registry.enrolment_tokens(ALL).await.unwrap(),
     );
     assert_eq!(before, after);
-    assert_eq!(store.registry.session_user(session).await.unwrap().unwrap().id, user.id);
+    assert_eq!(store.registry.open_session(session).await.unwrap().unwrap().user.id, user.id);
 }
 
 pub async fn migrating_twice_is_once(store: Store) {

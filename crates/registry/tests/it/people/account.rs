@@ -49,7 +49,7 @@ async fn log_in(store: &Store, name: &str, number: u8) -> SessionId {
 }
 
 async fn scopes(store: &Store, session: SessionId) -> Option<Vec<Scope>> {
-    let user = store.registry.session_user(session).await.unwrap()?;
+    let user = store.registry.open_session(session).await.unwrap()?.user;
     let mut scopes = user.scopes;
     scopes.sort_unstable();
     Some(scopes)
@@ -137,12 +137,12 @@ pub async fn a_refusal_leaves_no_trace(store: Store) {
     let admin = admin(&store).await;
     let session = log_in(&store, "admin", 1).await;
     let by = Actor::system();
-    store.registry.make_api_token(&token(1, admin, &READ), [1; 32], &by).await.unwrap();
+    store.registry.make_api_token(&token(1, admin, &READ), [1; 32], &by).await.unwrap().unwrap();
     let state = async || {
         (
             store.registry.account(admin).await.unwrap(),
             scopes(&store, session).await,
-            store.registry.api_tokens(admin, ALL).await.unwrap(),
+            store.registry.api_tokens(Some(admin), ALL).await.unwrap(),
             store.actions().await,
         )
     };
@@ -320,6 +320,7 @@ fn token(number: u8, user: UserId, scopes: &[Scope]) -> ApiToken {
     ApiToken {
         id: ApiTokenId::new(NOW + i64::from(number), [number; 10]),
         user,
+        username: if number == 3 { "admin" } else { "ops" }.to_owned(),
         name: format!("token {number}"),
         scopes: scopes.to_vec(),
         expires_at: Some(NOW + 1_000),
@@ -332,7 +333,7 @@ pub async fn a_token_is_worth_what_it_and_its_maker_have_in_common(store: Store)
     let user = make(&store, 1, "ops", "admin").await.unwrap().id;
     let (by, registry) = (Actor::system(), &store.registry);
     let made = token(1, user, &[Scope::ServerRead, Scope::UserWrite]);
-    registry.make_api_token(&made, [1; 32], &by).await.unwrap();
+    registry.make_api_token(&made, [1; 32], &by).await.unwrap().unwrap();
     let worth = async |now: i64| {
         let found = registry.api_token_user([1; 32], now).await.unwrap()?;
         assert_eq!((found.0, found.1.id), (made.id, user));
@@ -357,20 +358,31 @@ pub async fn a_token_is_worth_what_it_and_its_maker_have_in_common(store: Store)
     assert_eq!(worth(NOW).await, None, "of a deleted user");
 }
 
-pub async fn tokens_are_their_makers_alone(store: Store) {
+pub async fn tokens_are_their_makers_and_who_reaches_as_far_ends_them(store: Store) {
     let admin = admin(&store).await;
     let user = make(&store, 1, "ops", "viewer").await.unwrap().id;
     let (by, registry) = (Actor::system(), &store.registry);
     let (first, second) = (token(1, user, &READ), token(2, user, &READ));
     for (number, made) in [(1, &first), (2, &second), (3, &token(3, admin, &READ))] {
-        registry.make_api_token(made, [number; 32], &by).await.unwrap();
+        registry.make_api_token(made, [number; 32], &by).await.unwrap().unwrap();
     }
-    assert_eq!(registry.api_tokens(user, ALL).await.unwrap(), (vec![second.clone(), first.clone()], 2));
-    assert_eq!(registry.delete_api_token(first.id, admin, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
-    registry.delete_api_token(first.id, user, &by, NOW).await.unwrap().unwrap();
-    assert_eq!(registry.delete_api_token(first.id, user, &by, NOW).await.unwrap(), Err(Refusal::NotFound));
+    assert_eq!(registry.api_tokens(Some(user), ALL).await.unwrap(), (vec![second.clone(), first.clone()], 2));
+    let delete = async |token: ApiTokenId, who: UserId, reach: Option<&[Scope]>| {
+        registry.delete_api_token(token, who, reach, &by, NOW).await.unwrap()
+    };
+    assert_eq!(delete(first.id, admin, None).await, Err(Refusal::NotFound));
+    assert_eq!(delete(first.id, user, None).await, Ok(()));
+    assert_eq!(delete(first.id, user, None).await, Err(Refusal::NotFound));
+    assert_eq!(delete(first.id, admin, Some(&Scope::ALL)).await, Err(Refusal::NotFound));
     assert!(registry.api_token_user([1; 32], NOW).await.unwrap().is_none());
-    assert_eq!(registry.api_tokens(user, ALL).await.unwrap(), (vec![second], 1));
+    assert_eq!(registry.api_tokens(Some(user), ALL).await.unwrap(), (vec![second.clone()], 1));
+
+    let theirs = token(3, admin, &READ);
+    assert_eq!(registry.api_tokens(None, ALL).await.unwrap(), (vec![theirs.clone(), second.clone()], 2));
+    let beyond = delete(theirs.id, user, Some(&READ)).await;
+    assert!(matches!(beyond, Err(Refusal::Beyond(_))), "{beyond:?}");
+    assert_eq!(delete(second.id, admin, Some(&Scope::ALL)).await, Ok(()));
+    assert_eq!(registry.api_tokens(None, ALL).await.unwrap(), (vec![theirs], 1));
 }
 
 pub async fn a_reset_password_ends_its_users_tokens_and_tells_of_each(store: Store) {
@@ -378,14 +390,60 @@ pub async fn a_reset_password_ends_its_users_tokens_and_tells_of_each(store: Sto
     let user = make(&store, 1, "ops", "viewer").await.unwrap().id;
     let (by, registry) = (Actor::system(), &store.registry);
     for (number, owner) in [(1, user), (2, user), (3, admin)] {
-        registry.make_api_token(&token(number, owner, &READ), [number; 32], &by).await.unwrap();
+        registry.make_api_token(&token(number, owner, &READ), [number; 32], &by).await.unwrap().unwrap();
     }
     let reset = PasswordChange { ends_tokens: true, ..password("new", None) };
     registry.set_password(user, reset, &Scope::ALL, &by, NOW).await.unwrap().unwrap();
-    assert_eq!(registry.api_tokens(user, ALL).await.unwrap().1, 0);
-    assert_eq!(registry.api_tokens(admin, ALL).await.unwrap().1, 1);
+    assert_eq!(registry.api_tokens(Some(user), ALL).await.unwrap().1, 0);
+    assert_eq!(registry.api_tokens(Some(admin), ALL).await.unwrap().1, 1);
     let deleted = AuditFilter { action: Some("token.delete".to_owned()), ..AuditFilter::default() };
     assert_eq!(registry.audit(&deleted, ALL).await.unwrap().1, 2);
     registry.set_password(admin, password("new", None), &Scope::ALL, &by, NOW).await.unwrap().unwrap();
-    assert_eq!(registry.api_tokens(admin, ALL).await.unwrap().1, 1, "told otherwise");
+    assert_eq!(registry.api_tokens(Some(admin), ALL).await.unwrap().1, 1, "told otherwise");
+}
+
+pub async fn tokens_without_an_end_get_one_and_expired_ones_are_forgotten(store: Store) {
+    let admin = admin(&store).await;
+    let (by, registry) = (Actor::system(), &store.registry);
+    let endless = ApiToken { expires_at: None, ..token(3, admin, &READ) };
+    registry.make_api_token(&endless, [3; 32], &by).await.unwrap().unwrap();
+    let other = ApiToken { expires_at: Some(NOW + 5), ..token(4, admin, &READ) };
+    registry.make_api_token(&other, [4; 32], &by).await.unwrap().unwrap();
+    assert!(registry.api_token_user([3; 32], NOW + 9_000).await.unwrap().is_some());
+    assert_eq!(registry.end_endless_api_tokens(NOW + 9_000).await.unwrap(), 1);
+    assert_eq!(registry.end_endless_api_tokens(NOW + 99_000).await.unwrap(), 0, "once");
+    assert!(registry.api_token_user([3; 32], NOW + 9_000).await.unwrap().is_none());
+    assert_eq!(registry.forget_api_tokens(NOW + 4).await.unwrap(), 0);
+    assert_eq!(registry.forget_api_tokens(NOW + 5).await.unwrap(), 1);
+    assert_eq!(registry.api_tokens(None, ALL).await.unwrap().1, 1);
+}
+
+pub async fn a_user_has_a_hundred_tokens_at_most(store: Store) {
+    let admin = admin(&store).await;
+    let user = make(&store, 1, "ops", "viewer").await.unwrap().id;
+    let (by, registry) = (Actor::system(), &store.registry);
+    let make = async |number: u8, owner: UserId, now: i64| {
+        let made = ApiToken { created_at: now, ..token(number, owner, &READ) };
+        registry.make_api_token(&made, [number; 32], &by).await.unwrap()
+    };
+    for number in 0..98 {
+        make(number, user, NOW).await.unwrap();
+    }
+    store.warm().await;
+    let mut tasks = Vec::new();
+    for number in 100..106 {
+        let (registry, made) = (registry.clone(), token(number, user, &READ));
+        tasks.push(tokio::spawn(async move {
+            registry.make_api_token(&made, [number; 32], &Actor::system()).await.unwrap()
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        made += u32::from(task.await.unwrap().is_ok());
+    }
+    assert_eq!(made, 2, "also at once");
+    assert_eq!(make(110, user, NOW).await, Err(Refusal::TooMany));
+    assert_eq!(make(111, admin, NOW).await, Ok(()), "each has their own");
+    assert_eq!(make(112, user, NOW + 1_000).await, Ok(()), "the others have expired");
+    assert_eq!(registry.api_tokens(Some(user), ALL).await.unwrap().1, 1);
 }

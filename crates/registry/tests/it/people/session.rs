@@ -28,7 +28,7 @@ async fn log_in(store: &Store, user: &User, number: u8) -> SessionId {
 }
 
 async fn is_open(store: &Store, session: SessionId) -> bool {
-    store.registry.session_user(session).await.unwrap().is_some()
+    store.registry.open_session(session).await.unwrap().is_some()
 }
 
 async fn refresh(store: &Store, token: u8, next: u8) -> Refresh {
@@ -87,7 +87,7 @@ pub async fn a_refresh_token_rotates(store: Store) {
     for token in 1..5 {
         assert_eq!(refresh(&store, token, token + 1).await, Refresh::Rotated { user: user.id, session });
     }
-    let found = store.registry.session_user(session).await.unwrap().unwrap();
+    let found = store.registry.open_session(session).await.unwrap().unwrap().user;
     assert_eq!((found.id, found.scopes.len()), (user.id, Scope::ALL.len()));
 }
 
@@ -200,4 +200,17 @@ pub async fn a_refresh_token_tells_its_holder_while_it_could_be_exchanged(store:
     assert_eq!(holder(2, NOW).await, Some((user.id, session)));
     store.registry.end_session(session, &registry::Actor::system(), NOW).await.unwrap();
     assert_eq!(holder(2, NOW).await, None, "of a session that has ended");
+}
+
+pub async fn a_session_is_elevated_by_itself_until_it_ends(store: Store) {
+    let user = admin(&store).await;
+    let (session, other) = (log_in(&store, &user, 1).await, log_in(&store, &user, 2).await);
+    let (by, registry) = (registry::Actor::system(), &store.registry);
+    let until = async |session| registry.open_session(session).await.unwrap().unwrap().elevated_until;
+    assert!(registry.elevate_session(session, NOW + 5, &by, NOW).await.unwrap());
+    assert_eq!((until(session).await, until(other).await), (Some(NOW + 5), None));
+    refresh(&store, 1, 3).await;
+    assert_eq!(until(session).await, Some(NOW + 5), "it is the session's, not its tokens'");
+    registry.end_session(session, &by, NOW).await.unwrap();
+    assert!(!registry.elevate_session(session, NOW + 9, &by, NOW).await.unwrap());
 }

@@ -10,6 +10,7 @@
 
 mod app;
 mod background;
+pub mod commands;
 mod http;
 mod openapi;
 mod operations;

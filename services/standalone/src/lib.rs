@@ -1,13 +1,14 @@
 //! `rollcall`: the gate, the worker, management, mail and this host's own agent in one process, on SQLite and in-process
 //! parts. The composition root of the embedded suite; it holds no logic of its own.
 
+pub mod commands;
 pub mod data;
 mod keeper;
 mod own_agent;
 pub mod settings;
 
 use std::{
-    fs, io,
+    io,
     net::{SocketAddr, TcpListener},
     path::Path,
     time::Duration,
@@ -16,7 +17,7 @@ use std::{
 use actix_web::dev::Server;
 use anyhow::{Context, bail};
 use cache::Cache;
-use chassis::{Clock, Health, Mistakes, Running, http, lifecycle::Shutdown, telemetry};
+use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, MailJob, Message};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
@@ -24,7 +25,7 @@ use history::History;
 use mail::{Letterhead, Mail, Sender};
 use queue::{DeadLetters, Publisher, in_process};
 use registry::{Registry, RegistryError};
-use server_management::{DeadLetterQueues, FirstAdmin, Management, TokenKey, settings::ResetArguments};
+use server_management::{DeadLetterQueues, FirstAdmin, Management, TokenKey};
 use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, keeper::Keeper, settings::Settings};
@@ -42,51 +43,6 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The name of the worker, the same in every process, so that it has one row in the registry. A row that an earlier
 /// process left would stay live beside a new one, and a restart would look as if the gate had been open all along.
 const WORKER: &str = "rollcall";
-
-/// Sets a user's password in the data folder of a suite that does not run.
-///
-/// # Errors
-/// When it runs, when there is no such folder or user, or when the password is not taken. Nothing is changed then.
-pub async fn reset_password(folder: &Path, reset: &ResetArguments, clock: &Clock) -> anyhow::Result<()> {
-    let mut mistakes = Mistakes::default();
-    let given = ResetArguments::given(&mut mistakes);
-    mistakes.check()?;
-    let (data, registry) = stopped(folder).await?;
-    let done = reset.run(&registry, given, clock).await;
-    registry.close().await;
-    let generated = data.join("admin-password");
-    if done?.username == FIRST_USER && generated.exists() {
-        fs::remove_file(&generated).with_context(|| format!("cannot remove {}", generated.display()))?;
-        eprintln!("removed {}, which held the password before", generated.display());
-    }
-    Ok(())
-}
-
-/// Ends what a restored backup brought back into the data folder of a suite that does not run, and says what else there is
-/// to do.
-///
-/// # Errors
-/// When it runs, or when there is no such folder. Nothing is changed then.
-pub async fn after_restore(folder: &Path, clock: &Clock) -> anyhow::Result<()> {
-    let (_data, registry) = stopped(folder).await?;
-    // The gate of the next start reads the denylist of this very registry: there is none beside it that knows more.
-    let done = server_management::after_restore(&registry, None, clock).await;
-    registry.close().await;
-    print!("{}", done?.tell("rollcall"));
-    Ok(())
-}
-
-/// The folder of a suite that does not run, and its registry.
-async fn stopped(folder: &Path) -> anyhow::Result<(DataDir, Registry)> {
-    // Nobody wants a new suite for a folder's misspelt name.
-    if !folder.join("registry.db").exists() {
-        bail!("there is no registry.db in {}; name the folder of the suite by --data", folder.display());
-    }
-    let data = DataDir::take(folder)?;
-    data.check_registry()?;
-    let registry = open_registry(&data).await?;
-    Ok((data, registry))
-}
 
 /// What the first user is called, whose generated password stands in a file.
 const FIRST_USER: &str = "admin";

@@ -8,6 +8,7 @@ use chassis::{
 };
 use clap::Parser;
 use standalone::{
+    commands,
     data::DataDir,
     settings::{Arguments, Command, Settings},
 };
@@ -24,16 +25,8 @@ fn main() -> ExitCode {
                 }
             };
         }
-        Some(Command::ResetPassword(reset)) => {
-            let clock = Clock::system();
-            let reset = standalone::reset_password(&arguments.data, reset, &clock);
-            actix_web::rt::System::new().block_on(reset)
-        }
-        Some(Command::AfterRestore) => {
-            let clock = Clock::system();
-            let restored = standalone::after_restore(&arguments.data, &clock);
-            actix_web::rt::System::new().block_on(restored)
-        }
+        Some(Command::ResetPassword(reset)) => commands::reset_password(&arguments.data, reset),
+        Some(Command::AfterRestore) => commands::after_restore(&arguments.data),
         None => start(&arguments),
     };
     match done {

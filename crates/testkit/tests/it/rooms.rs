@@ -28,7 +28,7 @@ const HOUSES: [House; 3] = [
         folder: "services/server-management/src",
         ground: &["app", "http"],
         domains: &["people", "servers", "reports", "operations"],
-        roof: &["background", "openapi", "routes", "service", "settings"],
+        roof: &["background", "commands", "openapi", "routes", "service", "settings"],
     },
     House {
         folder: "crates/fleet/src",

@@ -17,9 +17,7 @@ use serde::{
 };
 use tokio::time::{Duration, timeout};
 
-use crate::{
-    http::failure::{Failure, invalid_body, unknown_field, unsupported_encoding},
-};
+use crate::http::failure::{Failure, invalid_body, unknown_field, unsupported_encoding};
 
 /// Largest body.
 const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -3,6 +3,7 @@
 
 mod audit;
 mod engine;
+mod kept;
 mod people;
 mod pipeline;
 mod report;

@@ -10,6 +10,7 @@ mod forge;
 mod generated;
 mod hostile;
 mod install;
+mod kept;
 mod kill;
 mod metrics;
 mod reports;

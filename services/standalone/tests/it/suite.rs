@@ -85,6 +85,11 @@ impl Client {
         answer.json().await.unwrap()
     }
 
+    pub async fn get_as(&self, path: &str, bearer: &str) -> u16 {
+        let url = format!("{}/server-management/v1/{path}", self.base);
+        self.http.get(url).bearer_auth(bearer).send().await.unwrap().status().as_u16()
+    }
+
     pub async fn delete(&self, path: &str) -> u16 {
         let url = format!("{}/server-management/v1/{path}", self.base);
         self.http.delete(url).bearer_auth(&self.token).send().await.unwrap().status().as_u16()

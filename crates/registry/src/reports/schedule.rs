@@ -74,10 +74,12 @@ struct Row {
 const ADD: &str = "INSERT INTO report_schedules
 (id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $8, $8)";
-const TAKE: &str = "UPDATE report_schedules SET version = version + 1, updated_at = $2 WHERE id = $1
+/// Changes nothing, and holds the row.
+const TAKE: &str = "UPDATE report_schedules SET version = version WHERE id = $1
 RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
 const CHANGE: &str = "UPDATE report_schedules
-SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, sheet_format = $7, since = $8 WHERE id = $1";
+SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, sheet_format = $7, since = $8,
+version = version + 1, updated_at = $9 WHERE id = $1";
 const DELETE: &str = "DELETE FROM report_schedules WHERE id = $1
 RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
 const ONE: &str =
@@ -148,10 +150,9 @@ impl Registry {
     ) -> Result<Result<ReportSchedule, Refusal>, RegistryError> {
         let key = id.to_string();
         self.change(async |tx| {
-            let row: Option<Row> = tx.maybe(query(TAKE).bind(&key).bind(now)).await?;
+            let row: Option<Row> = tx.maybe(query(TAKE).bind(&key)).await?;
             let row = row.ok_or(Refusal::NotFound)?;
-            // Taking it has raised its version, in the statement that holds the row from then on.
-            Refusal::unless_expected(expected, row.version - 1)?;
+            Refusal::unless_expected(expected, row.version)?;
             let before = row.schedule()?;
             let after = before.changed(wanted, now);
             let update = query(CHANGE)
@@ -162,7 +163,8 @@ impl Registry {
                 .bind(json(&after.recipients)?)
                 .bind(&after.filter)
                 .bind(&after.format)
-                .bind(after.since);
+                .bind(after.since)
+                .bind(after.updated_at);
             tx.run(update).await?;
             let change = Change::new(by, now, Action::ReportScheduleChange, id);
             audit::record(tx, &[change.before(before.told()).after(after.told())]).await?;
@@ -239,6 +241,8 @@ impl ReportSchedule {
             recipients: wanted.recipients.as_ref().unwrap_or(&self.recipients).clone(),
             filter: or(&wanted.filter, &self.filter),
             format: or(&wanted.format, &self.format),
+            version: self.version + 1,
+            updated_at: now,
             ..self.clone()
         }
     }

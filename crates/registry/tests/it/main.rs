@@ -83,6 +83,7 @@ contract! {
         of_admins_who_shut_each_other_out_at_once_one_stays
         built_in_roles_stay_as_they_are
         a_role_is_made_changed_and_deleted_when_nobody_has_it
+        a_user_or_a_role_of_another_version_stays_as_it_is
         nobody_gives_or_takes_more_than_they_have
         a_password_or_disabling_ends_every_session_and_a_role_changes_it
         a_reset_password_ends_its_users_tokens_and_tells_of_each

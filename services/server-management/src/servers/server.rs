@@ -223,7 +223,8 @@ pub(crate) async fn remove(
 #[utoipa::path(
     post, path = "/servers/{id}/pause", operation_id = "pause_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")), request_body = PauseRequest,
-    responses((status = 200, description = "The server as it is now", body = ServerItem)),
+    responses((status = 200, description = "The server as it is now", body = ServerItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:write"]))
 )]
 pub(crate) async fn pause(
@@ -246,7 +247,8 @@ pub(crate) async fn pause(
 #[utoipa::path(
     post, path = "/servers/{id}/resume", operation_id = "resume_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")),
-    responses((status = 200, description = "The server as it is now", body = ServerItem)),
+    responses((status = 200, description = "The server as it is now", body = ServerItem,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:write"]))
 )]
 pub(crate) async fn resume(app: Data<App>, by: By, id: Id<ServerId>) -> Result<HttpResponse, Failure> {

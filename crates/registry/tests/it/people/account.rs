@@ -222,6 +222,33 @@ pub async fn built_in_roles_stay_as_they_are(store: Store) {
     assert_eq!((names, total), (vec![("admin", Scope::ALL.len(), true), ("viewer", 2, true)], 2));
 }
 
+pub async fn a_user_or_a_role_of_another_version_stays_as_it_is(store: Store) {
+    admin(&store).await;
+    let (registry, all, by) = (&store.registry, &Scope::ALL, Actor::system());
+    let user = make(&store, 1, "ops", "viewer").await.unwrap();
+    let role = role(&store, 2, "operator", &READ).await.unwrap();
+    assert_eq!((user.version, role.version), (1, 1));
+    let (change, narrow) = (disabled(true), RoleChange { name: None, scopes: Some(&[]) });
+    for other in [[0, 2].as_slice(), &[]] {
+        let stale = registry.change_account(user.id, Some(other), change, all, &by, NOW).await.unwrap();
+        assert_eq!(stale, Err(Refusal::Stale));
+        let stale = registry.delete_account(user.id, Some(other), all, &by, NOW).await.unwrap();
+        assert_eq!(stale, Err(Refusal::Stale));
+        let stale = registry.change_role(&role.id, Some(other), narrow, all, &by, NOW).await.unwrap();
+        assert_eq!(stale, Err(Refusal::Stale));
+        let stale = registry.delete_role(&role.id, Some(other), all, &by, NOW).await.unwrap();
+        assert_eq!(stale, Err(Refusal::Stale));
+    }
+    assert_eq!(registry.account(user.id).await.unwrap().as_ref(), Some(&user));
+    assert_eq!(registry.role(&role.id).await.unwrap().as_ref(), Some(&role));
+    let seen = Some([7, 1].as_slice());
+    let changed = registry.change_account(user.id, seen, change, all, &by, NOW).await.unwrap().unwrap();
+    let narrowed = registry.change_role(&role.id, seen, narrow, all, &by, NOW).await.unwrap().unwrap();
+    assert_eq!((changed.version, narrowed.version), (2, 2));
+    assert_eq!(registry.delete_account(user.id, Some(&[2]), all, &by, NOW).await.unwrap(), Ok(()));
+    assert_eq!(registry.delete_role(&role.id, Some(&[2]), all, &by, NOW).await.unwrap(), Ok(()));
+}
+
 pub async fn a_role_is_made_changed_and_deleted_when_nobody_has_it(store: Store) {
     admin(&store).await;
     let made = role(&store, 1, " Operator ", &[Scope::ServerWrite, Scope::ServerRead]).await.unwrap();

@@ -19,7 +19,7 @@ use crate::{
 pub struct Stores {
     pub registry: Registry,
     history: History,
-    cache: Cache,
+    pub cache: Cache,
     clock: Clock,
     facts: Facts,
     cache_away: Trouble,

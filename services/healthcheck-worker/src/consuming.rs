@@ -100,6 +100,7 @@ impl Consuming<'_> {
                 return Err(error);
             }
         };
+        self.shared.writers().wrote(batch.records(), self.shared.clock.now());
         let (size, refused) = (batch.records().len(), applied.rejected.len());
         let [unknown, deleted, revoked] =
             [Admission::Unknown, Admission::Deleted, Admission::Revoked].map(|why| batch.discarded(why));

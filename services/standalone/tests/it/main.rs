@@ -14,3 +14,4 @@ mod reports;
 mod restart;
 mod restore;
 mod suite;
+mod writers;

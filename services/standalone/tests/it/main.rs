@@ -13,5 +13,6 @@ mod metrics;
 mod reports;
 mod restart;
 mod restore;
+mod steps;
 mod suite;
 mod writers;

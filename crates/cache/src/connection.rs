@@ -59,6 +59,7 @@ impl Connection {
     }
 
     /// Asks the server one question, for at most [`PATIENCE`].
+    #[tracing::instrument(target = "steps", level = "debug", name = "cache", skip_all)]
     pub async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,

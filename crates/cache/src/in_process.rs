@@ -1,4 +1,4 @@
-//! The variant for one process: four parts, a mutex each, held for the length of one call.
+//! The variant for one process: five parts, a mutex each, held for the length of one call.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,10 @@ use std::{
 
 use fleet::{Millis, ServerId};
 
-use crate::{Denylist, Latest, Seen, Unknown, failures::Failures, roll::Roll, unknown::Strangers};
+use crate::{
+    Denylist, Latest, Seen, Unknown, Writer, failures::Failures, roll::Roll, unknown::Strangers,
+    writers::Told,
+};
 
 /// The cache of this process.
 #[derive(Default)]
@@ -16,6 +19,7 @@ pub struct InProcess {
     denylist: Mutex<Option<Denylist>>,
     failures: Mutex<Failures>,
     strangers: Mutex<Strangers>,
+    writers: Mutex<Told>,
 }
 
 impl InProcess {
@@ -65,6 +69,14 @@ impl InProcess {
 
     pub(crate) fn forget_unknown(&self, servers: &[ServerId]) {
         lock(&self.strangers).forget(servers);
+    }
+
+    pub(crate) fn put_writers(&self, worker: &str, writers: &[Writer], now: Millis) {
+        lock(&self.writers).put(worker, writers, now);
+    }
+
+    pub(crate) fn writers(&self, now: Millis) -> Vec<Writer> {
+        lock(&self.writers).list(now)
     }
 
     pub(crate) fn fail(&self, key: &str, now: Millis, window: Millis) {

@@ -7,6 +7,7 @@
 //! | `<prefix>:denylist` | `denylist 1 <version> <servers>`, then a line `<server> <generation>` each |
 //! | `<prefix>:failures:<key>` | list of times |
 //! | `<prefix>:unknown` | sorted set: `<server> <generation>` by when it was seen last |
+//! | `<prefix>:writers` | hash: by worker `writers 1 <at>`, then a line `<server> <bytes> <snapshots>` each |
 //!
 //! Writes are scripts: "older never wins" compares and writes in one step, whichever of two workers is last, and a key
 //! of a wrong type is replaced in the same step. All keys expire. Whatever else is found under them is not there.
@@ -18,11 +19,12 @@ use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use serde_json::value::RawValue;
 
 use crate::{
-    Denylist, Latest, RedisUrl, Seen, Unavailable, Unknown,
+    Denylist, Latest, RedisUrl, Seen, Unavailable, Unknown, Writer,
     connection::Connection,
     failures::{MOST_COUNTED, young},
     roll::KEEP,
     unknown::{MOST, REMEMBERED, Strangers},
+    writers::{self, FRESH},
 };
 
 /// Servers written by one run of the script, so that Redis serves others between two of them.
@@ -158,6 +160,25 @@ impl InRedis {
         self.read(range.arg(self.unknown_key()).arg(0).arg("+inf").arg("WITHSCORES")).await
     }
 
+    pub(crate) async fn put_writers(
+        &self,
+        worker: &str,
+        writers: &[Writer],
+        now: Millis,
+    ) -> Result<(), Unavailable> {
+        let mut script = redis::cmd("EVAL");
+        script.arg(include_str!("lua/put_writers.lua")).arg(1).arg(self.writers_key());
+        script.arg(worker).arg(writers::write(now, writers)).arg(now - FRESH).arg(FRESH);
+        self.connection.ask(async |redis| script.query_async(redis).await).await
+    }
+
+    pub(crate) async fn writers(&self, now: Millis) -> Result<Vec<Writer>, Unavailable> {
+        let told: Vec<Vec<u8>> = self.read(redis::cmd("HVALS").arg(self.writers_key())).await?;
+        let told = told.iter().filter_map(|text| writers::read(text));
+        let told = told.filter(|(at, _)| writers::fresh(*at, now)).flat_map(|(_, writers)| writers);
+        Ok(writers::most(told))
+    }
+
     pub(crate) async fn fail(&self, key: &str, now: Millis, window: Millis) -> Result<(), Unavailable> {
         let mut script = redis::cmd("EVAL");
         script.arg(include_str!("lua/fail.lua")).arg(1).arg(self.failures_key(key));
@@ -210,6 +231,10 @@ impl InRedis {
 
     fn unknown_key(&self) -> String {
         format!("{}:unknown", self.prefix)
+    }
+
+    fn writers_key(&self) -> String {
+        format!("{}:writers", self.prefix)
     }
 
     fn failures_key(&self, key: &str) -> String {

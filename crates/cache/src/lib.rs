@@ -1,5 +1,5 @@
-//! Disposable shared state: who is silent when, latest values, the denylist, failures to throttle by. Losing it loses
-//! nothing but speed.
+//! Disposable shared state: who is silent when, latest values, the denylist, failures to throttle by, who writes most. Losing
+//! it loses nothing but speed.
 #![warn(missing_docs)]
 
 mod connection;
@@ -8,6 +8,7 @@ mod in_process;
 mod in_redis;
 mod roll;
 mod unknown;
+mod writers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -93,6 +94,17 @@ pub struct Unknown {
     pub generation: u32,
     /// Gate time of the newest snapshot that a worker had of it.
     pub last_seen: Millis,
+}
+
+/// How much came of a server lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writer {
+    /// Which server.
+    pub server: ServerId,
+    /// About how many bytes its snapshots are.
+    pub bytes: u64,
+    /// How many there were.
+    pub snapshots: u64,
 }
 
 /// The cache. Clones share it.
@@ -204,6 +216,31 @@ impl Cache {
                 Ok(())
             }
             Self::Redis(cache) => cache.forget_unknown(servers).await,
+        }
+    }
+
+    /// Puts the servers of which this worker wrote most lately, in place of those that it put before. They count for a
+    /// minute.
+    pub async fn put_writers(
+        &self,
+        worker: &str,
+        writers: &[Writer],
+        now: Millis,
+    ) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.put_writers(worker, writers, now);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.put_writers(worker, writers, now).await,
+        }
+    }
+
+    /// The ten servers of which all workers together wrote most lately, the most first.
+    pub async fn writers(&self, now: Millis) -> Result<Vec<Writer>, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.writers(now)),
+            Self::Redis(cache) => cache.writers(now).await,
         }
     }
 

@@ -14,6 +14,7 @@ mod reach;
 mod room;
 pub mod service;
 pub mod settings;
+mod steps;
 pub mod telemetry;
 pub mod trouble;
 

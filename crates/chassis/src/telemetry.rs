@@ -11,7 +11,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{allocator, process};
+use crate::{allocator, process, steps::Steps};
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -45,7 +45,7 @@ pub fn start(format: LogFormat, level: LevelFilter) {
         .with_target("lapin", LevelFilter::OFF)
         .with_target("amq_protocol", LevelFilter::OFF)
         .with_target("async_rs", LevelFilter::OFF);
-    let log = tracing_subscriber::registry().with(wanted);
+    let log = tracing_subscriber::registry().with(wanted).with(Steps);
     let lines = fmt::layer().with_target(false);
     match format {
         LogFormat::Text => log.with(lines.with_ansi(std::io::stdout().is_terminal())).init(),
@@ -88,6 +88,12 @@ fn install() -> Option<PrometheusHandle> {
 /// The lines that `work` logs on this thread, each as level, message and fields.
 #[cfg(test)]
 pub fn logged(work: impl FnOnce()) -> Vec<String> {
+    logged_at(LevelFilter::TRACE, work)
+}
+
+/// The same, at this level and with the steps.
+#[cfg(test)]
+pub fn logged_at(level: LevelFilter, work: impl FnOnce()) -> Vec<String> {
     use std::{
         io,
         sync::{Arc, Mutex},
@@ -109,7 +115,8 @@ pub fn logged(work: impl FnOnce()) -> Vec<String> {
     let written = Written::default();
     let writer = written.clone();
     let lines = fmt::layer().with_target(false).with_ansi(false).without_time();
-    let log = tracing_subscriber::registry().with(lines.with_writer(move || writer.clone()));
+    let log = tracing_subscriber::registry().with(level).with(Steps);
+    let log = log.with(lines.with_writer(move || writer.clone()));
     tracing::subscriber::with_default(log, work);
     let bytes = written.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()

@@ -99,6 +99,7 @@ impl History {
     /// Stores the records; they are durable when this returns. Of two records with one identity the first one stored
     /// stays. Returns those that it will never take, because their day is past retention or the mapping refuses them;
     /// all others are stored. After an error some of them may be stored: repeat the call with all of them.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.append", skip_all)]
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.append(records).await,
@@ -107,6 +108,7 @@ impl History {
     }
 
     /// The ends of each server's history, in the order asked; `None` where there is none.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.extents", skip_all)]
     pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.extents(servers).await,
@@ -116,6 +118,7 @@ impl History {
 
     /// For how much of its pieces each server is covered, in the order asked: the measure of the union of what its
     /// snapshots vouch for, so what two of them vouch for counts once. The pieces of a server must not overlap.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.covered", skip_all)]
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.covered(asked).await,
@@ -126,6 +129,7 @@ impl History {
     /// The latest `most` gaps in the pieces of one server, which must be in order. Gaps are what
     /// [`covered`](Self::covered) leaves of the pieces. Reads the snapshots from the latest to the earliest, a
     /// bounded part at a time.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.outages", skip_all)]
     pub async fn outages(
         &self,
         server: ServerId,
@@ -141,6 +145,7 @@ impl History {
     /// The longest gap in the pieces of each server, in the order asked: the longest of its
     /// [`outages`](Self::outages), and the earliest of several as long; `None` where there is none. The pieces of a
     /// server must be in order.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.longest_gaps", skip_all)]
     pub async fn longest_gaps(
         &self,
         asked: &[(ServerId, Vec<Piece>)],
@@ -152,6 +157,7 @@ impl History {
     }
 
     /// `[from, to)` of one server as `points` equal buckets, empty ones left out.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.points", skip_all)]
     pub async fn points(
         &self,
         server: ServerId,
@@ -167,6 +173,7 @@ impl History {
 
     /// Removes the days before the oldest midnight that is kept at `now`. From then on the store takes no record of
     /// such a day, not even if a later call passes an earlier `now`.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.expire", skip_all)]
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.expire(now).await,

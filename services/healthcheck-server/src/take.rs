@@ -11,6 +11,7 @@ use fleet::{
     wire::v1::{Accepted, Bulletin, Refusal},
 };
 use queue::{PublishError, Refused};
+use tracing::{Instrument, debug_span};
 
 use crate::{
     Inner, body,
@@ -50,12 +51,14 @@ impl Inner {
             return Err(Rejection::UnknownServer);
         }
         let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
-        let body = body::read(request, payload).await?;
+        let body = body::read(request, payload).instrument(debug_span!(target: "steps", "gate.body")).await?;
         drop(under_way);
         // The time of receipt is when the body is complete, and it may have taken its time.
         let now = self.clock.now();
         let oldest = retention::oldest_retained(now, self.settings.history_days);
-        let report = report::parse(body.as_ref(), Window { now, oldest })?;
+        let check = debug_span!(target: "steps", "gate.check");
+        let report = check.in_scope(|| report::parse(body.as_ref(), Window { now, oldest }))?;
+        drop(check);
         if self.full() {
             return Err(Rejection::Unavailable(report.interval));
         }
@@ -74,6 +77,7 @@ impl Inner {
         Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced } })
     }
 
+    #[tracing::instrument(target = "steps", level = "debug", name = "gate.publish", skip_all)]
     async fn publish(
         &self,
         credential: &Credential,

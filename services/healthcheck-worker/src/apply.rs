@@ -1,12 +1,13 @@
 //! One batch into three stores.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cache::{Cache, Unknown};
 use chassis::{Clock, Trouble};
 use fleet::{Millis, Record, ServerId, retention::DAY};
 use history::{History, HistoryError, Rejected};
-use registry::Registry;
+use registry::{Registry, Standing};
+use tracing::Instrument;
 
 use crate::{
     batch::{Admission, Batch},
@@ -19,7 +20,7 @@ use crate::{
 pub struct Stores {
     pub registry: Registry,
     history: History,
-    cache: Cache,
+    pub cache: Cache,
     clock: Clock,
     facts: Facts,
     cache_away: Trouble,
@@ -42,10 +43,8 @@ impl Stores {
     /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After
     /// an error some of the batch may be stored: store all of it again.
     pub async fn apply(&mut self, batch: &mut Batch, instruments: &Instruments) -> Result<Applied, Unstored> {
-        let standing = timed(&instruments.registry, self.registry.standing(&batch.servers())).await?;
-        let missing: Vec<ServerId> =
-            batch.servers().into_iter().filter(|server| !standing.contains_key(server)).collect();
-        let deleted = self.registry.revoked(&missing).await?;
+        let admit = tracing::debug_span!(target: "steps", "admit");
+        let (standing, deleted) = self.standing(batch, instruments).instrument(admit).await?;
         batch.admit(|record| match standing.get(&record.server) {
             None if deleted.contains(&record.server) => Admission::Deleted,
             None => Admission::Unknown,
@@ -72,6 +71,19 @@ impl Stores {
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
         self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
         Ok(Applied { rejected, sightings: sightings.len() })
+    }
+
+    /// Of the servers of a batch: how those that the registry knows stand, and which of the others it knew.
+    async fn standing(
+        &self,
+        batch: &Batch,
+        instruments: &Instruments,
+    ) -> Result<(HashMap<ServerId, Standing>, HashSet<ServerId>), Unstored> {
+        let servers = batch.servers();
+        let standing = timed(&instruments.registry, self.registry.standing(&servers)).await?;
+        let missing: Vec<ServerId> =
+            servers.into_iter().filter(|server| !standing.contains_key(server)).collect();
+        Ok((standing, self.registry.revoked(&missing).await?))
     }
 
     /// Tells gates of servers that the registry never knew, so that their agents keep what they measure.

@@ -8,6 +8,7 @@ use fleet::Message;
 use queue::{Consumer, Delivery};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     Shared,
@@ -90,6 +91,7 @@ impl Consuming<'_> {
     }
 
     /// Settles one batch. If that fails, the batch is put back and is the next one again.
+    #[tracing::instrument(target = "steps", level = "debug", name = "batch", skip_all)]
     async fn settle_next(&mut self) -> Result<(), Unstored> {
         let mut batch = Batch::next(&mut self.waiting, MOST_SNAPSHOTS);
         let (begun, instruments) = (Instant::now(), &self.shared.instruments);
@@ -100,11 +102,13 @@ impl Consuming<'_> {
                 return Err(error);
             }
         };
+        self.shared.writers().wrote(batch.records(), self.shared.clock.now());
         let (size, refused) = (batch.records().len(), applied.rejected.len());
         let [unknown, deleted, revoked] =
             [Admission::Unknown, Admission::Deleted, Admission::Revoked].map(|why| batch.discarded(why));
         let room = self.room.take(batch.deliveries_of_unknown()).await;
-        let (spans, ticks) = batch.settle(applied.rejected, room).await;
+        let ack = tracing::debug_span!(target: "steps", "ack");
+        let (spans, ticks) = batch.settle(applied.rejected, room).instrument(ack).await;
         if self.shared.hand().settle(&spans, &ticks) {
             self.shared.first_settled.notify_one();
         }

@@ -12,6 +12,7 @@ mod outage;
 mod room;
 mod service;
 pub mod settings;
+mod writers;
 
 use std::{
     collections::VecDeque,
@@ -35,6 +36,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use writers::Writers;
 
 pub use service::{StartError, run};
 
@@ -59,6 +61,7 @@ struct Shared {
     first_settled: Notify,
     clock: Clock,
     instruments: Instruments,
+    writers: Mutex<Writers>,
 }
 
 impl Worker {
@@ -91,8 +94,8 @@ impl Worker {
     async fn until_stopped(self, shutdown: CancellationToken) {
         let Self { name, consumer, stores, clock, holding } = self;
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
-        let shared = Shared { hand, first_settled, clock, instruments };
-        let registry = stores.registry.clone();
+        let shared = Shared { hand, first_settled, clock, instruments, writers: Mutex::default() };
+        let (registry, cache) = (stores.registry.clone(), stores.cache.clone());
         let consumed = CancellationToken::new();
         let (waiting, shutdown) = (VecDeque::new(), &shutdown);
         let room = Room::among(consumer.dead_letters());
@@ -103,7 +106,7 @@ impl Worker {
                 consumed.cancel();
                 consumer.close().await;
             },
-            shared.report(&name, &registry, &consumed),
+            shared.report(&name, &registry, &cache, &consumed),
         );
     }
 }
@@ -113,9 +116,13 @@ impl Shared {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes this worker's progress to the registry: at once, when the first message is settled, every five seconds,
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes this worker's progress to the registry, and who wrote most to the cache: at once, when the first message is settled, every five seconds,
     /// and a last time when consuming has ended.
-    async fn report(&self, name: &str, registry: &Registry, consumed: &CancellationToken) {
+    async fn report(&self, name: &str, registry: &Registry, cache: &Cache, consumed: &CancellationToken) {
         let mut every = interval(Duration::from_millis(TICK_EVERY.unsigned_abs()));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let progress_trouble = Trouble::saying(
@@ -133,6 +140,9 @@ impl Shared {
                 self.instruments.lag.set(seconds(progress.written_at - at));
             }
             progress_trouble.watch(registry.put_progress(name, &progress).await);
+            let most = self.writers().most(progress.written_at);
+            // A cache that is away is told of where snapshots are written to it.
+            let _ = cache.put_writers(name, &most, progress.written_at).await;
             if last {
                 return;
             }

@@ -1,6 +1,6 @@
 //! One promise a case.
 
-use cache::{Cache, Denylist, Latest, Seen, Unknown};
+use cache::{Cache, Denylist, Latest, Seen, Unknown, Writer};
 use fleet::{Millis, ServerId};
 
 /// Of the service in which the cache is; Redis goes by its own, which is far after the times of these cases.
@@ -155,6 +155,25 @@ pub async fn at_most_ten_thousand_unknown_servers_are_remembered_the_newest(cach
     cache.note_unknown(&(0..10_100).map(unknown).collect::<Vec<_>>()).await.unwrap();
     let listed = cache.unknown(NOW).await.unwrap();
     assert_eq!((listed.len(), listed[0]), (10_000, unknown(100)));
+}
+
+pub async fn what_workers_wrote_is_added_up_and_forgotten_after_a_minute(cache: Cache) {
+    let writer = |server, bytes, snapshots| Writer { server: id(server), bytes, snapshots };
+    assert_eq!(cache.writers(NOW).await.unwrap(), []);
+    cache.put_writers("worker-a", &[writer(1, 70, 7), writer(2, 60, 6)], NOW).await.unwrap();
+    cache.put_writers("worker-b", &[writer(2, 20, 2), writer(3, 5, 1)], NOW + 30_000).await.unwrap();
+    let both = [writer(2, 80, 8), writer(1, 70, 7), writer(3, 5, 1)];
+    assert_eq!(cache.writers(NOW + 30_000).await.unwrap(), both);
+    assert_eq!(cache.writers(NOW - 20_000).await.unwrap(), both, "by a clock that is behind");
+    // What a worker tells takes the place of what it told; another one is gone.
+    cache.put_writers("worker-b", &[writer(3, 4, 1)], NOW + 70_000).await.unwrap();
+    assert_eq!(cache.writers(NOW + 70_000).await.unwrap(), [writer(3, 4, 1)]);
+    assert_eq!(cache.writers(NOW).await.unwrap(), [], "and forgotten");
+    cache.put_writers("worker-b", &[], NOW + 70_000).await.unwrap();
+    let many: Vec<Writer> = (1..=30).map(|number| writer(number, number.into(), 1)).collect();
+    cache.put_writers("worker-c", &many, NOW + 70_000).await.unwrap();
+    let most = cache.writers(NOW + 70_000).await.unwrap();
+    assert_eq!((most.len(), most[0]), (10, writer(30, 30, 1)));
 }
 
 pub async fn failures_count_within_their_window(cache: Cache) {

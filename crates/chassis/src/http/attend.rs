@@ -60,7 +60,8 @@ pub(super) async fn attend<B: MessageBody + 'static>(
     let id = RequestId::of(request.headers());
     // As severe as can be, so that no level of the log is without it.
     let span = tracing::error_span!("request", request_id = id.as_str());
-    let answer = id.clone().around(next.call(request)).instrument(span).await?;
+    let step = tracing::debug_span!(target: "steps", parent: &span, "answer");
+    let answer = id.clone().around(next.call(request)).instrument(step).instrument(span).await?;
     let mut answer = answer.map_into_boxed_body();
     answer.headers_mut().insert(X_REQUEST_ID, id.into());
     Ok(answer.map_body(|_, body| Answer { body, _request: under_way }))

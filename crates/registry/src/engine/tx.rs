@@ -56,6 +56,7 @@ impl<R> Readable for R where R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow
 
 impl Registry {
     /// A transaction that reads: all statements of `work` see the same state.
+    #[tracing::instrument(target = "steps", level = "debug", name = "registry.read", skip_all)]
     pub(crate) async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
@@ -65,6 +66,7 @@ impl Registry {
 
     /// A transaction that writes. It is committed when `work` is `Ok`. When `work` fails, or [`Tx::roll_back`] was
     /// called, nothing of it is done.
+    #[tracing::instrument(target = "steps", level = "debug", name = "registry.write", skip_all)]
     pub(crate) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
@@ -73,6 +75,7 @@ impl Registry {
     }
 
     /// A [`write`](Self::write) that may be refused. Nothing is done of one that is, whatever it had done before it was.
+    #[tracing::instrument(target = "steps", level = "debug", name = "registry.write", skip_all)]
     pub(crate) async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, Stop>,
@@ -261,6 +264,7 @@ impl Alone<'_> {
         self.run_on(async move |tx| tx.run(query).await).await
     }
 
+    #[tracing::instrument(target = "steps", level = "debug", name = "registry.statement", skip_all)]
     async fn run_on<T>(
         self,
         statement: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,

@@ -71,8 +71,18 @@ struct Row {
 }
 
 const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");
+const NAMES: PerEngine = one_of!("SELECT id, name FROM servers WHERE id", "");
 
 impl Registry {
+    /// The names of these servers; one that is not known is left out.
+    pub async fn names(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, String>, RegistryError> {
+        if servers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<(String, String)> = self.reader().all(query(NAMES).bind(json(&servers)?)).await?;
+        rows.into_iter().map(|(server, name)| Ok((id("servers", "id", &server)?, name))).collect()
+    }
+
     /// One page of the list and the total, both of one moment. Ties are broken by id, so that paging is complete.
     pub async fn servers(
         &self,

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use chassis::Room;
+use fleet::{Millis, ServerId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,10 +30,24 @@ pub(crate) struct FleetStatus {
     watermark: Option<i64>,
     /// Since when gates listen without a gap.
     open_since: Option<i64>,
+    /// Who writes most, the most first: the first ten of the last ten minutes. Null while the cache does not answer.
+    writers: Option<Vec<Writer>>,
     /// The disk of the data folder; null where the stores are servers with disks of their own.
     disk: Option<DiskRoom>,
     /// Our clock.
     now: i64,
+}
+
+/// A server of which much is stored. With several workers its figures are at least these.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Writer {
+    #[schema(value_type = String, format = "uuid")]
+    id: ServerId,
+    name: String,
+    /// About how many bytes came of it in the last ten minutes.
+    bytes: u64,
+    /// How many snapshots came of it in the last ten minutes.
+    snapshots: u64,
 }
 
 /// Room on the disk of the data folder.
@@ -51,7 +66,19 @@ impl DiskRoom {
     }
 }
 
-/// How many servers are in each state, and how late monitoring is.
+/// Of those that were deleted since nothing is told.
+async fn writers(app: &App, now: Millis) -> Result<Option<Vec<Writer>>, Failure> {
+    let Some(most) = app.cache_trouble.watch(app.cache.writers(now).await) else { return Ok(None) };
+    let ids: Vec<ServerId> = most.iter().map(|writer| writer.server).collect();
+    let mut names = app.registry.names(&ids).await?;
+    let told = most.into_iter().filter_map(|writer| {
+        let cache::Writer { server, bytes, snapshots } = writer;
+        Some(Writer { id: server, name: names.remove(&server)?, bytes, snapshots })
+    });
+    Ok(Some(told.collect()))
+}
+
+/// How many servers are in each state, how late monitoring is, and who writes most.
 #[utoipa::path(
     get, path = "/status", operation_id = "show_status", tag = "status",
     responses((status = 200, description = "The fleet at a glance", body = FleetStatus)),
@@ -78,6 +105,7 @@ pub(crate) async fn show(
         mail_dead_letters: dead.map(|dead| dead.mail),
         watermark: roll.pipeline.watermark,
         open_since: roll.pipeline.open_since,
+        writers: writers(&app, now).await?,
         disk: disk.as_ref().as_ref().map(DiskRoom::of),
         now,
     }))

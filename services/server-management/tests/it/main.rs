@@ -135,6 +135,7 @@ compositions! {
         before_anything_was_settled_monitoring_is_late_and_nobody_is_down
         a_server_is_down_after_four_intervals_of_silence
         a_stall_of_the_pipeline_is_one_fact_and_downs_nobody
+        who_writes_most_is_told_by_name
         a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval
         losing_the_cache_finds_silence_later_and_never_falsely
         a_count_of_dead_letters_is_told_for_a_minute;

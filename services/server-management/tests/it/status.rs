@@ -24,8 +24,23 @@ pub async fn before_anything_was_settled_monitoring_is_late_and_nobody_is_down(p
     suite.enrol("web-1").await;
     let status = suite.read("/status").await;
     let expected = json!({"up": 0, "down": 0, "unknown": 1, "paused": 0, "total": 1, "pipeline_lag_ms": null, "late": true,
-        "dead_letters": null, "mail_dead_letters": null, "watermark": null, "open_since": null, "disk": null, "now": NOW});
+        "dead_letters": null, "mail_dead_letters": null, "watermark": null, "open_since": null, "writers": [], "disk": null, "now": NOW});
     assert_eq!(status, expected);
+}
+
+pub async fn who_writes_most_is_told_by_name(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let (loud, quiet, deleted) =
+        (suite.enrol("loud").await, suite.enrol("quiet").await, suite.enrol("deleted").await);
+    let writer = |server, bytes| cache::Writer { server, bytes, snapshots: 1 };
+    suite.cache.put_writers("a", &[writer(deleted, 900), writer(quiet, 20)], NOW).await.unwrap();
+    suite.cache.put_writers("b", &[writer(loud, 70), writer(quiet, 9)], NOW).await.unwrap();
+    suite.registry.delete_server(deleted, &registry::Actor::system(), NOW).await.unwrap().unwrap();
+    let expected = json!([
+        {"id": loud, "name": "loud", "bytes": 70, "snapshots": 1},
+        {"id": quiet, "name": "quiet", "bytes": 29, "snapshots": 2},
+    ]);
+    assert_eq!(suite.read("/status").await["writers"], expected);
 }
 
 pub async fn a_server_is_down_after_four_intervals_of_silence(place: Place) {

@@ -66,6 +66,14 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// One that logs to this file, at this level.
+    pub fn start_logging(log: &Path, level: &str, dir: &Path, arguments: &[&str]) -> Self {
+        let address = free_address();
+        let mut command = rollcall(dir, address);
+        command.args(arguments).env("LOG_LEVEL", level).stdout(fs::File::create(log).unwrap());
+        Self { address, child: command.spawn().unwrap() }
+    }
+
     fn terminate(&mut self) -> Option<i32> {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(killed.success());

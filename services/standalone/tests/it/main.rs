@@ -17,4 +17,6 @@ mod reports;
 mod restart;
 mod restore;
 mod soak;
+mod steps;
 mod suite;
+mod writers;

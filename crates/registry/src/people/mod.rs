@@ -6,8 +6,9 @@ mod login;
 mod role;
 mod session;
 
+pub(crate) use account::hold_user;
 pub use account::{Account, AccountChange, AccountFilter, NewAccount, PasswordChange};
 pub use api_token::ApiToken;
 pub use login::User;
 pub use role::{Role, RoleChange, RoleId};
-pub use session::{OpenSession, Refresh};
+pub use session::{OpenSession, Refresh, RefreshToken};

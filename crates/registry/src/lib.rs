@@ -34,11 +34,13 @@ pub use engine::{
 };
 pub use outbox::{Attempt, Delivery, DeliveryState};
 pub use people::{
-    Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, Refresh, Role,
-    RoleChange, RoleId, User,
+    Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, Refresh,
+    RefreshToken, Role, RoleChange, RoleId, User,
 };
 pub use refusal::Refusal;
-pub use reports::{NewReport, Report, ReportCounts, ReportRow, ReportSchedule, ReportState, ScheduleChange};
+pub use reports::{
+    Ask, Asked, NewReport, Report, ReportCounts, ReportRow, ReportSchedule, ReportState, ScheduleChange,
+};
 pub use restored::Restored;
 pub use servers::{
     Counts, Enrol, Enrolled, EnrolmentToken, ImportFault, ImportOutcome, ImportRow, Marks, Pause, Profile,

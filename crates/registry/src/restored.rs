@@ -49,7 +49,7 @@ impl Registry {
     ) -> Result<Restored, RegistryError> {
         self.write(async |tx| {
             let done = Restored {
-                sessions: people::end_every_session(tx, now).await?,
+                sessions: people::end_every_session(tx).await?,
                 api_tokens: people::delete_every_token(tx, by, now).await?,
                 enrolment_tokens: servers::revoke_every_token(tx, by, now).await?,
                 deliveries: outbox::doubt(tx, DOUBTFUL, now).await?,

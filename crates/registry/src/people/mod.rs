@@ -6,6 +6,7 @@ mod login;
 mod role;
 mod session;
 
+pub(crate) use account::hold_user;
 pub(crate) use api_token::delete_every_token;
 pub(crate) use session::end_every_session;
 
@@ -13,4 +14,4 @@ pub use account::{Account, AccountChange, AccountFilter, NewAccount, PasswordCha
 pub use api_token::ApiToken;
 pub use login::User;
 pub use role::{Role, RoleChange, RoleId};
-pub use session::{OpenSession, Refresh};
+pub use session::{OpenSession, Refresh, RefreshToken};

@@ -1,4 +1,4 @@
-//! Sessions: a log-in and the refresh tokens that came of it.
+//! Sessions: a log-in and the refresh token that came of it last.
 
 use fleet::{
     Millis,
@@ -6,12 +6,12 @@ use fleet::{
 };
 
 use super::{
-    User,
+    User, account,
     login::{UserRow, one_user},
 };
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Registry, RegistryError, Tx, hex, id, query},
+    engine::{PerEngine, Registry, RegistryError, Tx, hex, id, query},
 };
 
 /// A session that is open.
@@ -21,6 +21,16 @@ pub struct OpenSession {
     pub user: User,
     /// Until when the password counts as given just now, in Unix ms; `None`: it was not given since the log-in.
     pub elevated_until: Option<Millis>,
+}
+
+/// A refresh token, of which the registry knows SHA-256 of two texts.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshToken {
+    /// Of the token.
+    pub hash: [u8; 32],
+    /// Of what all tokens of one session begin with, a secret too. By it a token is known again that was exchanged before:
+    /// of each session the registry keeps the hash of the newest token alone.
+    pub family: [u8; 32],
 }
 
 /// What a refresh token is exchanged for.
@@ -44,6 +54,7 @@ pub enum Refresh {
 struct TokenRow {
     session_id: String,
     user_id: String,
+    family: Option<String>,
     used_at: Option<Millis>,
     expires_at: Millis,
 }
@@ -56,35 +67,108 @@ struct OpenRow {
     user: UserRow,
 }
 
+/// Most sessions of a user.
+const MOST_SESSIONS: i64 = 50;
+
 const OPEN: &str =
     "SELECT s.elevated_until, u.id, u.username, u.password_hash, u.disabled_at, u.epoch, p.scope
 FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN role_scopes p ON p.role_id = u.role_id
 WHERE s.id = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
-const FORGET: &str = "DELETE FROM sessions WHERE expires_at <= $1";
-const BEGIN: &str =
-    "INSERT INTO sessions (id, user_id, epoch, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+/// Sessions of this user that are over, those of an earlier release too, which marked what had ended.
+const FORGET_OF: &str = "DELETE FROM sessions WHERE user_id = $1
+AND (expires_at <= $2 OR revoked_at IS NOT NULL OR epoch <> (SELECT epoch FROM users WHERE id = $1))";
+/// The more lately a session was refreshed, the later it expires.
+const MAKE_ROOM: &str = "DELETE FROM sessions WHERE id IN
+(SELECT id FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC, id DESC LIMIT 1000 OFFSET $2) RETURNING id";
+/// As of the audit log: a part at a time, and rows that no other process is about to forget.
+const FORGET: PerEngine = PerEngine {
+    sqlite: "DELETE FROM sessions WHERE id IN
+        (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at, id LIMIT $2)",
+    postgres: "DELETE FROM sessions WHERE id IN
+        (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+};
+const FORGET_USED: PerEngine = PerEngine {
+    sqlite: "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+        WHERE expires_at <= $1 AND used_at IS NOT NULL ORDER BY expires_at, hash LIMIT $2)",
+    postgres: "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+        WHERE expires_at <= $1 AND used_at IS NOT NULL ORDER BY expires_at, hash LIMIT $2 FOR UPDATE SKIP LOCKED)",
+};
+const BEGIN: &str = "INSERT INTO sessions (id, user_id, epoch, created_at, expires_at, family)
+VALUES ($1, $2, $3, $4, $5, $6)";
 const ADD_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)";
 /// Finds no token whose session has ended.
-const FIND: &str = "SELECT t.session_id, s.user_id, t.used_at, t.expires_at
+const FIND: &str = "SELECT t.session_id, s.user_id, s.family, t.used_at, t.expires_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
+/// The open session of a token that is not its newest one.
+const FIND_FAMILY: &str = "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id
+WHERE s.family = $1 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
 /// A token that would be exchanged now.
 const HOLDER: &str = "SELECT t.session_id, s.user_id
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND t.used_at IS NULL AND t.expires_at > $2
 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
+/// The next token takes the place of the one that is used.
+const REPLACE: &str =
+    "UPDATE refresh_tokens SET hash = $2, expires_at = $3 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
+/// Of a token whose family is unknown: it has to be known again by its own row.
 const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
-/// The session's row is held before the token's, because whoever deletes expired sessions holds the session's row first
-/// too. The other way round, the two could wait for each other for ever.
-const PROLONG: &str = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
+/// The session's row is held before the token's, because whoever deletes sessions holds the session's row first too. The
+/// other way round, the two could wait for each other for ever.
+const PROLONG: &str =
+    "UPDATE sessions SET expires_at = $2, family = $3 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const ELEVATE: &str =
     "UPDATE sessions SET elevated_until = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
-const END: &str = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
-const END_EVERY: &str = "UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL";
+const END_EVERY: &str = "DELETE FROM sessions WHERE revoked_at IS NULL";
+const END: &str = "DELETE FROM sessions WHERE id = $1 AND revoked_at IS NULL";
 
 /// Ends every session of everybody. Answers how many there were.
-pub(crate) async fn end_every_session(tx: &mut Tx<'_>, now: Millis) -> Result<u64, RegistryError> {
-    tx.run(query(END_EVERY).bind(now)).await
+pub(crate) async fn end_every_session(tx: &mut Tx<'_>) -> Result<u64, RegistryError> {
+    tx.run(query(END_EVERY)).await
+}
+
+/// The next token instead of this one, in its row, or beside it. False: this one was used.
+async fn exchange(
+    tx: &mut Tx<'_>,
+    hash: &str,
+    next: String,
+    session: &str,
+    replaces: bool,
+    (now, expires_at): (Millis, Millis),
+) -> Result<bool, RegistryError> {
+    if replaces {
+        return tx.any(query(REPLACE).bind(hash).bind(next).bind(expires_at)).await;
+    }
+    let unused = tx.any(query(USE).bind(hash).bind(now)).await?;
+    if unused {
+        tx.run(query(ADD_TOKEN).bind(next).bind(session).bind(expires_at)).await?;
+    }
+    Ok(unused)
+}
+
+/// Ends a session, with its refresh tokens. False: it had ended.
+async fn end(
+    tx: &mut Tx<'_>,
+    session: &str,
+    action: Action,
+    by: &Actor,
+    now: Millis,
+) -> Result<bool, RegistryError> {
+    let open = tx.run(query(END).bind(session)).await? > 0;
+    if open {
+        audit::record(tx, &[Change::new(by, now, action, session)]).await?;
+    }
+    Ok(open)
+}
+
+/// Forgets what is over of this user's sessions, and ends those that were refreshed longest ago, so that one more is at
+/// most [`MOST_SESSIONS`].
+async fn make_room(tx: &mut Tx<'_>, user: &str, by: &Actor, now: Millis) -> Result<(), RegistryError> {
+    tx.run(query(FORGET_OF).bind(user).bind(now)).await?;
+    let ended: Vec<(String,)> = tx.all(query(MAKE_ROOM).bind(user).bind(MOST_SESSIONS - 1)).await?;
+    let changes: Vec<_> =
+        ended.iter().map(|(session,)| Change::new(by, now, Action::SessionEnd, session)).collect();
+    if changes.is_empty() { Ok(()) } else { audit::record(tx, &changes).await }
 }
 
 impl Registry {
@@ -117,65 +201,75 @@ impl Registry {
         .await
     }
 
-    /// Begins a session of this user with its first refresh token, of which SHA-256 is given. It is void at once if the
-    /// user's epoch has counted up since it was read. Sessions that expired are forgotten on the way.
+    /// Begins a session of this user with its first refresh token. It is void at once if the user is gone, or its epoch
+    /// has counted up since it was read. A user has at most 50: for one more, the one ends that was refreshed longest ago.
     pub async fn begin_session(
         &self,
         session: SessionId,
         user: &User,
-        refresh_hash: [u8; 32],
+        refresh: RefreshToken,
         by: &Actor,
         now: Millis,
         expires_at: Millis,
     ) -> Result<(), RegistryError> {
-        let session = session.to_string();
+        let (session, owner) = (session.to_string(), user.id.to_string());
         self.write(async |tx| {
-            tx.run(query(FORGET).bind(now)).await?;
+            if !account::hold_user(tx, &owner).await? {
+                return Ok(());
+            }
+            make_room(tx, &owner, by, now).await?;
             let begin = query(BEGIN)
                 .bind(&session)
-                .bind(user.id.to_string())
+                .bind(&owner)
                 .bind(user.epoch)
                 .bind(now)
-                .bind(expires_at);
+                .bind(expires_at)
+                .bind(hex(&refresh.family));
             tx.run(begin).await?;
-            tx.run(query(ADD_TOKEN).bind(hex(&refresh_hash)).bind(&session).bind(expires_at)).await?;
+            tx.run(query(ADD_TOKEN).bind(hex(&refresh.hash)).bind(&session).bind(expires_at)).await?;
             audit::record(tx, &[Change::new(by, now, Action::SessionBegin, &session)]).await
         })
         .await
     }
 
-    /// Exchanges a refresh token for the next one, which holds until `expires_at`; both are given as SHA-256. `from` is
-    /// the address of whoever presents it.
+    /// Exchanges a refresh token for the next one, which holds until `expires_at`. `from` is the address of whoever
+    /// presents it.
     ///
     /// A token works once. When one comes again, the user or a thief holds a copy, and nobody can tell which: the whole
     /// session ends.
     pub async fn refresh(
         &self,
-        hash: [u8; 32],
-        next: [u8; 32],
+        presented: RefreshToken,
+        next: RefreshToken,
         from: Option<String>,
         now: Millis,
         expires_at: Millis,
     ) -> Result<Refresh, RegistryError> {
-        let (hash, next) = (hex(&hash), hex(&next));
+        let (hash, family) = (hex(&presented.hash), hex(&presented.family));
         // Nobody can tell whether it was the user or a thief.
         let stranger = Actor::stranger(from);
+        let reused = async |tx: &mut Tx<'_>, session: &str| {
+            let ended = end(tx, session, Action::SessionReuse, &stranger, now).await?;
+            Ok(if ended { Refresh::Reused } else { Refresh::Unknown })
+        };
         self.write(async |tx| {
             let found: Option<TokenRow> = tx.maybe(query(FIND).bind(&hash)).await?;
-            let Some(token) = found else { return Ok(Refresh::Unknown) };
+            let Some(token) = found else {
+                let session: Option<(String,)> = tx.maybe(query(FIND_FAMILY).bind(&family)).await?;
+                let Some((session,)) = session else { return Ok(Refresh::Unknown) };
+                return reused(tx, &session).await;
+            };
             if token.used_at.is_none() && token.expires_at <= now {
                 return Ok(Refresh::Unknown);
             }
             let key = &token.session_id;
-            if !tx.any(query(PROLONG).bind(key).bind(expires_at)).await? {
+            if !tx.any(query(PROLONG).bind(key).bind(expires_at).bind(hex(&next.family))).await? {
                 return Ok(Refresh::Unknown);
             }
-            if !tx.any(query(USE).bind(&hash).bind(now)).await? {
-                tx.run(query(END).bind(key).bind(now)).await?;
-                audit::record(tx, &[Change::new(&stranger, now, Action::SessionReuse, key)]).await?;
-                return Ok(Refresh::Reused);
+            let replaces = token.family.as_ref() == Some(&family) && presented.family == next.family;
+            if !exchange(tx, &hash, hex(&next.hash), key, replaces, (now, expires_at)).await? {
+                return reused(tx, key).await;
             }
-            tx.run(query(ADD_TOKEN).bind(next).bind(key).bind(expires_at)).await?;
             Ok(Refresh::Rotated {
                 user: id("sessions", "user_id", &token.user_id)?,
                 session: id("sessions", "id", key)?,
@@ -206,11 +300,20 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let session = session.to_string();
         self.write(async |tx| {
-            if tx.run(query(END).bind(&session).bind(now)).await? > 0 {
-                audit::record(tx, &[Change::new(by, now, Action::SessionEnd, &session)]).await?;
-            }
+            end(tx, &session, Action::SessionEnd, by, now).await?;
             Ok(())
         })
         .await
+    }
+
+    /// Forgets at most `limit` of the sessions that expired by `now`; says how many it were.
+    pub async fn forget_sessions(&self, now: Millis, limit: u32) -> Result<u64, RegistryError> {
+        self.writer().run(query(FORGET).bind(now).bind(i64::from(limit))).await
+    }
+
+    /// Forgets at most `limit` of the used refresh tokens of an earlier release that expired by `now`, whose sessions may
+    /// go on; says how many it were.
+    pub async fn forget_refresh_tokens(&self, now: Millis, limit: u32) -> Result<u64, RegistryError> {
+        self.writer().run(query(FORGET_USED).bind(now).bind(i64::from(limit))).await
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     audit::{self, Action, Actor, Change},
     engine::{Page, PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query},
     outbox::{self, Delivery},
+    reports::ask::{self, Ask, Asked},
     servers::status_of,
 };
 
@@ -195,13 +196,15 @@ pub(super) async fn add(
 }
 
 impl Registry {
-    /// Makes a report to be computed, with its deliveries.
+    /// Makes a report to be computed, with its deliveries, unless whoever asks has done so for too much lately. `None`:
+    /// nobody in particular asks.
     pub async fn make_report(
         &self,
         report: &NewReport,
+        ask: Option<Ask>,
         by: &Actor,
         now: Millis,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Asked, RegistryError> {
         let NewReport { id, from, to, time_zone: _, filter, format, recipients } = report;
         let addresses: Vec<&str> = recipients.iter().map(|(_, address)| address.as_str()).collect();
         let filter = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
@@ -209,8 +212,17 @@ impl Registry {
             json!({"from": from, "to": to, "recipients": addresses, "filter": filter, "format": format});
         let change = Change::new(by, now, Action::ReportCreate, id).after(after);
         self.write(async |tx| {
+            if let Some(ask) = &ask
+                && let Some(again_at) = ask::asked_too_much(tx, ask, now).await?
+            {
+                return Ok(Asked::TooMuch { again_at });
+            }
             add(tx, report, None, now).await?;
-            audit::record(tx, &[change]).await
+            if let Some(ask) = &ask {
+                ask::note(tx, *id, ask).await?;
+            }
+            audit::record(tx, &[change]).await?;
+            Ok(Asked::Made)
         })
         .await
     }

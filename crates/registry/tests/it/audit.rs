@@ -10,7 +10,7 @@ use registry::{
 };
 use serde_json::json;
 
-use crate::store::{ALL, NOW, Store, password};
+use crate::store::{ALL, NOW, Store, password, refresh_token};
 
 fn user_id(number: u8) -> UserId {
     UserId::new(NOW, [number; 10])
@@ -84,15 +84,15 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     change_tokens(&store).await;
     let (session, admin) =
         (SessionId::new(NOW, [1; 10]), registry.user_by_name("admin").await.unwrap().unwrap());
-    registry.begin_session(session, &admin, [1; 32], &by, NOW, NOW + 9).await.unwrap();
+    registry.begin_session(session, &admin, refresh_token(1, 1), &by, NOW, NOW + 9).await.unwrap();
     assert!(registry.elevate_session(session, NOW + 9, &by, NOW).await.unwrap());
     registry.end_session(session, &by, NOW).await.unwrap();
     assert!(!registry.elevate_session(session, NOW + 9, &by, NOW).await.unwrap());
     registry.end_session(session, &by, NOW).await.unwrap();
     let reused = SessionId::new(NOW, [2; 10]);
-    registry.begin_session(reused, &admin, [2; 32], &by, NOW, NOW + 9).await.unwrap();
+    registry.begin_session(reused, &admin, refresh_token(2, 2), &by, NOW, NOW + 9).await.unwrap();
     for next in [3, 4] {
-        registry.refresh([2; 32], [next; 32], None, NOW, NOW + 9).await.unwrap();
+        registry.refresh(refresh_token(2, 2), refresh_token(2, next), None, NOW, NOW + 9).await.unwrap();
     }
     registry.delete_account(user_id(1), None, all, &by, NOW).await.unwrap().unwrap();
     registry.delete_account(user_id(0), None, all, &by, NOW).await.unwrap().unwrap_err();
@@ -124,7 +124,7 @@ pub async fn what_cannot_be_logged_is_not_done(store: Store) {
     registry.make_role(&id, "r", &[], all, &by, NOW).await.unwrap().unwrap();
     let admin = registry.user_by_name("admin").await.unwrap().unwrap();
     let session = SessionId::new(NOW, [1; 10]);
-    registry.begin_session(session, &admin, [1; 32], &by, NOW, NOW + 9).await.unwrap();
+    registry.begin_session(session, &admin, refresh_token(1, 1), &by, NOW, NOW + 9).await.unwrap();
     store.execute("ALTER TABLE audit RENAME TO gone").await;
     let new =
         NewAccount { id: user_id(1), username: "u", email: None, password_hash: "hash", role: "viewer" };

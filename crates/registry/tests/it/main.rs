@@ -74,7 +74,11 @@ contract! {
         a_new_epoch_ends_every_session
         expired_sessions_are_forgotten
         a_scope_of_a_later_release_is_left_out
-        a_session_is_elevated_by_itself_until_it_ends;
+        a_session_is_elevated_by_itself_until_it_ends
+        a_session_has_one_row_however_often_it_is_refreshed
+        a_session_of_the_release_before_goes_on_and_its_used_tokens_are_known_again
+        a_user_has_fifty_sessions_and_the_one_refreshed_longest_ago_ends
+        what_has_expired_is_forgotten_by_any_number_of_processes;
     account:
         a_user_is_made_read_changed_and_deleted
         users_are_listed_by_name_and_narrowed
@@ -140,6 +144,7 @@ contract! {
     report:
         a_report_and_its_deliveries_are_there_together
         a_report_is_computed_once
+        who_asked_for_too_much_waits_until_it_is_less
         a_delivery_waits_for_its_report
         a_due_delivery_is_taken_once
         a_job_that_was_lost_is_taken_again

@@ -2,12 +2,12 @@
 
 use fleet::{
     Millis, Status,
-    id::{DeliveryId, ReportId, ScheduleId},
+    id::{DeliveryId, ReportId, ScheduleId, UserId},
     schedule::Due,
 };
 use registry::{
-    Actor, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, Refusal, ReportRow, ReportSchedule,
-    ReportState, ScheduleChange,
+    Actor, Ask, Asked, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, Refusal, ReportRow,
+    ReportSchedule, ReportState, ScheduleChange,
 };
 
 use crate::store::{ALL, NOW, Store, server_id};
@@ -59,7 +59,7 @@ fn schedule(number: u8) -> ReportSchedule {
 
 async fn make(store: &Store) -> NewReport {
     let report = new_report(1);
-    store.registry.make_report(&report, &Actor::system(), NOW).await.unwrap();
+    store.registry.make_report(&report, None, &Actor::system(), NOW).await.unwrap();
     report
 }
 
@@ -314,7 +314,7 @@ pub async fn reports_and_mails_are_counted_by_state_and_the_size_is_told(store: 
     assert_eq!(nothing.computed_at, None);
     let report = ready(&store).await;
     let failed = new_report(2);
-    store.registry.make_report(&failed, &Actor::system(), NOW).await.unwrap();
+    store.registry.make_report(&failed, None, &Actor::system(), NOW).await.unwrap();
     store.registry.fail_report(failed.id, "why", NOW + 9).await.unwrap();
     let sending = claim(&store, &report).await.unwrap();
     let counts = store.registry.report_counts().await.unwrap();
@@ -324,4 +324,37 @@ pub async fn reports_and_mails_are_counted_by_state_and_the_size_is_told(store: 
     assert!(store.registry.settle_delivery(&sending, &Attempt::Written, NOW).await.unwrap());
     assert_eq!(store.registry.report_counts().await.unwrap().deliveries[3], ("written", 1));
     assert!(store.registry.size().await.unwrap() > 4_096);
+}
+
+pub async fn who_asked_for_too_much_waits_until_it_is_less(store: Store) {
+    let (one, other) = (UserId::new(NOW, [1; 10]), UserId::new(NOW, [2; 10]));
+    assert!(store.registry.make_first_admin(one, "one", "hash", NOW).await.unwrap());
+    let ask = async |number: u8, user: UserId, weight: i64, now: i64| {
+        let ask = Ask { user, weight, most: 100, within: 1_000 };
+        store.registry.make_report(&new_report(number), Some(ask), &Actor::system(), now).await.unwrap()
+    };
+    assert_eq!(ask(1, one, 60, NOW).await, Asked::Made);
+    assert_eq!(ask(2, one, 5_000, NOW + 10).await, Asked::Made, "nothing is too large by itself");
+    assert_eq!(ask(3, one, 1, NOW + 20).await, Asked::TooMuch { again_at: NOW + 1_010 });
+    assert_eq!(ask(4, other, 1, NOW + 20).await, Asked::Made, "each counts alone");
+    assert_eq!(ask(5, one, 1, NOW + 1_009).await, Asked::TooMuch { again_at: NOW + 1_010 });
+    assert_eq!(ask(6, one, 99, NOW + 1_010).await, Asked::Made);
+    store.warm().await;
+    let mut tasks = Vec::new();
+    for number in 10..16 {
+        let registry = store.registry.clone();
+        tasks.push(tokio::spawn(async move {
+            let ask = Ask { user: one, weight: 1, most: 100, within: 1_000 };
+            let (report, by) = (new_report(number), Actor::system());
+            registry.make_report(&report, Some(ask), &by, NOW + 1_020).await.unwrap()
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        made += u32::from(task.await.unwrap() == Asked::Made);
+    }
+    assert_eq!(made, 1, "also at once");
+    assert_eq!(store.registry.reports(ALL).await.unwrap().1, 5);
+    let nobody = store.registry.make_report(&new_report(7), None, &Actor::system(), NOW).await.unwrap();
+    assert_eq!(nobody, Asked::Made, "of nobody in particular");
 }

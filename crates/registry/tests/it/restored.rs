@@ -12,7 +12,7 @@ use registry::{
 };
 use serde_json::{Value, json};
 
-use crate::store::{ALL, FIRST, NOW, Store, ask};
+use crate::store::{ALL, FIRST, NOW, Store, ask, refresh_token};
 
 const LATER: Millis = NOW + 3_600_000;
 
@@ -54,7 +54,10 @@ pub async fn everything_that_let_somebody_in_is_ended_at_once(store: Store) {
     let user = registry.user_by_name("admin").await.unwrap().unwrap();
     let sessions = [1, 2].map(|number| SessionId::new(NOW, [number; 10]));
     for (session, refresh) in sessions.into_iter().zip([1, 2]) {
-        registry.begin_session(session, &user, [refresh; 32], &by, NOW, LATER + 9).await.unwrap();
+        registry
+            .begin_session(session, &user, refresh_token(refresh, refresh), &by, NOW, LATER + 9)
+            .await
+            .unwrap();
     }
     let token = ApiToken {
         id: ApiTokenId::new(NOW, [1; 10]),
@@ -97,7 +100,7 @@ pub async fn a_mail_that_may_have_been_sent_since_the_backup_is_never_sent(store
     let (registry, by) = (&store.registry, Actor::system());
     let (ready, waiting) = (report(1, 3), report(2, 1));
     for report in [&ready, &waiting] {
-        registry.make_report(report, &by, NOW).await.unwrap();
+        registry.make_report(report, None, &by, NOW).await.unwrap();
     }
     registry.make_schedule(&schedule(), &by).await.unwrap();
     let read = registry.schedule(schedule().id).await.unwrap().unwrap();

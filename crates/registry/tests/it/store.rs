@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet::{Interval, Millis, ServerId, id::EnrolmentTokenId, wire::v1::Host};
 use registry::{
     Actor, AuditFilter, Enrol, Enrolled, EnrolmentToken, Page, PasswordChange, Profile, ProfileChange,
-    Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
+    RefreshToken, Registry, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use testkit::TempDir;
@@ -37,6 +37,11 @@ pub const KEYS: [SortKey; 6] = [
 /// A password to set, which leaves API tokens as they are.
 pub fn password(hash: &str, epoch: Option<i64>) -> PasswordChange<'_> {
     PasswordChange { hash, epoch, ends_tokens: false }
+}
+
+/// A refresh token of the session whose first one has the number `family`.
+pub fn refresh_token(family: u8, number: u8) -> RefreshToken {
+    RefreshToken { hash: [number; 32], family: [family; 32] }
 }
 
 /// A registry with its schema, and the way past it to the engine.
@@ -95,6 +100,23 @@ impl Store {
             }
         }
         .unwrap();
+    }
+
+    /// The one number that a statement answers, which no method tells.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.engine {
+            Engine::Sqlite(folder) => {
+                let url = format!("sqlite://{}", folder.path().join("registry.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut connection).await
+            }
+            Engine::Postgres(schema) => {
+                let mut connection = PgConnection::connect(&schema.url()).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut connection).await
+            }
+        }
+        .unwrap()
     }
 
     /// Does what PostgreSQL does by itself within a minute after a fleet was heard first: it sees how large it is.

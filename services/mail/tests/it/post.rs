@@ -65,7 +65,7 @@ impl Post {
             format: "xlsx".to_owned(),
             recipients,
         };
-        registry.make_report(&asked, &Actor::system(), NOW).await.unwrap();
+        registry.make_report(&asked, None, &Actor::system(), NOW).await.unwrap();
         registry.finish_report(report, rows, NOW).await.unwrap();
         let (publisher, mail, stop) = start(&registry, &clock, sender);
         Self { registry, clock, folder, deliveries, report, publisher, mail, stop }

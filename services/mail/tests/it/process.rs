@@ -142,7 +142,7 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
             format: "xlsx".to_owned(),
             recipients: vec![(delivery, format!("{name}@example.org"))],
         };
-        fleet.registry.make_report(&report, &Actor::system(), NOW).await.unwrap();
+        fleet.registry.make_report(&report, None, &Actor::system(), NOW).await.unwrap();
         fleet.registry.finish_report(report.id, &[], NOW).await.unwrap();
         reports.push((report.id, MailJob { delivery }));
     }

@@ -66,7 +66,11 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("invalid_sheet", 422, "The file is not a sheet that can be read; `detail` says why."),
     ("invalid_rows", 422, "Some rows of the sheet are wrong, and nothing was changed; `errors` names them."),
     ("precondition_required", 428, "Say by `If-Match` which version is changed."),
-    ("rate_limited", 429, "Too many failures; `detail` says of what. Come back after `Retry-After` seconds."),
+    (
+        "rate_limited",
+        429,
+        "Too many failures, or too much asked for; `detail` says of what. Come back after `Retry-After` seconds.",
+    ),
     ("internal", 500, "A bug or a damaged store; the log says which."),
     ("unavailable", 503, "A store does not answer; come back after `Retry-After` seconds."),
     ("not_ready", 503, "The process is starting or stopping."),

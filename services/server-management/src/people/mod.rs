@@ -8,6 +8,7 @@ mod first_admin;
 mod guard;
 mod password;
 mod policy;
+mod refresh_tokens;
 mod reset_password;
 mod roles;
 mod sessions;
@@ -26,7 +27,7 @@ pub use self::{
 };
 pub(crate) use self::{
     first_admin::given_first_admin,
-    guard::{Access, By, Endpoint, Resource, delete, get, list, patch, post},
+    guard::{Access, By, Caller, Endpoint, Resource, delete, get, list, patch, post},
     upkeep::run,
 };
 

@@ -22,13 +22,14 @@ use crate::{
         client,
         failure::{Failure, unauthorized},
         instruments,
-        secret::{Minted, digest, mint},
+        secret::digest,
         throttle::{self, Limit},
     },
     people::{
         access_tokens::{ACCESS_LIFE, AccessToken, TokenKey},
         guard::{By, Caller, Session},
         password::{self, MAX_PASSWORD_BYTES},
+        refresh_tokens::{self, MintedRefresh},
         roles::ScopeName,
     },
 };
@@ -89,7 +90,7 @@ pub(crate) struct LoggedInAs {
 
 /// Log in.
 ///
-/// The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
+/// A user has at most 50 sessions: for one more, the one ends that was refreshed longest ago. The answer is the same for an unknown user and a wrong password. Within 15 minutes 10 failures of an account from one
 /// address, 30 from one address or 100 of one account are answered; then it is 429. Whoever shows a refresh token of that
 /// user that is valid still has 10 failures of their own instead, and those of others do not count.
 #[utoipa::path(
@@ -127,9 +128,9 @@ pub(crate) async fn log_in(
     drop(turn);
     let now = app.clock.now();
     let session = SessionId::new(now, random());
-    let refresh = mint();
+    let refresh = refresh_tokens::first();
     let by = Actor { who: Who::User(user.id), name: Some(user.username.clone()), address: from };
-    app.registry.begin_session(session, &user, refresh.hash, &by, now, now + REFRESH_LIFE).await?;
+    app.registry.begin_session(session, &user, refresh.token, &by, now, now + REFRESH_LIFE).await?;
     tokens(&key, now, AccessToken { user: user.id, session }, refresh)
 }
 
@@ -147,10 +148,10 @@ pub(crate) async fn refresh(
     body: Body<RefreshToken>,
 ) -> Result<Json<Tokens>, Failure> {
     let now = app.clock.now();
-    let next = mint();
-    let presented = digest(&body.0.refresh_token);
-    match app.registry.refresh(presented, next.hash, client::exact(&request), now, now + REFRESH_LIFE).await?
-    {
+    let (presented, next) =
+        (refresh_tokens::read(&body.0.refresh_token), refresh_tokens::next(&body.0.refresh_token));
+    let from = client::exact(&request);
+    match app.registry.refresh(presented, next.token, from, now, now + REFRESH_LIFE).await? {
         Refresh::Rotated { user, session } => {
             let open = app.registry.open_session(session).await?;
             if open.is_none_or(|open| open.user.disabled) {
@@ -240,7 +241,7 @@ fn tokens(
     key: &TokenKey,
     now: Millis,
     access: AccessToken,
-    refresh: Minted,
+    refresh: MintedRefresh,
 ) -> Result<Json<Tokens>, Failure> {
     let access_token = key.issue(access, now);
     let access_token = access_token.ok_or_else(Problem::internal)?;

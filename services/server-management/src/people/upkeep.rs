@@ -14,11 +14,12 @@ const EVERY: Duration = Duration::from_secs(3_600);
 /// For how long an API token that has expired is listed: whoever looks why a program fails still finds it.
 const KEEP_EXPIRED: Millis = 30 * DAY;
 
-/// Rows of the audit log that are forgotten at once.
+/// Rows that are forgotten at once.
 const PART: u32 = 1_000;
 
 pub(crate) async fn run(app: &App) {
     let (tokens, audit) = (Trouble::new("ending API tokens"), Trouble::new("forgetting the audit log"));
+    let sessions = Trouble::new("forgetting sessions");
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -33,8 +34,16 @@ pub(crate) async fn run(app: &App) {
             );
         }
         tokens.watch(app.registry.forget_api_tokens(now - KEEP_EXPIRED).await);
+        sessions.watch(forget_sessions(app, now).await);
         audit.watch(forget_audit(app, now).await);
     }
+}
+
+async fn forget_sessions(app: &App, now: Millis) -> Result<(), RegistryError> {
+    // First, since with a session its refresh tokens go, and an earlier release kept thousands of one session.
+    while app.registry.forget_refresh_tokens(now, PART).await? == u64::from(PART) {}
+    while app.registry.forget_sessions(now, PART).await? == u64::from(PART) {}
+    Ok(())
 }
 
 async fn forget_audit(app: &App, now: Millis) -> Result<(), RegistryError> {

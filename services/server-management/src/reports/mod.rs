@@ -1,6 +1,7 @@
 //! Reports by mail: asked for or due by a schedule, computed in the background, and handed to mail.
 
 mod background;
+mod budget;
 mod report;
 mod schedule;
 

@@ -9,7 +9,7 @@ use fleet::{
     Recipient, Zone,
     id::{DeliveryId, ReportId, ScheduleId},
 };
-use registry::{Delivery, DeliveryState, NewReport, Report, ReportState, ServerFilter};
+use registry::{Asked, Delivery, DeliveryState, NewReport, Report, ReportState, ServerFilter};
 use serde::{Deserialize, Serialize};
 use sheets::Format;
 use utoipa::{
@@ -27,7 +27,8 @@ use crate::{
         query::{MAX_TEXT_BYTES, Parsed},
         ranges,
     },
-    people::By,
+    people::Caller,
+    reports::budget,
     servers::{self, MAX_LABELS},
 };
 
@@ -143,12 +144,19 @@ pub(crate) struct DeliveryItem {
 }
 
 /// Ask for a report by mail. It is computed once, in the background; `GET /reports/{id}` follows it.
+///
+/// Once the mails that a user asked for within an hour have 1,000,000 rows, the next request is 429. A mail has a row for
+/// each server, and counts as 1,000 if it has fewer. Schedules do not count.
 #[utoipa::path(
     post, path = "/reports", operation_id = "make_report", tag = "reports", request_body = ReportToMake,
     responses((status = 202, description = "It is on its way", body = AskedReport)),
     security(("token" = ["report:write"]))
 )]
-pub(crate) async fn make(app: Data<App>, by: By, body: Body<ReportToMake>) -> Result<HttpResponse, Failure> {
+pub(crate) async fn make(
+    app: Data<App>,
+    caller: Caller,
+    body: Body<ReportToMake>,
+) -> Result<HttpResponse, Failure> {
     let ReportToMake { from, to, recipients, filter, time_zone, format } = body.0;
     let (from, to) = (from.checked("from")?, to.checked("to")?);
     if from >= to {
@@ -157,8 +165,13 @@ pub(crate) async fn make(app: Data<App>, by: By, body: Body<ReportToMake>) -> Re
     let recipients = checked_recipients(&app, &recipients)?;
     let time_zone = time_zone.map_or(Ok(Zone::UTC), |zone| checked_zone(&zone))?;
     let (filter, format, now) = (checked_filter(filter)?, checked_format(format)?, app.clock.now());
+    let ask = budget::ask(&app, caller.user.id, &filter, recipients.len()).await?;
     let report = new_report((from, to), time_zone, filter, format, recipients, now);
-    app.registry.make_report(&report, &by.0, now).await?;
+    if let Asked::TooMuch { again_at } =
+        app.registry.make_report(&report, Some(ask), &caller.actor, now).await?
+    {
+        return Err(budget::too_much(again_at, now).into());
+    }
     Ok(HttpResponse::Accepted().json(AskedReport { id: report.id }))
 }
 

@@ -1,9 +1,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
+use testkit::eventually;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::Place,
-    suite::{NOW, PASSWORD, SECOND, Suite},
+    suite::{HOUR, NOW, PASSWORD, SECOND, Suite},
 };
 
 async fn attempt(suite: &Suite, username: &str) -> u16 {
@@ -94,4 +96,30 @@ pub async fn the_log_is_filtered_paged_and_exported_alike(place: Place) {
     for (line, name) in lines[1..].iter().zip(["=role 3", "=role 2", "=role 1"]) {
         assert!(line.contains("role.create") && line.contains(name), "{line}");
     }
+}
+
+pub async fn the_log_is_kept_for_as_long_as_the_setting_says(place: Place) {
+    const DAY: i64 = 24 * HOUR;
+    let suite = Suite::spawn(place).await;
+    let kept = NOW - 400 * DAY;
+    // More than are forgotten at once.
+    for at in (kept - 1_200..kept + 2).collect::<Vec<_>>().chunks(300) {
+        let rows: Vec<_> = at.iter().map(|at| format!("({at}, 'system', 'user.change', 'user')")).collect();
+        let rows = rows.join(", ");
+        suite.sql(&format!("INSERT INTO audit (at, actor_kind, action, object_kind) VALUES {rows}")).await;
+    }
+    let stop = CancellationToken::new();
+    let replica = suite.replica();
+    for process in [&suite, &replica] {
+        let run = process.management.clone().run(crate::suite::nobody(), stop.child_token());
+        drop(actix_web::rt::spawn(run));
+    }
+    eventually("what is too old is forgotten", async || {
+        suite.read("/audit?action=user.change&from=0").await["total"] == 2
+    })
+    .await;
+    let listed = suite.read(&format!("/audit?to={}", NOW - DAY)).await;
+    let left: Vec<_> = listed["items"].as_array().unwrap().iter().map(|entry| entry["at"].clone()).collect();
+    assert_eq!(left, [json!(kept + 1), json!(kept)]);
+    stop.cancel();
 }

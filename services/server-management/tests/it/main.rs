@@ -59,7 +59,8 @@ compositions! {
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled
         log_in_and_log_out_are_there
-        the_log_is_filtered_paged_and_exported_alike;
+        the_log_is_filtered_paged_and_exported_alike
+        the_log_is_kept_for_as_long_as_the_setting_says;
     people:
         a_user_is_made_logs_in_is_changed_and_deleted
         what_cannot_be_a_user_is_refused_by_its_code
@@ -97,7 +98,8 @@ compositions! {
         a_sheet_is_attached_as_what_was_asked_for
         what_no_report_can_be_made_of_is_refused
         a_schedule_is_made_shown_changed_and_deleted
-        missed_runs_of_the_last_day_are_caught_up_once;
+        missed_runs_of_the_last_day_are_caught_up_once
+        who_asks_for_more_mails_than_there_may_be_is_told_when_to_come_back;
     life:
         a_server_that_was_made_is_taken_over_by_who_enrols_under_its_name
         a_change_needs_the_version_that_was_read

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::Place,
-    suite::{HOUR, MINUTE, NOW, SECOND, Suite, steady},
+    suite::{HOUR, MINUTE, NOW, PASSWORD, SECOND, Suite, steady},
 };
 
 const DAY: i64 = 24 * HOUR;
@@ -288,4 +288,36 @@ async fn three_replicas_make_one_report_a_day() {
         assert_eq!(hours, [24, 25].into());
     })
     .await;
+}
+
+pub async fn who_asks_for_more_mails_than_there_may_be_is_told_when_to_come_back(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let token = suite.api_token(&["report:write"]).await["token"].as_str().unwrap().to_owned();
+    let recipients: Vec<_> = (0..50).map(|number| format!("{number}@example.org")).collect();
+    let body = json!({"from": NOW - HOUR, "to": NOW, "recipients": recipients});
+    let ask = async |token: &str| {
+        suite.send(suite.call(reqwest::Method::POST, "/reports").bearer_auth(token).json(&body)).await
+    };
+    // Without a server each mail counts for 1,000 of the 1,000,000 rows.
+    for _ in 0..10 {
+        assert_eq!(ask(&suite.token).await.status, 202);
+        assert_eq!(ask(&token).await.status, 202);
+    }
+    let replica = suite.replica();
+    for beyond in [ask(&suite.token).await, ask(&token).await, replica.post("/reports", body.clone()).await] {
+        assert_eq!((beyond.status, &beyond.body["code"]), (429, &json!("rate_limited")), "{beyond:?}");
+        assert_eq!(beyond.headers["retry-after"], "3600");
+    }
+    assert_eq!(
+        suite.read("/reports?page_size=1").await["total"],
+        20,
+        "nothing is left of one that is refused"
+    );
+    let user = json!({"username": "ops", "password": PASSWORD, "role": "admin"});
+    assert_eq!(suite.post("/users", user).await.status, 201);
+    let other = suite.post("/sessions", json!({"username": "ops", "password": PASSWORD})).await;
+    let other = other.body["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(ask(&other).await.status, 202, "everybody has their own");
+    suite.clock.advance(HOUR);
+    assert_eq!(ask(&token).await.status, 202);
 }

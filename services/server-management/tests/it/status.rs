@@ -35,7 +35,7 @@ pub async fn who_writes_most_is_told_by_name(place: Place) {
     let writer = |server, bytes| cache::Writer { server, bytes, snapshots: 1 };
     suite.cache.put_writers("a", &[writer(deleted, 900), writer(quiet, 20)], NOW).await.unwrap();
     suite.cache.put_writers("b", &[writer(loud, 70), writer(quiet, 9)], NOW).await.unwrap();
-    suite.registry.delete_server(deleted, &registry::Actor::system(), NOW).await.unwrap().unwrap();
+    suite.registry.delete_server(deleted, None, &registry::Actor::system(), NOW).await.unwrap().unwrap();
     let expected = json!([
         {"id": loud, "name": "loud", "bytes": 70, "snapshots": 1},
         {"id": quiet, "name": "quiet", "bytes": 29, "snapshots": 2},

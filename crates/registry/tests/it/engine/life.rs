@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 use fleet::id::{SessionId, UserId};
 use registry::{Action, Actor, AuditFilter, Pause, Registry, RegistryError, Roll, Sighting};
 
-use crate::store::{ALL, CLOCK, NOW, Store, ask, host, sighting};
+use crate::store::{ALL, CLOCK, NOW, Store, ask, host, refresh_token, sighting};
 
 pub async fn reopening_keeps_everything(mut store: Store) {
     let id = store.enrol(1, "web").await;
@@ -18,7 +18,11 @@ pub async fn reopening_keeps_everything(mut store: Store) {
     store.registry.make_first_admin(UserId::new(NOW, [1; 10]), "admin", "hash", NOW).await.unwrap();
     let user = store.registry.user_by_name("admin").await.unwrap().unwrap();
     let session = SessionId::new(NOW, [1; 10]);
-    store.registry.begin_session(session, &user, [1; 32], &Actor::system(), NOW, NOW + 9).await.unwrap();
+    store
+        .registry
+        .begin_session(session, &user, refresh_token(1, 1), &Actor::system(), NOW, NOW + 9)
+        .await
+        .unwrap();
     let before = (
         store.server(id).await,
         store.registry.denylist().await.unwrap(),

@@ -9,7 +9,7 @@ use registry::{
     Role, RoleChange, RoleId,
 };
 
-use crate::store::{ALL, NOW, Store, password};
+use crate::store::{ALL, NOW, Store, password, refresh_token};
 
 const READ: [Scope; 2] = [Scope::ServerRead, Scope::ReportRead];
 
@@ -44,7 +44,10 @@ async fn log_in(store: &Store, name: &str, number: u8) -> SessionId {
     let session = SessionId::new(NOW, [number; 10]);
     let user = store.registry.user_by_name(name).await.unwrap().unwrap();
     let registry = &store.registry;
-    registry.begin_session(session, &user, [number; 32], &Actor::system(), NOW, NOW + 9).await.unwrap();
+    registry
+        .begin_session(session, &user, refresh_token(number, number), &Actor::system(), NOW, NOW + 9)
+        .await
+        .unwrap();
     session
 }
 

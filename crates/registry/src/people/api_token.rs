@@ -82,7 +82,12 @@ const SCOPES_OF: PerEngine = one_of!("SELECT token_id, scope FROM api_token_scop
 const DELETE: &str = "DELETE FROM api_tokens WHERE id = $1 RETURNING id";
 const DELETE_ALL: &str = "DELETE FROM api_tokens WHERE user_id = $1 RETURNING id, name, expires_at";
 const END_ENDLESS: &str = "UPDATE api_tokens SET expires_at = $1 WHERE expires_at IS NULL";
-const FORGET: &str = "DELETE FROM api_tokens WHERE expires_at <= $1";
+/// Past those that somebody is about to delete: two that want the same rows in different orders would wait for each other.
+const FORGET: PerEngine = PerEngine {
+    sqlite: "DELETE FROM api_tokens WHERE expires_at <= $1",
+    postgres: "DELETE FROM api_tokens WHERE id IN
+        (SELECT id FROM api_tokens WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)",
+};
 const FORGET_OF: &str = "DELETE FROM api_tokens WHERE user_id = $1 AND expires_at <= $2";
 /// Of everybody, with what the audit log tells of each.
 const DELETE_EVERY: &str = "DELETE FROM api_tokens RETURNING id, user_id,

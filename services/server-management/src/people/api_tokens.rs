@@ -149,7 +149,7 @@ fn life(app: &App, expires_in: Option<i64>) -> Result<Millis, Problem> {
         let detail = format!(
             "expires_in must be {SHORTEST} to {longest}: API_TOKEN_MAX_DAYS lets tokens serve for {days} days"
         );
-        return Err(invalid_body(detail));
+        return Err(invalid_body(detail).with("field", "expires_in"));
     }
     Ok(seconds * 1_000)
 }

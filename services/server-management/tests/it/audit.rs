@@ -110,10 +110,9 @@ pub async fn the_log_is_kept_for_as_long_as_the_setting_says(place: Place) {
     }
     let stop = CancellationToken::new();
     let replica = suite.replica();
-    for process in [&suite, &replica] {
-        let run = process.management.clone().run(crate::suite::nobody(), stop.child_token());
-        drop(actix_web::rt::spawn(run));
-    }
+    let running = [&suite, &replica].map(|process| {
+        actix_web::rt::spawn(process.management.clone().run(crate::suite::nobody(), stop.child_token()))
+    });
     eventually("what is too old is forgotten", async || {
         suite.read("/audit?action=user.change&from=0").await["total"] == 2
     })
@@ -122,4 +121,7 @@ pub async fn the_log_is_kept_for_as_long_as_the_setting_says(place: Place) {
     let left: Vec<_> = listed["items"].as_array().unwrap().iter().map(|entry| entry["at"].clone()).collect();
     assert_eq!(left, [json!(kept + 1), json!(kept)]);
     stop.cancel();
+    for running in running {
+        running.await.unwrap();
+    }
 }

@@ -198,8 +198,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
+    use utoipa::OpenApi;
 
-    use crate::openapi::document;
+    use crate::servers::Document;
 
     /// Every field that the wire has, with `.` between and without indices.
     fn fields(value: &Value, here: &str, found: &mut BTreeSet<String>) {
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_agents_send_is_described_as_it_is_on_the_wire() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = serde_json::to_value(Document::openapi()).unwrap();
         for (schema, golden) in [
             ("SendSnapshots", include_str!("../../../../crates/wire/tests/it/golden/report.json")),
             ("Accepted", include_str!("../../../../crates/wire/tests/it/golden/accepted.json")),

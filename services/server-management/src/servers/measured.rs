@@ -181,10 +181,10 @@ pub(crate) struct RefusedSnapshot {
 
 /// Send snapshots.
 ///
-/// The gate's, at the root of the same address: `/healthcheck/v1/snapshots`. The body may be gzipped; 256 KiB at most, 1 MiB inflated.
-/// Unknown fields are ignored, so that an older suite serves a newer agent. 202 means stored; sending a snapshot twice stores
-/// it once. Every other answer has the gate's clock as `now`; a 422 names the snapshots that are at fault as `refused`, and then
-/// nothing of the request is taken.
+/// The gate's, at the root of the same address: `/healthcheck/v1/snapshots`. The body may be gzipped; 256 KiB at most,
+/// 1 MiB inflated. Unknown fields are ignored, so that an older suite serves a newer agent. 202 means stored; sending a
+/// snapshot twice stores it once. Every other answer has the gate's clock as `now`; a 422 names the snapshots that are
+/// at fault as `refused`, and then nothing of the request is taken.
 #[utoipa::path(
     post, path = "/healthcheck/v1/snapshots", operation_id = "send_snapshots", tag = "agents",
     request_body = SendSnapshots,

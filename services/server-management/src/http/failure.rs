@@ -99,8 +99,8 @@ pub(crate) fn invalid_body(reason: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", reason)
 }
 
-/// 422: the body has a field that is not asked for; `path` is where it stands, with dots. The client made up its name, so
-/// the answer has it shortened.
+/// 422: the body has a field that is not asked for; `path` is where it stands, with dots. The client made up its name,
+/// so the answer has it shortened.
 pub(crate) fn unknown_field(path: &str) -> Problem {
     let name: String = path.chars().take(MOST_TOLD).collect();
     invalid_body(format!("there is no field {name:?} here")).with("field", name)

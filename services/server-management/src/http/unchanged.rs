@@ -35,7 +35,8 @@ pub(crate) fn answer(request: &HttpRequest, list: HttpResponse) -> HttpResponse 
     head.set_body(BoxBody::new(bytes))
 }
 
-/// Whether the request names the hash in one of its tags. They are compared weakly: whether one says `W/` does not matter.
+/// Whether the request names the hash in one of its tags. They are compared weakly: whether one says `W/` does not
+/// matter.
 fn has(request: &HttpRequest, hash: &str) -> bool {
     let texts = request.headers().get_all(IF_NONE_MATCH).filter_map(|header| header.to_str().ok());
     texts.flat_map(|text| text.split(',')).map(str::trim).any(|tag| {

@@ -181,10 +181,10 @@ pub(crate) struct RefusedSnapshot {
 
 /// Send snapshots.
 ///
-/// The gate's, at the root of the same address: `/healthcheck/v1/snapshots`. The body may be gzipped; 256 KiB at most, 1 MiB inflated.
-/// Unknown fields are ignored, so that an older suite serves a newer agent. 202 means stored; sending a snapshot twice stores
-/// it once. Every other answer has the gate's clock as `now`; a 422 names the snapshots that are at fault as `refused`, and then
-/// nothing of the request is taken.
+/// The gate's, at the root of the same address: `/healthcheck/v1/snapshots`. The body may be gzipped; 256 KiB at most,
+/// 1 MiB inflated. Unknown fields are ignored, so that an older suite serves a newer agent. 202 means stored; sending a
+/// snapshot twice stores it once. Every other answer has the gate's clock as `now`; a 422 names the snapshots that are
+/// at fault as `refused`, and then nothing of the request is taken.
 #[utoipa::path(
     post, path = "/healthcheck/v1/snapshots", operation_id = "send_snapshots", tag = "agents",
     request_body = SendSnapshots,
@@ -198,8 +198,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
+    use utoipa::OpenApi;
 
-    use crate::openapi::document;
+    use crate::servers::Document;
 
     /// Every field that the wire has, with `.` between and without indices.
     fn fields(value: &Value, here: &str, found: &mut BTreeSet<String>) {
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_agents_send_is_described_as_it_is_on_the_wire() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = serde_json::to_value(Document::openapi()).unwrap();
         for (schema, golden) in [
             ("SendSnapshots", include_str!("../../../../crates/wire/tests/it/golden/report.json")),
             ("Accepted", include_str!("../../../../crates/wire/tests/it/golden/accepted.json")),

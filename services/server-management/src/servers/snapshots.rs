@@ -1,11 +1,19 @@
 //! What a server measured over a range, reduced to points.
 
+use std::borrow::Cow;
+
 use actix_web::web::{Data, Json};
 use chassis::Problem;
-use fleet::{ServerId, series::Point};
+use fleet::{
+    ServerId,
+    series::{Figures, Point},
+};
 use registry::Roll;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat, Type},
+};
 
 use crate::{
     app::App,
@@ -19,11 +27,52 @@ pub(crate) struct Series {
     server_id: ServerId,
     from: i64,
     to: i64,
-    /// In order, empty ones left out: `at` (the bucket's start), `count`, and mean (`avg`) and `max` of each of `cpu`,
-    /// `iowait` (percent), `load`, `memory`, `swap`, `disk_used` (bytes), `disk_read`, `disk_written`, `received`, `sent`
-    /// (bytes per second), `temperature` (degrees Celsius) that the server told.
-    #[schema(value_type = Vec<Object>)]
+    /// In order, empty ones left out.
+    #[schema(value_type = Vec<PointShape>)]
     points: Vec<Point>,
+}
+
+/// A point, for the document: [`Point`] stands where nobody knows of it.
+struct PointShape;
+
+/// Of the snapshots in a bucket.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document alone tells of it")]
+struct Extent {
+    /// The mean.
+    avg: f64,
+    max: f64,
+}
+
+impl utoipa::PartialSchema for PointShape {
+    fn schema() -> RefOr<Schema> {
+        let whole = |description: &str| {
+            let kind = SchemaFormat::KnownFormat(KnownFormat::Int64);
+            ObjectBuilder::new().schema_type(Type::Integer).format(Some(kind)).description(Some(description))
+        };
+        let point = ObjectBuilder::new()
+            .description(Some(
+                "One of the equal parts of a range. What the server did not tell in it is left out. `cpu` and `iowait` are in \
+                 percent; `memory`, `swap` and `disk_used` in bytes; `disk_read`, `disk_written`, `received` and `sent` in bytes \
+                 per second; `temperature` in degrees Celsius; `load` is the average over a minute.",
+            ))
+            .property("at", whole("Its start, in Unix ms"))
+            .property("count", whole("Snapshots in it"))
+            .required("at")
+            .required("count");
+        let extent = |point: ObjectBuilder, name| point.property(name, Ref::from_schema_name("Extent"));
+        Figures::NAMES.into_iter().fold(point, extent).into()
+    }
+}
+
+impl ToSchema for PointShape {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Point")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("Extent".to_owned(), <Extent as utoipa::PartialSchema>::schema()));
+    }
 }
 
 /// Snapshots of one server over a range, as that many equal buckets.

@@ -40,7 +40,7 @@ fn asked(document: &Value) -> Vec<Asked> {
 }
 
 /// A value that the schema allows, and the pointers to the objects in it that have fields.
-fn valid(document: &Value, schema: &Value, here: &str, objects: &mut Vec<String>) -> Value {
+pub fn valid(document: &Value, schema: &Value, here: &str, objects: &mut Vec<String>) -> Value {
     if let Some(reference) = schema["$ref"].as_str() {
         return valid(document, document.pointer(&reference[1..]).unwrap(), here, objects);
     }

@@ -49,7 +49,11 @@ pub fn start(format: LogFormat, level: LevelFilter) {
     let lines = fmt::layer().with_target(false);
     match format {
         LogFormat::Text => log.with(lines.with_ansi(std::io::stdout().is_terminal())).init(),
-        LogFormat::Json => log.with(lines.json().flatten_event(true).with_span_list(false)).init(),
+        LogFormat::Json => {
+            // A step is within the request, whose id has to be on the line all the same.
+            let steps = level >= LevelFilter::DEBUG;
+            log.with(lines.json().flatten_event(true).with_span_list(steps)).init();
+        }
     }
     METRICS.get_or_init(install);
 }

@@ -194,7 +194,7 @@ async fn a_request_is_followed_by_its_id_into_the_message_of_the_queue_that_it_w
     );
     let lines = gate.logged("in the queue");
     assert_eq!(lines.len(), 1);
-    assert_eq!(lines[0]["span"]["request_id"], "followed-7", "{}", lines[0]);
+    assert_eq!(lines[0]["spans"][0]["request_id"], "followed-7", "{}", lines[0]);
     let published = gate.logged("publishes a message");
     assert_eq!(published[0]["queue_message"], lines[0]["queue_message"], "{published:?}");
     let refused =

@@ -16,7 +16,7 @@ use super::read::Number;
 const MARKS: i64 = 1 << 24;
 
 /// Sums over some snapshots of one server.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Sums {
     /// How many snapshots there are.
     #[serde(rename = "doc_count")]
@@ -39,6 +39,11 @@ impl Sums {
             "from": {"min": {"field": "from"}},
             "at": {"max": {"field": "sampled_at"}},
         })
+    }
+
+    /// Whether any of them has a link.
+    pub fn has_links(&self) -> bool {
+        self.linked.whole() > 0
     }
 
     /// What the snapshots vouch for, if they certainly lie end to end.

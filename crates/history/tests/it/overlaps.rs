@@ -370,3 +370,36 @@ async fn documents_of_the_release_before_are_answered_right() {
     })
     .await;
 }
+
+/// How many searches this day has answered.
+async fn searches(cluster: &Cluster) -> u64 {
+    let index = cluster.index("2024.10.04");
+    let stats = cluster.get(&format!("{index}/_stats/search")).await;
+    stats["indices"][&index]["primaries"]["search"]["query_total"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_past_day_is_not_read_again_until_more_comes() {
+    cluster::with(async |cluster: &Cluster| {
+        let store = cluster.open();
+        store.append(&every_other_hour(0, 60_000)).await.unwrap();
+        store.append(&[record(server(1), MIDNIGHT + 3 * DAY, 1)]).await.unwrap();
+        let asked = [(server(1), vec![Piece { from: MIDNIGHT, to: MIDNIGHT + DAY }])];
+        // Beyond the next day, so that the day is not the last one.
+        let longer = [(server(1), vec![Piece { from: MIDNIGHT, to: MIDNIGHT + 3 * DAY }])];
+        let expected = 12 * HOUR + 11 * 30_000;
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let before = searches(cluster).await;
+            assert_eq!(store.covered(&longer).await.unwrap(), [expected + 1]);
+            took.push(searches(cluster).await - before);
+        }
+        assert!(took[1] < took[0] && took[2] == took[1], "{took:?}");
+        // A late one that vouches for the hour after the first.
+        store.append(&[record(server(1), MIDNIGHT + 2 * HOUR - 1, HOUR)]).await.unwrap();
+        let expected = expected + HOUR - 30_000;
+        assert_eq!(store.covered(&longer).await.unwrap(), [expected + 1]);
+        assert_eq!(store.covered(&asked).await.unwrap(), [expected]);
+    })
+    .await;
+}

@@ -348,6 +348,47 @@ async fn a_file_of_schema_1_is_answered_right_before_and_after_it_was_looked_at(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_days_are_looked_at_is_not_missed() {
+    const ROUNDS: i64 = 60;
+    let folder = testkit::tempdir().unwrap();
+    let store = History::open_sqlite(&folder.path().join("history.db"), 35).await.unwrap();
+    let at = |round: i64| MIDNIGHT + round * MINUTE;
+    let done = Cell::new(false);
+    let append = async {
+        // Every third minute is back-filled last.
+        let (late, first): (Vec<i64>, Vec<i64>) = (0..ROUNDS).partition(|round| round % 3 == 1);
+        for round in first.into_iter().chain(late) {
+            let mut batch: Vec<Record> = (0..20).map(|n| record(server(n), at(round), MINUTE)).collect();
+            // The clone of one of them.
+            let cloned = server(u64::try_from(round % 20).unwrap());
+            batch.push(record(cloned, at(round) + MINUTE / 2, MINUTE));
+            store.append(&batch).await.unwrap();
+        }
+        done.set(true);
+    };
+    let look = async {
+        let mut looks = 0;
+        while !done.get() || store.decide_overlaps().await.unwrap() {
+            looks += u64::from(store.decide_overlaps().await.unwrap());
+            tokio::task::yield_now().await;
+        }
+        looks
+    };
+    let ((), looks) = tokio::join!(append, look);
+    assert!(looks > 20, "{looks}");
+    let pieces = vec![Piece { from: MIDNIGHT - MINUTE, to: at(ROUNDS) }];
+    let asked: Vec<(ServerId, Vec<Piece>)> = (0..20).map(|n| (server(n), pieces.clone())).collect();
+    let covered = store.covered(&asked).await.unwrap();
+    for (n, (id, _)) in asked.iter().enumerate() {
+        // Of one, the clone was sampled last.
+        let missing = if n == 19 { MINUTE / 2 } else { MINUTE };
+        let gaps = store.outages(*id, pieces.clone(), usize::MAX).await.unwrap().gaps;
+        assert_eq!((covered[n], sum(&gaps)), (sum(&pieces) - missing, missing), "{n}");
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_the_release_before_are_answered_right() {
     cluster::with(async |cluster: &Cluster| {
         let store = cluster.open();

@@ -191,8 +191,8 @@ impl History {
     }
 
     /// Looks at a bounded part of what was stored out of order, or by a release before, to tell whether stretches of
-    /// it overlap. Answers are the same before and after it, and quicker after it. Returns whether it found anything
-    /// to look at; a cluster has nothing.
+    /// it overlap. Answers are the same before and after it, and quicker after it. Called until it returns false, it
+    /// has looked at everything once; a cluster has nothing to look at.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -89,8 +89,8 @@ async fn decide_overlaps(app: &App) {
             if history.watch(app.history.decide_overlaps().await) != Some(true) {
                 break;
             }
-            // It leaves the processor to others for as long as it used it.
-            sleep(begun.elapsed()).await;
+            // It has no more than a quarter of a processor.
+            sleep(3 * begun.elapsed()).await;
         }
     }
 }

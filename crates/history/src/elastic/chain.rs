@@ -1,8 +1,8 @@
 //! Telling by sums alone that snapshots lie end to end, so that their stretches need not be read.
 //!
 //! An agent's stretches lie end to end: each begins where the one before ended. Then each `sampled_at` but the last is
-//! the start of exactly one other stretch. Every document has a `link`, `mark(sampled_at) − mark(from)`, where `mark`
-//! scatters times over 32 bits. In the sum over a chain all marks but those of its two ends cancel out, however many
+//! the start of exactly one other stretch. Every document has a `link`, `mark(sampled_at) − mark(from)` modulo 2^24,
+//! where `mark` scatters times over 24 bits: as many as a column keeps in three bytes. In the sum over a chain all marks but those of its two ends cancel out, however many
 //! snapshots there are and in whatever order they came. Where there is a gap or an overlap they do not, even where gaps
 //! and overlaps are as long as each other, which a sum of lengths could not tell.
 
@@ -12,8 +12,11 @@ use serde_json::{Value, json};
 
 use super::read::Number;
 
+/// How many marks there are.
+const MARKS: i64 = 1 << 24;
+
 /// Sums over some snapshots of one server.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Sums {
     /// How many snapshots there are.
     #[serde(rename = "doc_count")]
@@ -38,27 +41,32 @@ impl Sums {
         })
     }
 
+    /// Whether any of them has a link.
+    pub fn has_links(&self) -> bool {
+        self.linked.whole() > 0
+    }
+
     /// What the snapshots vouch for, if they certainly lie end to end.
     pub fn chain(&self) -> Option<Piece> {
         let whole = Piece { from: self.from.whole(), to: self.at.whole() };
         let end_to_end = self.linked.whole() == self.count
             && self.covers.whole() == whole.length()
-            && self.links.whole() == link(whole.from, whole.to);
+            && self.links.whole().rem_euclid(MARKS) == link(whole.from, whole.to);
         end_to_end.then_some(whole)
     }
 }
 
 /// The link of a stretch `(from, at]`. It is stored, so it must never change.
 pub fn link(from: Millis, at: Millis) -> i64 {
-    mark(at) - mark(from)
+    (mark(at) - mark(from)).rem_euclid(MARKS)
 }
 
-/// The upper half of splitmix64.
+/// The upper bits of splitmix64.
 fn mark(time: Millis) -> i64 {
     let mut bits = time.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    i64::from(((bits ^ (bits >> 31)) >> 32) as u32)
+    ((bits ^ (bits >> 31)) >> 40).cast_signed()
 }
 
 #[cfg(test)]
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn links_are_what_was_stored_before() {
-        assert_eq!(link(0, 30_000), -2_390_725_519);
+        assert_eq!(link(0, 30_000), 7_438_444);
         assert_eq!(link(1_790_000_000_000, 1_790_000_000_000), 0);
     }
 

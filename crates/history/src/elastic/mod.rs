@@ -15,6 +15,8 @@ mod chain;
 mod client;
 mod layout;
 mod read;
+mod remembered;
+mod rows;
 mod walk;
 
 use std::{
@@ -26,6 +28,7 @@ pub use client::{BadUrl, ElasticUrl};
 use client::{Client, Method, PATIENCE, PING_PATIENCE, unavailable};
 use fleet::{Millis, retention};
 use layout::Layout;
+use remembered::Remembered;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -56,6 +59,8 @@ struct Known {
     /// Days whose index was seen, with our mapping.
     days: HashSet<i64>,
     oldest: Millis,
+    /// What was read of past days.
+    remembered: Remembered,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +90,7 @@ impl Elastic {
             self.raise_horizon(oldest).await?;
         }
         let oldest = self.horizon().await?;
+        self.known().remembered.forget(layout::day(oldest));
         let days = self.stored_days().await?;
         let old: Vec<i64> = days.into_iter().filter(|day| *day < layout::day(oldest)).collect();
         for days in old.chunks(DELETED_AT_ONCE) {

@@ -90,7 +90,7 @@ struct ServerKey {
 }
 
 /// The number in the answer of an aggregation. Whole numbers are exact up to 2^53.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Number {
     value: Option<f64>,
 }

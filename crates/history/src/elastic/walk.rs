@@ -3,7 +3,7 @@
 //!
 //! First one search tells of each server whether all its snapshots of the days in question are one chain, see
 //! [`chain`](super::chain). Of a server whose snapshots are none, the days are looked at by themselves, then the
-//! hours, and only in hours that are no chain the snapshots are read. So a server that was up costs one bucket of an
+//! hours, and only in hours that are no chain the snapshots are read. What was read of past days is remembered. So a server that was up costs one bucket of an
 //! answer, one with an outage some dozen more, and one whose stretches overlap a look at its rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,15 +20,13 @@ use serde_json::{Value, json};
 use super::{
     Elastic,
     chain::Sums,
-    client::{Method, unavailable},
     layout,
-    read::{Ask, Buckets, LENIENT, Number, PAGE as SERVERS, pages},
+    read::{Ask, Buckets, Number, PAGE, pages},
+    rows::Union,
 };
 use crate::{HistoryError, LONGEST_COVERS};
 
 const HOUR: Millis = 3_600_000;
-/// Snapshots in one page. By default Elasticsearch gives no more at once.
-const PAGE: usize = 10_000;
 /// Most buckets in the answer to one search. By default Elasticsearch gives at most 65,536.
 const MOST_BUCKETS: usize = 30_000;
 /// How many days may have an index besides those that are kept.
@@ -56,7 +54,17 @@ struct Broken<'a> {
     server: ServerId,
     gaps: &'a mut Gaps,
     /// In order of time.
-    parts: Vec<Part>,
+    days: Vec<Day>,
+}
+
+/// What one server sampled in a day.
+#[derive(Debug, Clone)]
+struct Day {
+    part: Part,
+    /// What it vouches for, the latest piece first, once that is known.
+    pieces: Option<Vec<Piece>>,
+    /// Its hours in order of time, where they are needed and told of.
+    hours: Vec<Part>,
 }
 
 /// A day or an hour of one server.
@@ -64,31 +72,7 @@ struct Broken<'a> {
 struct Part {
     begins: Millis,
     length: Millis,
-    count: i64,
-    chain: Option<Piece>,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    hits: Option<Hits>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    #[serde(default)]
-    hits: Vec<Hit>,
-}
-
-#[derive(Deserialize)]
-struct Hit {
-    /// `sampled_at`.
-    sort: [Millis; 1],
-    fields: Fields,
-}
-
-#[derive(Deserialize)]
-struct Fields {
-    from: [Millis; 1],
+    sums: Sums,
 }
 
 impl Elastic {
@@ -161,7 +145,7 @@ impl Elastic {
                 Some(chain) => gaps.pass(chain.from, chain.to),
                 None => {
                     to_part.entry(days).or_default().insert(server);
-                    broken.push((days, Broken { server, gaps, parts: Vec::new() }));
+                    broken.push((days, Broken { server, gaps, days: Vec::new() }));
                 }
             }
         }
@@ -169,8 +153,8 @@ impl Elastic {
         let mut broken: Vec<Broken<'_>> = broken
             .into_iter()
             .map(|(days, broken)| {
-                let parts = parts.get(&(days, broken.server)).cloned().unwrap_or_default();
-                Broken { parts, ..broken }
+                let parts = parts.get(&(days, broken.server)).map_or(&[][..], Vec::as_slice);
+                Broken { days: parts.iter().map(|part| self.day(broken.server, *part)).collect(), ..broken }
             })
             .collect();
         for some in broken.chunks_mut(AT_ONCE) {
@@ -210,7 +194,7 @@ impl Elastic {
             let kept = usize::from(self.0.days) + SPARE_DAYS;
             let each = usize::try_from(days.1 - days.0).map_or(kept, |days| kept.min(days + 1));
             let servers: Vec<ServerId> = servers.iter().copied().collect();
-            for page in servers.chunks((MOST_BUCKETS / each).clamp(1, SERVERS)) {
+            for page in servers.chunks((MOST_BUCKETS / each).clamp(1, PAGE)) {
                 of.push(*days);
                 let (indices, aggregations) = (self.indices(*days), parted(DAY));
                 asks.push(Ask { indices, servers: page.to_vec(), aggregations });
@@ -224,13 +208,23 @@ impl Elastic {
             .collect())
     }
 
-    /// Puts hours in the place of those days that are no chain and matter.
+    /// What is known of a day without reading more.
+    fn day(&self, server: ServerId, part: Part) -> Day {
+        let chain = part.sums.chain().map(|chain| vec![chain]);
+        let known = || self.known().remembered.get(layout::day(part.begins), server, &part.sums);
+        Day { part, pieces: chain.or_else(known), hours: Vec::new() }
+    }
+
+    /// Asks about the hours of those days that matter and have to be read. In a day without any link no hour can be
+    /// told to be a chain.
     async fn part_into_hours(&self, broken: &mut [Broken<'_>]) -> Result<(), HistoryError> {
         let (mut of, mut asks) = (Vec::new(), Vec::new());
-        for (position, Broken { server, gaps, parts }) in broken.iter().enumerate() {
-            let parted_days = parts.iter().filter(|part| part.chain.is_none() && part.can_reach(gaps.open()));
+        for (position, Broken { server, gaps, days }) in broken.iter().enumerate() {
+            let to_part = days.iter().filter(|day| {
+                day.pieces.is_none() && day.part.sums.has_links() && day.part.can_reach(gaps.open())
+            });
             let names: Vec<String> =
-                parted_days.map(|part| self.0.layout.index(layout::day(part.begins))).collect();
+                to_part.map(|day| self.0.layout.index(layout::day(day.part.begins))).collect();
             if !names.is_empty() {
                 of.push(position);
                 let aggregations = parted(HOUR);
@@ -238,94 +232,65 @@ impl Elastic {
             }
         }
         for (position, mut found) in of.into_iter().zip(self.ask::<Found>(&asks).await?) {
-            let Broken { server, parts, .. } = &mut broken[position];
-            parts.retain(|part| part.chain.is_some());
-            parts.extend(found.remove(server).map_or_else(Vec::new, |found| found.parts(HOUR)));
-            parts.sort_unstable_by_key(|part| part.begins);
+            let Broken { server, days, .. } = &mut broken[position];
+            let hours = found.remove(server).map_or_else(Vec::new, |found| found.parts(HOUR));
+            for day in days {
+                let own =
+                    hours.iter().filter(|hour| layout::day(hour.begins) == layout::day(day.part.begins));
+                day.hours = own.copied().collect();
+            }
         }
         Ok(())
     }
 
-    /// Passes the parts of one server, the latest first. Neighbours that are no chain are read together.
-    async fn walk_one(&self, Broken { server, gaps, parts }: &mut Broken<'_>) -> Result<(), HistoryError> {
-        while let Some(part) = parts.pop() {
+    /// Passes the days of one server, the latest first, and remembers what had to be read of past ones.
+    async fn walk_one(&self, Broken { server, gaps, days }: &mut Broken<'_>) -> Result<(), HistoryError> {
+        let last = days.last().map(|day| day.part.begins);
+        while let Some(Day { part, pieces, hours }) = days.pop() {
             if !part.can_reach(gaps.open()) {
                 continue;
             }
-            if let Some(chain) = part.chain {
-                gaps.pass(chain.from, chain.to);
+            let pieces = match pieces {
+                Some(pieces) => pieces,
+                None => {
+                    let pieces = self.read_day(*server, part, hours).await?;
+                    if Some(part.begins) < last {
+                        let day = layout::day(part.begins);
+                        self.known().remembered.put(day, *server, part.sums, pieces.clone());
+                    }
+                    pieces
+                }
+            };
+            for piece in pieces {
+                gaps.pass(piece.from, piece.to);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a day vouches for, the latest piece first. Neighbouring hours that are no chain are read together.
+    async fn read_day(
+        &self,
+        server: ServerId,
+        part: Part,
+        mut hours: Vec<Part>,
+    ) -> Result<Vec<Piece>, HistoryError> {
+        let mut union = Union::default();
+        if hours.is_empty() {
+            hours.push(part);
+        }
+        while let Some(hour) = hours.pop() {
+            if let Some(chain) = hour.sums.chain() {
+                union.add(chain.from, chain.to);
                 continue;
             }
-            let (mut first, mut count) = (part.begins, part.count);
-            while let Some(earlier) = parts.pop_if(|part| part.chain.is_none()) {
-                (first, count) = (earlier.begins, count + earlier.count);
+            let (mut first, mut count) = (hour.begins, hour.sums.count);
+            while let Some(earlier) = hours.pop_if(|hour| hour.sums.chain().is_none()) {
+                (first, count) = (earlier.begins, count + earlier.sums.count);
             }
-            self.read_between(*server, [first, part.begins + part.length], count, gaps).await?;
+            self.read_between(server, [first, hour.begins + hour.length], count, &mut union).await?;
         }
-        Ok(())
-    }
-
-    /// Passes what was sampled in `[first, before)`, which is about `count` snapshots.
-    async fn read_between(
-        &self,
-        server: ServerId,
-        [first, mut before]: [Millis; 2],
-        count: i64,
-        gaps: &mut Gaps,
-    ) -> Result<(), HistoryError> {
-        // With one more an answer shows by itself that it is complete.
-        let size = usize::try_from(count + 1).unwrap_or(PAGE).min(PAGE);
-        while let Some(Piece { from, to }) = gaps.open() {
-            let first = first.max(from.saturating_add(1));
-            before = before.min(to.saturating_add(LONGEST_COVERS).saturating_add(1));
-            if before <= first {
-                break;
-            }
-            let page = self.times_before(server, first, before, size).await?;
-            let full = page.len() == size;
-            for Hit { sort: [at], fields } in page {
-                if at >= before {
-                    return Err(unavailable("an answer is not in order"));
-                }
-                before = at;
-                if at < first {
-                    return Ok(());
-                }
-                gaps.pass(fields.from[0], at);
-            }
-            if !full {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The latest snapshots of one server that were sampled before a moment. Times are columns that are not indexed,
-    /// and not every release can filter by such a column. Every release can sort by it, and `search_after` says where
-    /// to begin.
-    async fn times_before(
-        &self,
-        server: ServerId,
-        first: Millis,
-        before: Millis,
-        size: usize,
-    ) -> Result<Vec<Hit>, HistoryError> {
-        let indices = self.0.layout.indices(first, before - 1);
-        let search = json!({
-            "size": size,
-            "track_total_hits": false,
-            "_source": false,
-            "query": {"term": {"server": server}},
-            "docvalue_fields": ["from"],
-            "sort": [{"sampled_at": {"order": "desc", "unmapped_type": "long"}}],
-            "search_after": [before],
-        });
-        let path = format!(
-            "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
-             &filter_path=hits.hits.sort,hits.hits.fields"
-        );
-        let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits))
+        Ok(union.pieces())
     }
 
     fn indices(&self, (first, last): Days) -> String {
@@ -351,7 +316,7 @@ impl Found {
     fn parts(self, length: Millis) -> Vec<Part> {
         let part = |Bucket { key, sums }: Bucket| {
             let begins = Number::from(key).whole();
-            Part { begins, length, count: sums.count, chain: sums.chain() }
+            Part { begins, length, sums }
         };
         self.times.buckets.into_iter().map(part).collect()
     }

@@ -45,6 +45,8 @@ struct Inner {
     known: RwLock<Known>,
     /// Locked by whoever writes.
     writing: Mutex<Writing>,
+    /// The day and number of the last doubt that was looked at.
+    looked_at: std::sync::Mutex<(i64, i64)>,
 }
 
 /// State that only writing needs.
@@ -71,7 +73,8 @@ impl Sqlite {
         let readers = options(path).pragma("cache_size", "-4000").pragma("query_only", "on");
         let readers = pool(READERS).connect_with(readers).await?;
         let writing = Mutex::new(Writing { settled: true, packs: HashMap::new() });
-        Ok(Self(Arc::new(Inner { writer, readers, days, known, writing })))
+        let looked_at = std::sync::Mutex::new(overlaps::FIRST);
+        Ok(Self(Arc::new(Inner { writer, readers, days, known, writing, looked_at })))
     }
 
     /// See [`crate::History::expire`].

@@ -6,7 +6,10 @@
 //! doubt about its day. Until [`Sqlite::decide_overlaps`] has looked at the day, it is treated as one with overlaps:
 //! each row counts for what no later row covers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{MutexGuard, PoisonError},
+};
 
 use fleet::{Millis, Record, ServerId, retention::DAY, uptime::Piece};
 use sqlx::{AssertSqlSafe, SqliteConnection};
@@ -22,6 +25,8 @@ use crate::{HistoryError, LONGEST_COVERS};
 
 /// Servers of one day that are looked at by one statement.
 const AT_ONCE: i64 = 64;
+/// Before every doubt.
+pub const FIRST: (i64, i64) = (i64::MIN, 0);
 /// Later than any time of a day: nothing reaches back from the next day.
 const NEVER: Millis = 4 * DAY;
 
@@ -132,16 +137,27 @@ impl Sqlite {
         Ok(self.decide_doubts().await? || self.decide_a_day().await?)
     }
 
+    /// Where the present round of looking at doubts has come to, as day and number. Doubts that are raised again and
+    /// again must not keep others from being looked at.
+    fn looked_at(&self) -> MutexGuard<'_, (i64, i64)> {
+        self.0.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn decide_doubts(&self) -> Result<bool, HistoryError> {
         let days = self.days();
         let (mut transaction, oldest) = self.reading().await?;
+        let (last_day, last_number) = *self.looked_at();
         let doubts: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT day, number, doubts FROM overlaps WHERE doubts > 0 AND day >= $1 LIMIT $2",
+            "SELECT day, number, doubts FROM overlaps
+             WHERE doubts > 0 AND day >= $1 AND (day, number) > ($2, $3) ORDER BY day, number LIMIT $4",
         )
         .bind(layout::day(oldest))
+        .bind(last_day)
+        .bind(last_number)
         .bind(AT_ONCE)
         .fetch_all(&mut *transaction)
         .await?;
+        let last = doubts.last().map(|(day, number, _)| (*day, *number));
         let mut by_day: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (day, number, _) in &doubts {
             by_day.entry(*day).or_default().push(*number);
@@ -152,6 +168,7 @@ impl Sqlite {
             overlap.extend(found.into_iter().map(|number| (day, number)));
         }
         drop(transaction);
+        *self.looked_at() = last.unwrap_or(FIRST);
         if doubts.is_empty() {
             return Ok(false);
         }

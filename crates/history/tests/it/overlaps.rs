@@ -348,6 +348,47 @@ async fn a_file_of_schema_1_is_answered_right_before_and_after_it_was_looked_at(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_days_are_looked_at_is_not_missed() {
+    const ROUNDS: i64 = 60;
+    let folder = testkit::tempdir().unwrap();
+    let store = History::open_sqlite(&folder.path().join("history.db"), 35).await.unwrap();
+    let at = |round: i64| MIDNIGHT + round * MINUTE;
+    let done = Cell::new(false);
+    let append = async {
+        // Every third minute is back-filled last.
+        let (late, first): (Vec<i64>, Vec<i64>) = (0..ROUNDS).partition(|round| round % 3 == 1);
+        for round in first.into_iter().chain(late) {
+            let mut batch: Vec<Record> = (0..20).map(|n| record(server(n), at(round), MINUTE)).collect();
+            // The clone of one of them.
+            let cloned = server(u64::try_from(round % 20).unwrap());
+            batch.push(record(cloned, at(round) + MINUTE / 2, MINUTE));
+            store.append(&batch).await.unwrap();
+        }
+        done.set(true);
+    };
+    let look = async {
+        let mut looks = 0;
+        while !done.get() || store.decide_overlaps().await.unwrap() {
+            looks += u64::from(store.decide_overlaps().await.unwrap());
+            tokio::task::yield_now().await;
+        }
+        looks
+    };
+    let ((), looks) = tokio::join!(append, look);
+    assert!(looks > 20, "{looks}");
+    let pieces = vec![Piece { from: MIDNIGHT - MINUTE, to: at(ROUNDS) }];
+    let asked: Vec<(ServerId, Vec<Piece>)> = (0..20).map(|n| (server(n), pieces.clone())).collect();
+    let covered = store.covered(&asked).await.unwrap();
+    for (n, (id, _)) in asked.iter().enumerate() {
+        // Of one, the clone was sampled last.
+        let missing = if n == 19 { MINUTE / 2 } else { MINUTE };
+        let gaps = store.outages(*id, pieces.clone(), usize::MAX).await.unwrap().gaps;
+        assert_eq!((covered[n], sum(&gaps)), (sum(&pieces) - missing, missing), "{n}");
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_the_release_before_are_answered_right() {
     cluster::with(async |cluster: &Cluster| {
         let store = cluster.open();
@@ -367,6 +408,39 @@ async fn documents_of_the_release_before_are_answered_right() {
         let noon = MIDNIGHT + DAY / 2;
         is_covered(&store, MIDNIGHT, noon - HOUR, 60 * MINUTE - 30_000).await;
         is_covered(&store, noon - HOUR, MIDNIGHT + DAY, 6 * (HOUR + 30_000)).await;
+    })
+    .await;
+}
+
+/// How many searches this day has answered.
+async fn searches(cluster: &Cluster) -> u64 {
+    let index = cluster.index("2024.10.04");
+    let stats = cluster.get(&format!("{index}/_stats/search")).await;
+    stats["indices"][&index]["primaries"]["search"]["query_total"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_past_day_is_not_read_again_until_more_comes() {
+    cluster::with(async |cluster: &Cluster| {
+        let store = cluster.open();
+        store.append(&every_other_hour(0, 60_000)).await.unwrap();
+        store.append(&[record(server(1), MIDNIGHT + 3 * DAY, 1)]).await.unwrap();
+        let asked = [(server(1), vec![Piece { from: MIDNIGHT, to: MIDNIGHT + DAY }])];
+        // Beyond the next day, so that the day is not the last one.
+        let longer = [(server(1), vec![Piece { from: MIDNIGHT, to: MIDNIGHT + 3 * DAY }])];
+        let expected = 12 * HOUR + 11 * 30_000;
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let before = searches(cluster).await;
+            assert_eq!(store.covered(&longer).await.unwrap(), [expected + 1]);
+            took.push(searches(cluster).await - before);
+        }
+        assert!(took[1] < took[0] && took[2] == took[1], "{took:?}");
+        // A late one that vouches for the hour after the first.
+        store.append(&[record(server(1), MIDNIGHT + 2 * HOUR - 1, HOUR)]).await.unwrap();
+        let expected = expected + HOUR - 30_000;
+        assert_eq!(store.covered(&longer).await.unwrap(), [expected + 1]);
+        assert_eq!(store.covered(&asked).await.unwrap(), [expected]);
     })
     .await;
 }

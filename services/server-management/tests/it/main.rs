@@ -151,6 +151,7 @@ compositions! {
         a_healthy_server_shows_all_of_the_last_hour
         a_gap_counts
         outages_are_what_is_expected_less_what_is_covered
+        a_cloned_machine_and_generous_covers_hide_no_outage
         a_server_that_is_down_is_expected_up_to_the_watermark
         nothing_is_expected_of_one_never_heard_before_enrolment_or_in_the_future
         pauses_are_not_expected

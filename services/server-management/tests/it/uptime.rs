@@ -96,6 +96,29 @@ pub async fn outages_are_what_is_expected_less_what_is_covered(place: Place) {
     assert_eq!(suite.read(&format!("/servers/{fresh}/outages")).await["outages"], json!([]));
 }
 
+pub async fn a_cloned_machine_and_generous_covers_hide_no_outage(place: Place) {
+    let (suite, server) = enrolled(place, "web-1").await;
+    let resumed = NOW - 20 * MINUTE;
+    let own = [steady(NOW - 2 * HOUR, NOW - 40 * MINUTE), steady(resumed, NOW)].concat();
+    let generous: Vec<(i64, i64)> = own.into_iter().map(|(at, covers)| (at, 2 * covers)).collect();
+    suite.hear(server, &generous).await;
+    // The clone stops 7 s later.
+    let clone = steady(NOW - 2 * HOUR, NOW - 40 * MINUTE).into_iter();
+    suite.hear(server, &clone.map(|(at, covers)| (at + 7 * SECOND, covers)).collect::<Vec<_>>()).await;
+    let (from, to) = (NOW - HOUR, NOW);
+    // The first snapshot after it vouches for 30 s before it was up again.
+    let (begins, ends) = (NOW - 40 * MINUTE + 7 * SECOND, resumed - 30 * SECOND);
+    let covered = HOUR - (ends - begins);
+    for _ in 0..2 {
+        let read = suite.read(&format!("/servers/{server}/outages?from={from}&to={to}")).await;
+        assert_eq!(read["outages"], json!([{"from": begins, "to": ends, "length_ms": ends - begins}]));
+        assert_eq!(uptime(&suite, server, from, to).await, figure(server, (from, to), covered, HOUR));
+        let of_many = suite.read(&format!("/uptime?from={from}&to={to}")).await;
+        assert_eq!(of_many["items"][0]["covered_ms"], covered);
+        while suite.history.decide_overlaps().await.unwrap() {}
+    }
+}
+
 pub async fn pauses_are_not_expected(place: Place) {
     let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - 2 * HOUR, NOW - 40 * MINUTE)).await;

@@ -307,7 +307,7 @@ impl Connection {
     }
 
     /// Tells it to make room.
-    fn tell(&self) {
+    pub fn tell(&self) {
         if !self.told.swap(true, Relaxed) {
             self.doors.0.leaving.fetch_add(1, Relaxed);
         }

@@ -75,14 +75,15 @@ impl Stream {
         &self.pass.connection
     }
 
-    /// Whether it has to end: it was told to make room, or its client took too long.
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    /// Whether it was told to make room, and no handler was: one that waits for the body is told through it, and may still
+    /// answer.
+    fn told(&self) -> bool {
         let connection = &self.pass.connection;
-        // A handler that waits for the body is told through it, and may still answer.
-        let handler_is_told = connection.work() != Work::None && self.unread == 0;
-        if connection.told() && !handler_is_told {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
+        connection.told() && (connection.work() == Work::None || self.unread > 0)
+    }
+
+    /// Fails when its client took too long.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready());
         if late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
@@ -175,6 +176,11 @@ impl Stream {
     }
 }
 
+/// It made room.
+fn gone<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -185,14 +191,23 @@ impl AsyncRead for Stream {
         // Before it looks, so that whoever changes something later wakes it.
         this.pass.connection.waker.register(context.waker());
         this.check(context)?;
-        let due = this.due();
+        let (due, told) = (this.due(), this.told());
+        if told && this.unread > 0 {
+            return gone();
+        }
         if due == 0 {
             this.pass.connection.asleep.store(true, Relaxed);
             return Poll::Pending;
         }
-        let handed_on = ready!(this.hand_on(due, context, buffer))?;
-        this.account(handed_on);
-        Poll::Ready(Ok(()))
+        // A request that is there already waited for us, and not we for its client: it is answered first.
+        match this.hand_on(due, context, buffer)? {
+            Poll::Pending if told => gone(),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(handed_on) => {
+                this.account(handed_on);
+                if told && !this.handed_on { gone() } else { Poll::Ready(Ok(())) }
+            }
+        }
     }
 }
 
@@ -206,7 +221,7 @@ impl AsyncWrite for Stream {
                 }
                 this.set_unread(bytes.len());
                 this.check(context)?;
-                Poll::Pending
+                if this.told() { gone() } else { Poll::Pending }
             }
             written => {
                 // It reads: its time begins anew.
@@ -336,6 +351,23 @@ mod tests {
         assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending());
         assert!(stream.unread > 0);
         assert!(stream.connection().stalled.load(Relaxed));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_to_go_is_answered_first_if_the_whole_head_is_there() {
+        for (text, answered) in [("GET / HTTP/1.1\r\n\r\n", true), ("GET / HTTP/1.1\r\n", false), ("", false)]
+        {
+            let (mut stream, mut client) = connected().await;
+            client.write_all(text.as_bytes()).await.unwrap();
+            if !text.is_empty() {
+                stream.io.readable().await.unwrap();
+            }
+            stream.connection().tell();
+            match read(&mut stream).await {
+                Ok(head) => assert_eq!((head.as_str(), answered), (text, true)),
+                Err(error) => assert_eq!((error.kind(), answered), (io::ErrorKind::ConnectionAborted, false)),
+            }
+        }
     }
 
     #[test]

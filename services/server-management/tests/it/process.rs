@@ -288,3 +288,37 @@ async fn metrics_tell_of_each_route_by_its_pattern() {
     })
     .await;
 }
+
+#[actix_web::test]
+async fn after_a_restore_the_cache_is_asked_what_was_revoked_unless_it_is_lost_too() {
+    with_proxies(async |real, proxies| {
+        let process = Running::start(&real);
+        process.becomes_ready().await;
+        let token = process.log_in().await;
+        // On another thread, since the proxies are on this one.
+        let after_restore = async |arguments: &[&str]| {
+            let mut command = command(&real, free_address());
+            command.arg("after-restore").args(arguments);
+            tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        };
+        proxies.redis.cut();
+        let without = after_restore(&[]).await;
+        assert_eq!(without.status.code(), Some(1), "{}", said(&without));
+        assert!(said(&without).contains("--without-cache"), "{}", said(&without));
+        assert_eq!(process.ask("/status", Some(&token)).await.0, 200, "nothing is done then");
+        let lost = after_restore(&["--without-cache"]).await;
+        let told = String::from_utf8_lossy(&lost.stdout).into_owned();
+        assert!(lost.status.success() && told.contains("sessions ended: 1\n"), "{told}{}", said(&lost));
+        assert!(told.contains("Revoke again each server that was revoked since"), "{told}");
+        assert_eq!(process.ask("/status", Some(&token)).await.0, 401, "while management runs");
+
+        proxies.redis.mend();
+        eventually("the denylist of the cache is taken over", async || {
+            let remembered = after_restore(&[]).await;
+            let told = String::from_utf8_lossy(&remembered.stdout).into_owned();
+            told.contains("sessions ended: 0\n") && told.contains("stay refused")
+        })
+        .await;
+    })
+    .await;
+}

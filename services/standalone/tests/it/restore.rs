@@ -146,6 +146,8 @@ async fn the_restore_of_the_documentation_lets_nobody_back_in_and_loses_no_host(
         assert_eq!(status, 201, "{made}");
         made["token"].as_str().unwrap().to_owned()
     };
+    let password = fs::read_to_string(data.join("admin-password")).unwrap();
+    client.post("/server-management/v1/sessions/elevate", &json!({"password": password.trim_end()})).await;
     let api_token = make("tokens", json!({"name": "t", "scopes": ["agent:enroll"]})).await;
     let enrolment_token = make("enrolment-tokens", json!({"uses": 9})).await;
     run(backup, dir.path());

@@ -76,7 +76,7 @@ async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
     assert_eq!((&token["name"], ends - clock.now()), (&json!("inventory"), 90 * DAY), "it ends now");
     let audit = client.get("audit?action=report_schedule.change").await;
     assert_eq!(audit["total"], 1, "an action under its new name");
-    assert_eq!(client.get("report-schedules").await["items"][0]["name"], "daily");
+    assert_eq!(client.get("report-schedules").await["items"][0]["cron"], "59 23 * * *");
     suite.stop().await;
 }
 

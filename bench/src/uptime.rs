@@ -1,7 +1,8 @@
-//! How long uptime takes, and how that grows with servers and days.
+//! How long uptime takes, how that grows with servers and days, and what it takes where stretches overlap.
 
 use std::{
-    path::PathBuf,
+    collections::HashMap,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,8 @@ const DAYS: [usize; 3] = [1, 7, 30];
 const SAMPLES_A_DAY: usize = 2_880;
 /// Records of one append.
 const BATCH: usize = 4_000;
+/// Overlapping snapshots are written for cells of at most this many records.
+const MOST_OVERLAPPING: usize = 300_000;
 /// A cell is measured for about this long at most.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Servers on one page of the API.
@@ -71,12 +74,14 @@ pub async fn run(settings: &Settings) -> Result<()> {
         .collect();
     let now = Clock::system().now();
     let history = History::open_sqlite(&path, DEFAULT_DAYS).await?;
-    fill(&history, &servers, &cells, now).await?;
+    fill(&history, &servers, &cells, now, Interval::DEFAULT.millis()).await?;
     let mut library = Vec::new();
     for (servers_asked, days) in &cells {
         library.push(time_covered(&history, &servers[..*servers_asked], *days, now, settings.times).await?);
     }
     history.close().await;
+    let overlapping =
+        overlapping(&folder.path().join("overlapping.db"), &servers, &cells, now, settings).await?;
 
     let suite = Suite::start(&settings.rollcall, &data, free_address()?).await?;
     let mut table = Table::new(&[
@@ -85,18 +90,23 @@ pub async fn run(settings: &Settings) -> Result<()> {
         "covered: ms",
         "worst",
         "µs/1,000 records",
+        "overlapping: ms",
+        "× apart",
         "REST: ms",
         "worst",
     ]);
     for ((servers_asked, days), covered) in cells.iter().zip(library) {
         let rest = time_rest(&suite, &servers[..*servers_asked], *days, now, settings.times).await?;
         let records = (servers_asked * days * SAMPLES_A_DAY) as f64;
+        let overlapped = overlapping.get(&(*servers_asked, *days));
         table.row([
             format!("{} × {days} d", thousands(*servers_asked as f64)),
             thousands(records),
             format!("{:.1}", covered.median),
             format!("{:.1}", covered.worst),
             format!("{:.0}", covered.median * 1e6 / records),
+            overlapped.map_or_else(String::new, |took| format!("{:.1}", took.median)),
+            overlapped.map_or_else(String::new, |took| format!("{:.1}", took.median / covered.median)),
             format!("{:.1}", rest.median),
             format!("{:.1}", rest.worst),
         ]);
@@ -111,8 +121,39 @@ pub async fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// The cells that are not too large, of servers whose snapshots each cover the one before too.
+async fn overlapping(
+    path: &Path,
+    servers: &[Simulated],
+    cells: &[(usize, usize)],
+    now: Millis,
+    settings: &Settings,
+) -> Result<HashMap<(usize, usize), Took>> {
+    let few: Vec<(usize, usize)> = cells
+        .iter()
+        .copied()
+        .filter(|(servers, days)| servers * days * SAMPLES_A_DAY <= MOST_OVERLAPPING)
+        .collect();
+    let history = History::open_sqlite(path, DEFAULT_DAYS).await?;
+    fill(&history, servers, &few, now, 2 * Interval::DEFAULT.millis()).await?;
+    while history.decide_overlaps().await? {}
+    let mut took = HashMap::new();
+    for (asked, days) in few {
+        let cell = time_covered(&history, &servers[..asked], days, now, settings.times).await?;
+        took.insert((asked, days), cell);
+    }
+    history.close().await;
+    Ok(took)
+}
+
 /// The first servers get the most days: each as many as the largest cell that it is part of.
-async fn fill(history: &History, servers: &[Simulated], cells: &[(usize, usize)], now: Millis) -> Result<()> {
+async fn fill(
+    history: &History,
+    servers: &[Simulated],
+    cells: &[(usize, usize)],
+    now: Millis,
+    covers: Millis,
+) -> Result<()> {
     let days_of = |number: usize| cells.iter().filter(|cell| cell.0 > number).map(|cell| cell.1).max();
     let interval = Interval::DEFAULT;
     let longest = DAYS.into_iter().max().unwrap_or(0) * SAMPLES_A_DAY;
@@ -127,7 +168,7 @@ async fn fill(history: &History, servers: &[Simulated], cells: &[(usize, usize)]
             }
             // Phases differ, and never reach into the future.
             let sampled_at = at - Millis::try_from(number)? % interval.millis();
-            batch.push(record(server, sampled_at, (step * servers.len() + number) as u64)?);
+            batch.push(record(server, sampled_at, covers, (step * servers.len() + number) as u64)?);
         }
         if batch.len() >= BATCH || step == 0 {
             ensure!(history.append(&batch).await?.is_empty(), "a record was rejected");
@@ -142,10 +183,10 @@ async fn fill(history: &History, servers: &[Simulated], cells: &[(usize, usize)]
     Ok(())
 }
 
-fn record(server: &Simulated, sampled_at: Millis, seed: u64) -> Result<Record> {
+fn record(server: &Simulated, sampled_at: Millis, covers: Millis, seed: u64) -> Result<Record> {
     let interval = Interval::DEFAULT;
     let mut json = Vec::with_capacity(400);
-    snapshot::write(&mut json, sampled_at, interval.millis(), seed);
+    snapshot::write(&mut json, sampled_at, covers, seed);
     let snapshot = Snapshot::check(serde_json::from_slice(&json)?, interval)?;
     Ok(Record { server: server.id, generation: 0, received_at: sampled_at, interval, snapshot })
 }

@@ -388,6 +388,37 @@ async fn what_comes_while_days_are_looked_at_is_not_missed() {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_process_that_was_killed_knows_after_its_start_what_overlaps() {
+    let mut folder = testkit::tempdir().unwrap();
+    let open = async |path: &Path| History::open_sqlite(&path.join("history.db"), 35).await.unwrap();
+    let mut store = open(folder.path()).await;
+    // Steps within a slot of the file and over its edges, over midnight too; every third stretch reaches back into the
+    // one before, and every seventh comes late.
+    let step = 170_000;
+    let times: Vec<i64> = (0..70).collect();
+    let (late, first): (Vec<i64>, Vec<i64>) = times.iter().partition(|n| **n % 7 == 3);
+    let mut stored: Vec<Piece> = Vec::new();
+    for n in first.into_iter().chain(late) {
+        let (at, covers) = (MIDNIGHT + (n - 40) * step, if n % 3 == 0 { 2 * step } else { step / 2 });
+        store.append(&[record(server(1), at, covers)]).await.unwrap();
+        stored.push(Piece { from: at - covers, to: at });
+        // The files as a killed process leaves them.
+        let copy = testkit::tempdir().unwrap();
+        for file in ["history.db", "history.db-wal"] {
+            std::fs::copy(folder.path().join(file), copy.path().join(file)).unwrap();
+        }
+        store.close().await;
+        (store, folder) = (open(copy.path()).await, copy);
+        let whole = Piece { from: MIDNIGHT - 50 * step, to: MIDNIGHT + 50 * step };
+        let units = (whole.from..whole.to).step_by(usize::try_from(step / 2).unwrap());
+        let covered = units.filter(|unit| stored.iter().any(|piece| piece.from <= *unit && *unit < piece.to));
+        let expected = i64::try_from(covered.count()).unwrap() * step / 2;
+        assert_eq!(store.covered(&[(server(1), vec![whole])]).await.unwrap(), [expected], "{n}");
+    }
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_the_release_before_are_answered_right() {
     cluster::with(async |cluster: &Cluster| {

@@ -19,6 +19,6 @@ pub use access::{AgentKey, Credential, Keyring, Scope};
 pub use availability::{Pipeline, Status, liveness, retention, uptime};
 pub use calendar::{Cron, Window, Zone, schedule};
 pub use id::ServerId;
-pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Tick};
+pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Subject, Tick};
 pub use snapshot::{Fault, Interval, Snapshot, series};
 pub use wire::{self, Millis};

@@ -297,4 +297,16 @@ pub struct MailJob {
     pub version: u32,
     /// Which delivery; the registry has the rest.
     pub delivery_id: String,
+    /// What it is about; absent from jobs of before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<MailSubject>,
+}
+
+/// What a mail is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailSubject {
+    /// `report`, or what a later release sends.
+    pub kind: String,
+    /// Which of this kind.
+    pub id: String,
 }

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chassis::{Clock, Trouble};
-use fleet::{
-    Millis, Recipient,
-    id::{DeliveryId, ReportId},
-};
+use fleet::{Millis, Recipient, Subject, id::ReportId};
 use queue::Consumer;
 use registry::{Attempt, Delivery, Registry, RegistryError, Report, ReportRow};
 use tokio::{
@@ -36,6 +33,9 @@ const STALE: Millis = 15 * 60_000;
 
 /// How often to look for stale claims.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// When a mail is tried again that a later release has to write: until then one may have taken over.
+const LATER: Millis = 60_000;
 
 /// Rows of a report in one statement.
 const ROWS: u32 = 5_000;
@@ -118,7 +118,7 @@ impl Shared {
             _ = self.until_done(write) => {}
             () = bound => tracing::error!(%id, ?attempt, "the outcome of a mail could not be written"),
         }
-        tell(id, &delivery, &attempt);
+        tell(&delivery, &attempt);
         job.ack().await;
     }
 
@@ -130,14 +130,17 @@ impl Shared {
             }
             Err(error) => return Attempt::Failed(format!("the address {error}")),
         };
-        let read = self.until_done(|| self.read(delivery.report));
-        let Some(read) = give_up.run_until_cancelled(read).await else {
-            return Attempt::Again("the registry did not answer".to_owned(), self.clock.now());
+        let written = match &delivery.about {
+            Subject::Report(id) => self.report(*id, message_id, to, give_up).await,
+            // Nothing was sent, and a later release can.
+            Subject::Other { kind, .. } => {
+                let reason = format!("this release knows no mails about {kind}; upgrade mail");
+                Err(Attempt::Again(reason, self.clock.now() + LATER))
+            }
         };
-        let Some((report, rows)) = read else { return Attempt::Failed("its report is gone".to_owned()) };
-        let letter = match self.write(report, rows, message_id, to).await {
+        let letter = match written {
             Ok(letter) => letter,
-            Err(error) => return Attempt::Failed(error),
+            Err(attempt) => return attempt,
         };
         match self.sender.send(delivery.id, &letter, give_up).await {
             Ok(()) => {
@@ -156,6 +159,22 @@ impl Shared {
                 judge(stage, ending, delivery.attempts, self.clock.now())
             }
         }
+    }
+
+    /// The letter of a report. An error: without it the attempt ends so.
+    async fn report(
+        &self,
+        id: ReportId,
+        message_id: &str,
+        to: Recipient,
+        give_up: &CancellationToken,
+    ) -> Result<Letter, Attempt> {
+        let read = self.until_done(|| self.read(id));
+        let Some(read) = give_up.run_until_cancelled(read).await else {
+            return Err(Attempt::Again("the registry did not answer".to_owned(), self.clock.now()));
+        };
+        let Some((report, rows)) = read else { return Err(Attempt::Failed("its report is gone".to_owned())) };
+        self.write(report, rows, message_id, to).await.map_err(Attempt::Failed)
     }
 
     async fn read(&self, id: ReportId) -> Result<Option<(Report, Vec<ReportRow>)>, RegistryError> {
@@ -209,17 +228,18 @@ impl Shared {
     }
 }
 
-fn tell(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) {
-    let attempts = delivery.attempts;
+fn tell(delivery: &Delivery, attempt: &Attempt) {
+    let Delivery { id, about, attempts, .. } = delivery;
+    let about = format!("{} {}", about.kind(), about.id());
     match attempt {
-        Attempt::Sent => tracing::info!(%id, attempts, "a mail is sent"),
+        Attempt::Sent => tracing::info!(%id, about, attempts, "a mail is sent"),
         Attempt::Written => {
-            tracing::info!(%id, attempts, "a mail is a file in the outbox, and sent to nobody");
+            tracing::info!(%id, about, attempts, "a mail is a file in the outbox, and sent to nobody");
         }
-        Attempt::Again(reason, _) => tracing::debug!(%id, attempts, reason, "a mail is tried again"),
-        Attempt::Failed(reason) => tracing::warn!(%id, attempts, reason, "a mail failed"),
+        Attempt::Again(reason, _) => tracing::debug!(%id, about, attempts, reason, "a mail is tried again"),
+        Attempt::Failed(reason) => tracing::warn!(%id, about, attempts, reason, "a mail failed"),
         Attempt::Unknown(reason) => {
-            tracing::warn!(%id, attempts, reason, "a mail may have been sent; it is not sent again");
+            tracing::warn!(%id, about, attempts, reason, "a mail may have been sent; it is not sent again");
         }
     }
 }

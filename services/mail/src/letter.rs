@@ -30,6 +30,8 @@ pub enum BadLetter {
     Address(#[from] lettre::address::AddressError),
     #[error("the mail cannot be put together: {0}")]
     Content(#[from] Error),
+    #[error("its text cannot be written: {0}")]
+    Text(#[from] askama::Error),
     #[error("the sheet cannot be written: {0}")]
     Sheet(#[from] sheets::WriteError),
     #[error("the sheet's type cannot be written: {0}")]
@@ -52,11 +54,11 @@ pub fn write(
     let sheet_type = ContentType::parse(told.format.mime_type())?;
     let (sender, receiver) = (address(from)?, address(to)?);
     let sheet = Attachment::new(told.file_name()).body(told.sheet()?, sheet_type);
-    let both = MultiPart::alternative_plain_html(told.text(), told.html());
+    let both = MultiPart::alternative_plain_html(told.text()?, told.html()?);
     let message = Message::builder()
         .from(Mailbox::new(Some("Rollcall".to_owned()), sender))
         .to(Mailbox::new(None, receiver))
-        .subject(told.subject())
+        .subject(told.subject()?)
         .date(UNIX_EPOCH + Duration::from_millis(now.unsigned_abs()))
         .message_id(Some(message_id.to_owned()))
         .header(ListUnsubscribe(format!("<mailto:{from}?subject=unsubscribe>")))

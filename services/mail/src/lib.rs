@@ -7,6 +7,7 @@
 mod attempt;
 mod authorities;
 mod consuming;
+mod escape;
 mod filter;
 mod instruments;
 mod letter;

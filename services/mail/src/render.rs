@@ -1,7 +1,7 @@
-//! A report as text, as HTML, and as a sheet. Names that hosts and people gave are escaped in each of them.
+//! A report as text, as HTML, and as a sheet. The words are in `templates/`; names that hosts and people gave are
+//! [escaped](crate::escape) in each of them.
 
-use std::fmt::Write;
-
+use askama::Template;
 use fleet::{Millis, Status, Zone};
 use registry::{Report, ReportRow};
 use sheets::{Cell, Column, Format, WriteError, Writer};
@@ -29,30 +29,52 @@ pub struct Told<'a> {
 /// A server that is down when the report is computed is out up to the watermark, which is less than this behind.
 const WATERMARK_SLACK: Millis = 5 * 60_000;
 
-/// Colours on white that keep the contrast of WCAG AA.
-const GOOD: &str = "#1a7f37";
-const BAD: &str = "#b42318";
-const NEUTRAL: &str = "#57606a";
+/// What the templates tell. They differ in words and form alone.
+struct Content<'a> {
+    from: String,
+    to: String,
+    /// Which servers; `None`: all.
+    servers: Option<&'a str>,
+    summary: &'a Summary<'a>,
+    uptime: String,
+    worst: Vec<Line<'a>>,
+    each: Vec<Line<'a>>,
+    /// How many servers `each` leaves to the sheet.
+    more: usize,
+}
 
-/// What phones need beside the styles in place: most of their programs read this, and others lose only some margin.
-const HEAD: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>Rollcall</title>\
-<style>@media (max-width:480px){body{padding:0!important}.card{padding:16px 12px!important;border:0!important}\
-th,td{padding:6px 4px!important;font-size:13px!important}}</style></head>\
-<body style=\"margin:0;padding:16px;background:#f6f8fa;color:#1f2328;\
-font:15px/1.45 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif\">\
-<div class=\"card\" style=\"max-width:720px;margin:0 auto;padding:24px;background:#ffffff;border:1px solid #d0d7de;border-radius:8px\">";
+/// A server.
+struct Line<'a> {
+    name: &'a str,
+    state: &'static str,
+    uptime: String,
+    outage: Option<Outage>,
+}
 
-const TABLE: &str =
-    "<table role=\"table\" cellspacing=\"0\" style=\"width:100%;border-collapse:collapse;font-size:14px\">";
-const TH: &str =
-    "<th style=\"text-align:left;padding:6px 8px;border-bottom:2px solid #d0d7de;vertical-align:bottom\">";
-/// Short words and figures stay in one line; names and outages may take several, so that a table is never wider than a phone.
-const TD: &str =
-    "<td style=\"padding:6px 8px;border-bottom:1px solid #eaeef2;vertical-align:top;white-space:nowrap\">";
-const TD_LONG: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaeef2;vertical-align:top\">";
-const TD_NAME: &str = "<td style=\"padding:6px 8px;border-bottom:1px solid #eaeef2;vertical-align:top;\
-word-break:break-word;overflow-wrap:anywhere\">";
+/// The longest outage of a server.
+struct Outage {
+    length: String,
+    from: String,
+    lasts: bool,
+}
+
+#[derive(Template)]
+#[template(path = "subject.txt")]
+struct Subject<'a> {
+    of: &'a Content<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "report.txt")]
+struct Text<'a> {
+    of: &'a Content<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Html<'a> {
+    of: &'a Content<'a>,
+}
 
 impl<'a> Told<'a> {
     pub fn new(report: &'a Report, rows: &'a [ReportRow]) -> Self {
@@ -63,10 +85,45 @@ impl<'a> Told<'a> {
         Self { report, rows, summary: Summary::of(rows), format, filter: filter::told(&report.filter), zone }
     }
 
-    pub fn subject(&self) -> String {
-        let Summary { down, uptime, .. } = &self.summary;
-        let servers = self.summary.servers();
-        format!("Rollcall: {down} of {servers} servers down, uptime {}, {}", percent(*uptime), self.period())
+    pub fn subject(&self) -> Result<String, askama::Error> {
+        Subject { of: &self.content() }.render()
+    }
+
+    pub fn text(&self) -> Result<String, askama::Error> {
+        Ok(Text { of: &self.content() }.render()? + "\n")
+    }
+
+    /// Line breaks and indentation of the template are not part of it: no value of it breaks a line.
+    pub fn html(&self) -> Result<String, askama::Error> {
+        let html = Html { of: &self.content() }.render()?;
+        Ok(html.lines().map(str::trim_start).chain(["\n"]).collect())
+    }
+
+    fn content(&self) -> Content<'_> {
+        Content {
+            from: self.zone.tell(self.report.from),
+            to: self.zone.tell(self.report.to),
+            servers: self.filter.as_deref(),
+            summary: &self.summary,
+            uptime: percent(self.summary.uptime),
+            worst: self.summary.worst.iter().map(|row| self.line(row)).collect(),
+            each: self.rows.iter().take(MOST_LINES).map(|row| self.line(row)).collect(),
+            more: self.rows.len().saturating_sub(MOST_LINES),
+        }
+    }
+
+    fn line<'r>(&self, row: &'r ReportRow) -> Line<'r> {
+        let outage = |(at, millis)| Outage {
+            length: length(millis),
+            from: self.zone.tell(at),
+            lasts: self.lasts(row),
+        };
+        Line {
+            name: &row.name,
+            state: row.status.as_str(),
+            uptime: percent(uptime(row)),
+            outage: row.longest_outage.map(outage),
+        }
     }
 
     /// Name of the attached sheet.
@@ -75,126 +132,11 @@ impl<'a> Told<'a> {
         format!("rollcall-{day}.{}", self.format.extension())
     }
 
-    fn period(&self) -> String {
-        format!("{} to {}", self.zone.tell(self.report.from), self.zone.tell(self.report.to))
-    }
-
-    fn servers(&self) -> String {
-        format!("Servers: {}", self.filter.as_deref().map_or("all".to_owned(), one_line))
-    }
-
-    fn outage(&self, row: &ReportRow) -> String {
-        match row.longest_outage {
-            Some((at, millis)) => {
-                let end = if self.lasts(row) { ", ongoing" } else { "" };
-                format!("{} from {}{end}", length(millis), self.zone.tell(at))
-            }
-            None => "none".to_owned(),
-        }
-    }
-
     /// Whether the longest outage had not ended: at the end of the range, or when the report was computed, whichever was first.
     fn lasts(&self, row: &ReportRow) -> bool {
         let Some((at, millis)) = row.longest_outage else { return false };
         let (end, computed_at) = (at + millis, self.report.computed_at.unwrap_or(self.report.to));
         end >= self.report.to || (row.status == Status::Down && end + WATERMARK_SLACK >= computed_at)
-    }
-
-    pub fn text(&self) -> String {
-        let Summary { up, down, unknown, paused, uptime: all, worst } = &self.summary;
-        let mut text = format!(
-            "Rollcall report\n{}\n{}\n\n{down} down, {up} up, {unknown} unknown, {paused} paused\nFleet uptime {}\n",
-            self.period(),
-            self.servers(),
-            percent(*all)
-        );
-        if worst.is_empty() {
-            text.push_str("\nNo server was out.\n");
-        } else {
-            text.push_str("\nThe worst\n");
-            for row in worst {
-                text.push_str(&self.line(row));
-            }
-        }
-        text.push_str("\nEach server\n");
-        for row in self.rows.iter().take(MOST_LINES) {
-            text.push_str(&self.line(row));
-        }
-        if let Some(more) = self.more() {
-            text.push_str(&format!("  {more}\n"));
-        }
-        text.push_str("\nThe attached sheet has every server.\n");
-        text
-    }
-
-    fn line(&self, row: &ReportRow) -> String {
-        let outage = self.outage(row);
-        let name = one_line(&row.name);
-        format!("  {name}: {}, {}, longest outage {outage}\n", row.status.as_str(), percent(uptime(row)))
-    }
-
-    fn more(&self) -> Option<String> {
-        let more = self.rows.len().checked_sub(MOST_LINES).filter(|more| *more > 0)?;
-        Some(format!("… and {more} more, in the sheet"))
-    }
-
-    pub fn html(&self) -> String {
-        let Summary { up, down, unknown, paused, uptime: all, worst } = &self.summary;
-        let mut html = String::from(HEAD);
-        html.push_str("<h1 style=\"margin:0;font-size:20px\">Rollcall report</h1>");
-        put(&mut html, "<p style=\"margin:4px 0 0;color:#57606a\">", &self.period(), "</p>");
-        put(
-            &mut html,
-            "<p style=\"margin:0 0 16px;color:#57606a;overflow-wrap:anywhere\">",
-            &self.servers(),
-            "</p>",
-        );
-        html.push_str("<div style=\"margin-bottom:8px\">");
-        let percentage = percent(*all);
-        let down_colour = if *down > 0 { BAD } else { NEUTRAL };
-        for (figure, name, colour) in [
-            (down.to_string(), "down", down_colour),
-            (up.to_string(), "up", GOOD),
-            (unknown.to_string(), "unknown", NEUTRAL),
-            (paused.to_string(), "paused", NEUTRAL),
-            (percentage, "fleet uptime", "#1f2328"),
-        ] {
-            tile(&mut html, &figure, name, colour);
-        }
-        html.push_str("</div>");
-        if worst.is_empty() {
-            html.push_str("<p style=\"margin:0 0 20px\">No server was out.</p>");
-        } else {
-            heading(&mut html, "The worst");
-            self.table(&mut html, worst.iter().copied());
-        }
-        heading(&mut html, "Each server");
-        self.table(&mut html, self.rows.iter().take(MOST_LINES));
-        if let Some(more) = self.more() {
-            put(&mut html, "<p>", &more, "</p>");
-        }
-        html.push_str("<p style=\"margin:20px 0 0;color:#57606a\">The attached sheet has every server.</p>");
-        html.push_str("</div></body></html>\n");
-        html
-    }
-
-    fn table<'r>(&self, html: &mut String, rows: impl Iterator<Item = &'r ReportRow>) {
-        html.push_str(TABLE);
-        html.push_str("<tr>");
-        for name in ["Server", "State", "Uptime", "Longest outage"] {
-            put(html, TH, name, "</th>");
-        }
-        html.push_str("</tr>");
-        for row in rows {
-            html.push_str("<tr>");
-            put(html, TD_NAME, &one_line(&row.name), "</td>");
-            for cell in [row.status.as_str(), &percent(uptime(row))] {
-                put(html, TD, cell, "</td>");
-            }
-            put(html, TD_LONG, &self.outage(row), "</td>");
-            html.push_str("</tr>");
-        }
-        html.push_str("</table>");
     }
 
     /// The sheet with every server. Blocks. Times are by the wall clock of the report's zone, which the column names; in csv
@@ -240,43 +182,6 @@ impl<'a> Told<'a> {
     }
 }
 
-/// A figure over its name. They stand side by side as far as there is room, and go on in the next line.
-fn tile(html: &mut String, figure: &str, name: &str, colour: &str) {
-    html.push_str(
-        "<div style=\"display:inline-block;min-width:84px;margin:0 16px 12px 0;vertical-align:top\">",
-    );
-    html.push_str("<div style=\"font-size:24px;font-weight:600;white-space:nowrap;color:");
-    html.push_str(colour);
-    put(html, "\">", figure, "</div>");
-    put(html, "<div style=\"color:#57606a\">", name, "</div></div>");
-}
-
-fn heading(html: &mut String, text: &str) {
-    put(html, "<h2 style=\"margin:20px 0 8px;font-size:16px\">", text, "</h2>");
-}
-
-/// Adds markup around a text, which is escaped.
-fn put(html: &mut String, before: &'static str, text: &str, after: &'static str) {
-    html.push_str(before);
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c if c.is_control() => drop(write!(html, "\u{fffd}")),
-            c => html.push(c),
-        }
-    }
-    html.push_str(after);
-}
-
-/// Replaces control characters, so that a name cannot begin a line of its own.
-fn one_line(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 pub mod tests {
     use fleet::{Status, id::ReportId};
@@ -307,14 +212,50 @@ pub mod tests {
         let rows = [row("<img src=x onerror=\"alert('1')\">&\r\nBcc: x", Status::Down, 1, 7_000)];
         let report = report();
         let told = Told::new(&report, &rows);
-        let html = told.html();
+        let html = told.html().unwrap();
         assert!(
             !html.contains("<img")
                 && html.contains("&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;")
         );
-        assert!(!told.text().contains("\nBcc"));
-        assert!(told.text().contains("1 down, 0 up, 0 unknown, 0 paused"));
-        assert!(told.subject().is_ascii());
+        assert!(!told.text().unwrap().contains("\nBcc"));
+        assert!(told.text().unwrap().contains("1 down, 0 up, 0 unknown, 0 paused"));
+        assert!(told.subject().unwrap().is_ascii());
+    }
+
+    /// The golden files are the mail of such a report, to the byte. `GOLDEN_REWRITE=1` writes them anew.
+    #[test]
+    fn a_mail_is_as_it_was() {
+        let golden = |name: &str, told: &str| {
+            let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("GOLDEN_REWRITE").is_some() {
+                std::fs::write(&path, told).unwrap();
+            }
+            assert_eq!(told, std::fs::read_to_string(&path).unwrap(), "{name}");
+        };
+        let mut report = report();
+        let mut rows = vec![
+            row("<b>\"evil\" & 'co'</b>\r\nBcc: x\u{1b}[2J", Status::Down, 80_000_000, 6_400_000),
+            row("Datenbank-München", Status::Paused, 86_400_000, 0),
+            row("new {{ name }} {% if %}", Status::Unknown, 0, 0),
+        ];
+        rows[2].expected_ms = 0;
+        report.filter = r#"{"label":["site:<eu>\n"],"q":"{{ & }}"}"#.to_owned();
+        let told = Told::new(&report, &rows);
+        golden("out.html", &told.html().unwrap());
+        golden("out.txt", &told.text().unwrap());
+        golden("out.subject.txt", &told.subject().unwrap());
+        let mut rows = vec![row("web", Status::Up, 86_400_000, 0)];
+        let report = self::report();
+        golden("well.html", &Told::new(&report, &rows).html().unwrap());
+        golden("well.txt", &Told::new(&report, &rows).text().unwrap());
+        rows.resize(MOST_LINES + 1, row("w", Status::Up, 86_400_000, 0));
+        let told = Told::new(&report, &rows);
+        let end =
+            |text: String| text.chars().rev().take(500).collect::<String>().chars().rev().collect::<String>();
+        golden("end.html", &end(told.html().unwrap()));
+        golden("end.txt", &end(told.text().unwrap()));
+        golden("none.html", &Told::new(&report, &[]).html().unwrap());
+        golden("none.txt", &Told::new(&report, &[]).text().unwrap());
     }
 
     #[test]
@@ -331,10 +272,10 @@ pub mod tests {
         let told = Told::new(&report, &rows);
         let marks: Vec<bool> = rows.iter().map(|row| told.lasts(row)).collect();
         assert_eq!(marks, [true, false]);
-        let html = told.html();
+        let html = told.html().unwrap();
         assert!(html.contains("1 h from 2026-09-21 15:13 CEST, ongoing</td>"), "{html}");
         assert!(html.contains("1 h from 2026-09-20 16:13 CEST</td>"), "{html}");
-        assert!(told.text().contains("longest outage 1 h from 2026-09-21 15:13 CEST, ongoing\n"));
+        assert!(told.text().unwrap().contains("longest outage 1 h from 2026-09-21 15:13 CEST, ongoing\n"));
         report.computed_at = Some(to - 2 * hour);
         let rows = [
             out(Status::Down, to - 4 * hour, 2 * hour - 20_000),
@@ -349,11 +290,15 @@ pub mod tests {
         let rows = [row("web-1", Status::Up, 86_400_000, 0)];
         let mut report = report();
         report.format = "csv".to_owned();
-        assert!(Told::new(&report, &rows).text().contains("\nServers: all\n"));
+        assert!(Told::new(&report, &rows).text().unwrap().contains("\nServers: all\n"));
         report.filter = r#"{"label":["site:<eu>"],"status":"up"}"#.to_owned();
         let told = Told::new(&report, &rows);
-        assert!(told.text().contains("\nServers: label: site:<eu>, status: up\n"), "{}", told.text());
-        assert!(told.html().contains("Servers: label: site:&lt;eu&gt;, status: up</p>"));
+        assert!(
+            told.text().unwrap().contains("\nServers: label: site:<eu>, status: up\n"),
+            "{}",
+            told.text().unwrap()
+        );
+        assert!(told.html().unwrap().contains("Servers: label: site:&lt;eu&gt;, status: up</p>"));
         let sheet = String::from_utf8(told.sheet().unwrap()).unwrap();
         assert!(sheet.contains(",\"label: site:<eu>, status: up\","), "{sheet}");
     }
@@ -397,10 +342,15 @@ pub mod tests {
         let rows: Vec<_> = (0..1_000).map(|n| row(&format!("web-{n}"), Status::Up, 86_400_000, 0)).collect();
         let report = report();
         let told = Told::new(&report, &rows);
-        assert!(told.html().contains("… and 800 more, in the sheet") && !told.html().contains("web-200<"));
-        assert!(told.text().contains("No server was out.") && told.text().contains("web-199:"));
+        assert!(
+            told.html().unwrap().contains("… and 800 more, in the sheet")
+                && !told.html().unwrap().contains("web-200<")
+        );
+        assert!(
+            told.text().unwrap().contains("No server was out.") && told.text().unwrap().contains("web-199:")
+        );
         assert!(told.sheet().unwrap().starts_with(b"PK"));
         assert_eq!(told.file_name(), "rollcall-2026-09-21.xlsx");
-        assert!(told.subject().ends_with("2026-09-20 16:13 CEST to 2026-09-21 16:13 CEST"));
+        assert!(told.subject().unwrap().ends_with("2026-09-20 16:13 CEST to 2026-09-21 16:13 CEST"));
     }
 }

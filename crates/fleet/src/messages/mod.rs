@@ -4,6 +4,6 @@ mod job;
 mod message;
 mod recipient;
 
-pub use job::{BadJob, MailJob};
+pub use job::{BadJob, MailJob, Subject};
 pub use message::{BadMessage, Message, Record, Tick};
 pub use recipient::{AllowedDomains, BadDomains, BadRecipient, Recipient};

@@ -1,7 +1,7 @@
 //! Each golden file of the queue is read into the value that is spelt out here, and that value is written as the file.
 //! What no gate and no management writes is refused: a queue may hold anything.
 
-use fleet::{Interval, MailJob, Message, Record, ServerId, Snapshot, Tick};
+use fleet::{Interval, MailJob, Message, Record, ServerId, Snapshot, Subject, Tick};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use wire::v1;
@@ -9,6 +9,7 @@ use wire::v1;
 const SNAPSHOTS: &str = include_str!("../../../wire/tests/it/golden/message_snapshots.json");
 const TICK: &str = include_str!("../../../wire/tests/it/golden/message_tick.json");
 const MAIL_JOB: &str = include_str!("../../../wire/tests/it/golden/mail_job.json");
+const MAIL_JOB_UNSAID: &str = include_str!("../../../wire/tests/it/golden/mail_job_unsaid.json");
 const AT: i64 = 1_790_000_000_000;
 const ID: &str = "01a0c450-6c00-7303-8303-030303030303";
 
@@ -92,10 +93,44 @@ fn a_message_that_no_gate_writes_is_refused_with_its_place() {
 
 #[test]
 fn a_mail_job() {
-    is_both_ways::<_, v1::MailJob>(MAIL_JOB, MailJob { delivery: ID.parse().unwrap() });
-    for (member, value) in [("version", json!(2)), ("delivery_id", json!("1"))] {
+    let (delivery, report) = (ID.parse().unwrap(), Subject::Report(ID.parse().unwrap()));
+    is_both_ways::<_, v1::MailJob>(MAIL_JOB, MailJob { delivery, about: Some(report) });
+    let wrong = [
+        ("version", json!(2)),
+        ("delivery_id", json!("1")),
+        ("about", json!({"kind": "report", "id": "1"})),
+        ("about", json!({"kind": "report"})),
+    ];
+    for (member, value) in wrong {
         let mut job: Value = parse(MAIL_JOB);
         job[member] = value;
         assert!(serde_json::from_value::<MailJob>(job).is_err(), "{member}");
     }
+}
+
+/// The queue of a release that is upgraded holds jobs as it wrote them.
+#[test]
+fn a_mail_job_of_the_release_before_is_understood() {
+    is_both_ways::<_, v1::MailJob>(MAIL_JOB_UNSAID, MailJob { delivery: ID.parse().unwrap(), about: None });
+}
+
+/// What the release before reads of a job: the members that it knows.
+#[test]
+fn the_release_before_understands_a_mail_job() {
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Before {
+        version: u32,
+        delivery_id: String,
+    }
+    assert_eq!(parse::<Before>(MAIL_JOB), Before { version: 1, delivery_id: ID.to_owned() });
+}
+
+#[test]
+fn a_mail_job_of_a_later_kind_is_kept_as_it_is() {
+    let mut job: Value = parse(MAIL_JOB);
+    job["about"] = json!({"kind": "incident", "id": "7"});
+    let read: MailJob = serde_json::from_value(job.clone()).unwrap();
+    let about = Subject::Other { kind: "incident".to_owned(), id: "7".to_owned() };
+    assert_eq!(read.about, Some(about));
+    assert_eq!(serde_json::to_value(&read).unwrap(), job);
 }

@@ -2,7 +2,7 @@
 //!
 //! To change it, add a file with the next number; never edit one that was released, the stores remember its checksum.
 //! PostgreSQL gets the same files with three words changed, so that the two schemas cannot drift apart; the checksum is the
-//! file's on both.
+//! file's on both. Where the engines cannot do the same, PostgreSQL has a file of this name in `migrations/postgres/`.
 //! A release may add tables, and columns with a default; it removes only what the release before it no longer used.
 
 use std::{ops::Deref, pin::Pin};
@@ -13,6 +13,9 @@ use sqlx::{
 };
 
 use super::{Dialect, RegistryError};
+
+/// Migrations that PostgreSQL does in another way.
+const OTHERWISE: &[(i64, &str)] = &[(12, include_str!("../../migrations/postgres/0012_outbox.sql"))];
 
 /// Applies the migrations that are missing. Boxed, because the compiler cannot tell that it may move between threads otherwise.
 pub(super) fn run<'a, A>(
@@ -58,7 +61,9 @@ fn migrator(dialect: Dialect) -> Migrator {
 
 /// `COLLATE "C"` because text then sorts by its bytes, as on SQLite, whatever the locale of the database.
 fn for_postgres(migration: Migration) -> Migration {
-    let sql = migration.sql.as_str().replace(" WITHOUT ROWID", "").replace(" TEXT", " TEXT COLLATE \"C\"");
+    let otherwise = OTHERWISE.iter().find(|(version, _)| *version == migration.version);
+    let sql = otherwise.map_or(migration.sql.as_str(), |(_, sql)| sql);
+    let sql = sql.replace(" WITHOUT ROWID", "").replace(" TEXT", " TEXT COLLATE \"C\"");
     let sql = sql
         .replace("INTEGER NOT NULL PRIMARY KEY", "BIGINT NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY");
     Migration { sql: AssertSqlSafe(sql).into_sql_str(), ..migration }

@@ -1,21 +1,19 @@
-//! Deliveries: one mail of a report to one recipient, from the outbox to what became of it.
+//! Deliveries: one mail about something to one recipient, from the outbox to what became of it. What it is about makes
+//! no difference here.
 //!
 //! `queued → sending → sent | failed | unknown`, and from `sending` back to `queued` when it is certain that nothing was
 //! sent. A process claims the row of a delivery before it sends the mail, so that no two processes send it. A delivery that
 //! is `unknown` is never sent again.
 
-use fleet::{
-    Millis,
-    id::{DeliveryId, ReportId},
-};
+use fleet::{MailJob, Millis, Subject, id::DeliveryId};
 use serde::Serialize;
 
-use crate::engine::{PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query};
+use crate::engine::{PerEngine, Query, Registry, RegistryError, Tx, corrupt, count, id, json, query};
 
 /// How far a delivery is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Waits for its report, for the queue, or for its next attempt.
+    /// Waits for what it is about, for the queue, or for its next attempt.
     Queued,
     /// A process sends it.
     Sending,
@@ -34,8 +32,8 @@ pub enum DeliveryState {
 pub struct Delivery {
     /// Its id.
     pub id: DeliveryId,
-    /// Of which report.
-    pub report: ReportId,
+    /// What it is about.
+    pub about: Subject,
     /// Address of the recipient.
     pub recipient: String,
     /// How far it is.
@@ -70,7 +68,8 @@ pub enum Attempt {
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
-    report_id: String,
+    kind: String,
+    subject_id: String,
     recipient: String,
     state: String,
     attempts: i64,
@@ -89,27 +88,29 @@ struct Written<'a> {
 }
 
 const ADD: PerEngine = PerEngine {
-    sqlite: "INSERT INTO deliveries (id, report_id, place, recipient, state, attempts, created_at, updated_at)
-        SELECT value ->> 'id', $1, value ->> 'place', value ->> 'recipient', 'queued', 0, $2, $2 FROM json_each($3)",
-    postgres: "INSERT INTO deliveries (id, report_id, place, recipient, state, attempts, created_at, updated_at)
-        SELECT id, $1, place, recipient, 'queued', 0, $2, $2
-        FROM jsonb_to_recordset(CAST($3 AS JSONB)) AS line (id TEXT, place BIGINT, recipient TEXT)",
+    sqlite: "INSERT INTO deliveries (id, kind, subject_id, place, recipient, state, attempts, created_at, updated_at)
+        SELECT value ->> 'id', $1, $2, value ->> 'place', value ->> 'recipient', 'queued', 0, $3, $3 FROM json_each($4)",
+    postgres: "INSERT INTO deliveries (id, kind, subject_id, place, recipient, state, attempts, created_at, updated_at)
+        SELECT id, $1, $2, place, recipient, 'queued', 0, $3, $3
+        FROM jsonb_to_recordset(CAST($4 AS JSONB)) AS line (id TEXT, place BIGINT, recipient TEXT)",
 };
-const OF: &str = "SELECT id, report_id, recipient, state, attempts, publish_at, message_id, error, updated_at
-FROM deliveries WHERE report_id = $1 ORDER BY place";
+const OF: &str =
+    "SELECT id, kind, subject_id, recipient, state, attempts, publish_at, message_id, error, updated_at
+FROM deliveries WHERE kind = $1 AND subject_id = $2 ORDER BY place";
 /// Mostly no delivery is due, and to look for one takes no lock.
 const ANY_DUE: &str = "SELECT id FROM deliveries WHERE publish_at <= $1 AND state = 'queued' LIMIT 1";
 /// Guarded a second time outside the inner query: of two that found the same delivery, the second waits for the first, and
 /// then finds that it is not due any more.
 const TAKE: &str = "UPDATE deliveries SET publish_at = $2 WHERE id IN (SELECT id FROM deliveries
 WHERE publish_at <= $1 AND state = 'queued' ORDER BY publish_at, id LIMIT $3) AND publish_at <= $1 AND state = 'queued'
-RETURNING id";
+RETURNING id, kind, subject_id";
 const PUBLISHED: &str =
     "UPDATE deliveries SET publish_at = $3 WHERE id = $1 AND publish_at = $2 AND state = 'queued'";
+/// One that still waits for what it is about has no due time, and is not to be sent yet.
 const CLAIM: &str = "UPDATE deliveries
 SET state = 'sending', attempts = attempts + 1, message_id = $2, publish_at = NULL, updated_at = $3
-WHERE id = $1 AND state = 'queued' AND EXISTS (SELECT 1 FROM reports r WHERE r.id = report_id AND r.state = 'ready')
-RETURNING id, report_id, recipient, state, attempts, publish_at, message_id, error, updated_at";
+WHERE id = $1 AND state = 'queued' AND publish_at IS NOT NULL
+RETURNING id, kind, subject_id, recipient, state, attempts, publish_at, message_id, error, updated_at";
 /// Whoever sends a delivery that was given up as unknown may still say that it was sent or failed; it is never sent again.
 const SETTLE: &str = "UPDATE deliveries SET state = $3, error = $4, publish_at = $5, updated_at = $6
 WHERE id = $1 AND attempts = $2 AND (state = 'sending' OR (state = 'unknown' AND $3 IN ('sent', 'written', 'failed')))";
@@ -118,15 +119,22 @@ WHERE state = 'sending' AND updated_at < $1";
 const DOUBT: &str = "UPDATE deliveries SET state = 'unknown', error = $1, publish_at = NULL, updated_at = $2
 WHERE state IN ('queued', 'sending')";
 
-const SEND: &str =
-    "UPDATE deliveries SET publish_at = $2, updated_at = $2 WHERE report_id = $1 AND state = 'queued'";
-const FAIL: &str = "UPDATE deliveries SET state = 'failed', error = $2, publish_at = NULL, updated_at = $3
-WHERE report_id = $1 AND state = 'queued'";
+const SEND: &str = "UPDATE deliveries SET publish_at = $3, updated_at = $4
+WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
+const FAIL: &str = "UPDATE deliveries SET state = 'failed', error = $3, publish_at = NULL, updated_at = $4
+WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
+const FORGET: &str = "DELETE FROM deliveries WHERE kind = $1 AND subject_id = $2";
+const COUNT: &str = "SELECT state, COUNT(*) FROM deliveries GROUP BY state";
 
-/// Makes the deliveries of a report, which wait for it.
+/// A statement about all deliveries of a subject.
+fn about(text: &'static str, subject: &Subject) -> Query {
+    query(text).bind(subject.kind()).bind(subject.id())
+}
+
+/// Makes the deliveries of a subject, which wait until it [is due](send).
 pub(crate) async fn add(
     tx: &mut Tx<'_>,
-    report: ReportId,
+    subject: &Subject,
     recipients: &[(DeliveryId, String)],
     now: Millis,
 ) -> Result<(), RegistryError> {
@@ -135,28 +143,44 @@ pub(crate) async fn add(
         .enumerate()
         .map(|(place, (id, recipient))| Written { id: *id, place, recipient })
         .collect();
-    tx.run(query(ADD).bind(report.to_string()).bind(now).bind(json(&written)?)).await.map(drop)
+    let add = query(ADD).bind(subject.kind()).bind(subject.id()).bind(now).bind(json(&written)?);
+    tx.run(add).await.map(drop)
 }
 
-/// The deliveries of a report, in the order of its recipients.
-pub(crate) async fn of(tx: &mut Tx<'_>, report: ReportId) -> Result<Vec<Delivery>, RegistryError> {
-    let rows: Vec<Row> = tx.all(query(OF).bind(report.to_string())).await?;
+/// The deliveries of a subject, in the order of its recipients.
+pub(crate) async fn of(tx: &mut Tx<'_>, subject: &Subject) -> Result<Vec<Delivery>, RegistryError> {
+    let rows: Vec<Row> = tx.all(about(OF, subject)).await?;
     rows.into_iter().map(Row::delivery).collect()
 }
 
-/// The deliveries of a report wait for it no longer: each is due.
-pub(crate) async fn send(tx: &mut Tx<'_>, report: ReportId, now: Millis) -> Result<(), RegistryError> {
-    tx.run(query(SEND).bind(report.to_string()).bind(now)).await.map(drop)
+/// The deliveries of a subject wait for it no longer: each is due at this time.
+pub(crate) async fn send(
+    tx: &mut Tx<'_>,
+    subject: &Subject,
+    due_at: Millis,
+    now: Millis,
+) -> Result<(), RegistryError> {
+    tx.run(about(SEND, subject).bind(due_at).bind(now)).await.map(drop)
 }
 
-/// The deliveries of a report fail for this reason.
+/// The deliveries of a subject fail for this reason.
 pub(crate) async fn fail(
     tx: &mut Tx<'_>,
-    report: ReportId,
+    subject: &Subject,
     reason: &str,
     now: Millis,
 ) -> Result<(), RegistryError> {
-    tx.run(query(FAIL).bind(report.to_string()).bind(reason).bind(now)).await.map(drop)
+    tx.run(about(FAIL, subject).bind(reason).bind(now)).await.map(drop)
+}
+
+/// A subject is gone, and its deliveries with it.
+pub(crate) async fn forget(tx: &mut Tx<'_>, subject: &Subject) -> Result<(), RegistryError> {
+    tx.run(about(FORGET, subject)).await.map(drop)
+}
+
+/// How many deliveries are in each state, by the states that occur.
+pub(crate) async fn counts(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, RegistryError> {
+    tx.all(COUNT).await
 }
 
 /// Everything that waits or is under way becomes unknown, for this reason: it may have been sent. Answers how many there
@@ -166,20 +190,24 @@ pub(crate) async fn doubt(tx: &mut Tx<'_>, reason: &str, now: Millis) -> Result<
 }
 
 impl Registry {
-    /// Takes deliveries that are due for the queue, `most` at the most. Unless [`published`](Self::published) says that
+    /// Takes deliveries that are due, as jobs for the queue, `most` at the most. Unless [`published`](Self::published) says that
     /// it is there, a taken one is due again at `again`.
     pub async fn take_due_deliveries(
         &self,
         now: Millis,
         again: Millis,
         most: u32,
-    ) -> Result<Vec<DeliveryId>, RegistryError> {
+    ) -> Result<Vec<MailJob>, RegistryError> {
         if !self.reader().any(query(ANY_DUE).bind(now)).await? {
             return Ok(Vec::new());
         }
         let take = query(TAKE).bind(now).bind(again).bind(i64::from(most));
-        let ids: Vec<(String,)> = self.writer().all(take).await?;
-        ids.iter().map(|(delivery,)| id("deliveries", "id", delivery)).collect()
+        let rows: Vec<(String, String, String)> = self.writer().all(take).await?;
+        let job = |(delivery, kind, subject): &(String, String, String)| {
+            let about = Some(read_subject(kind, subject, delivery)?);
+            Ok(MailJob { delivery: id("deliveries", "id", delivery)?, about })
+        };
+        rows.iter().map(job).collect()
     }
 
     /// The job of a delivery that was taken until `again` is in the queue. It is published once more at `net` if it still
@@ -247,7 +275,7 @@ impl Row {
         };
         Ok(Delivery {
             attempts: count("deliveries", "attempts", &self.id, self.attempts)?,
-            report: id("deliveries", "report_id", &self.report_id)?,
+            about: read_subject(&self.kind, &self.subject_id, &self.id)?,
             id: id("deliveries", "id", &self.id)?,
             recipient: self.recipient,
             state,
@@ -257,4 +285,8 @@ impl Row {
             updated_at: self.updated_at,
         })
     }
+}
+
+fn read_subject(kind: &str, subject: &str, row: &str) -> Result<Subject, RegistryError> {
+    Subject::new(kind, subject).map_err(|_| corrupt("deliveries", "subject_id", row))
 }

@@ -1,7 +1,7 @@
-//! What waits to be sent: each mail of a report to one recipient, until it is known what became of it.
+//! What waits to be sent: each mail to one recipient, whatever it is about, until it is known what became of it.
 
 mod delivery;
 
-pub(crate) use delivery::{add, doubt, fail, of, send};
+pub(crate) use delivery::{add, counts, doubt, fail, forget, of, send};
 
 pub use delivery::{Attempt, Delivery, DeliveryState};

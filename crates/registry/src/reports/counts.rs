@@ -1,10 +1,13 @@
-//! How many reports there are, and what became of their mails: for whoever watches the suite.
+//! How many reports there are, and what became of mails: for whoever watches the suite.
 
 use fleet::Millis;
 
-use crate::engine::{Registry, RegistryError, corrupt, count};
+use crate::{
+    engine::{Registry, RegistryError, corrupt, count},
+    outbox,
+};
 
-/// Reports that are kept, and their mails.
+/// Reports and mails that are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportCounts {
     /// How many reports are in each state, every state once.
@@ -16,7 +19,6 @@ pub struct ReportCounts {
 }
 
 const REPORTS: &str = "SELECT state, COUNT(*) FROM reports GROUP BY state";
-const DELIVERIES: &str = "SELECT state, COUNT(*) FROM deliveries GROUP BY state";
 const NEWEST: &str = "SELECT MAX(computed_at) FROM reports";
 
 const REPORT_STATES: [&str; 3] = ["queued", "ready", "failed"];
@@ -26,7 +28,7 @@ impl Registry {
     /// Counts them.
     pub async fn report_counts(&self) -> Result<ReportCounts, RegistryError> {
         let (reports, deliveries, (computed_at,)) = self
-            .read(async |tx| Ok((tx.all(REPORTS).await?, tx.all(DELIVERIES).await?, tx.one(NEWEST).await?)))
+            .read(async |tx| Ok((tx.all(REPORTS).await?, outbox::counts(tx).await?, tx.one(NEWEST).await?)))
             .await?;
         let reports = by_state("reports", &REPORT_STATES, &reports)?;
         Ok(ReportCounts {

@@ -1,7 +1,7 @@
 //! Reports: asked for in one transaction with the mails that they become, computed once.
 
 use fleet::{
-    Millis, ServerId, Status,
+    Millis, ServerId, Status, Subject,
     id::{DeliveryId, ReportId, ScheduleId},
 };
 use serde::Serialize;
@@ -171,7 +171,7 @@ const ROWS: &str =
 WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
 /// Few at a time, because the rows of a report go with it.
 const FORGET: &str = "DELETE FROM reports WHERE id IN
-(SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20)";
+(SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20) RETURNING id";
 const FORGET_TICKS: &str = "DELETE FROM report_ticks WHERE due_at < $1";
 
 /// Writes a report to be computed, and its deliveries.
@@ -192,7 +192,7 @@ pub(super) async fn add(
         .bind(format)
         .bind(now);
     tx.run(add).await?;
-    outbox::add(tx, *id, recipients, now).await
+    outbox::add(tx, &Subject::Report(*id), recipients, now).await
 }
 
 impl Registry {
@@ -238,7 +238,10 @@ impl Registry {
     pub async fn report(&self, id: ReportId) -> Result<Option<(Report, Vec<Delivery>)>, RegistryError> {
         let (row, deliveries): (Option<Row>, Vec<Delivery>) = self
             .read(async |tx| {
-                Ok((tx.maybe(query(ONE).bind(id.to_string())).await?, outbox::of(tx, id).await?))
+                Ok((
+                    tx.maybe(query(ONE).bind(id.to_string())).await?,
+                    outbox::of(tx, &Subject::Report(id)).await?,
+                ))
             })
             .await?;
         Ok(row.map(Row::report).transpose()?.map(|report| (report, deliveries)))
@@ -273,7 +276,7 @@ impl Registry {
             for batch in batches {
                 tx.run(query(ADD_ROWS).bind(&key).bind(batch)).await?;
             }
-            outbox::send(tx, id, now).await?;
+            outbox::send(tx, &Subject::Report(id), now, now).await?;
             Ok(true)
         })
         .await
@@ -283,7 +286,7 @@ impl Registry {
     pub async fn fail_report(&self, id: ReportId, reason: &str, now: Millis) -> Result<(), RegistryError> {
         self.write(async |tx| {
             if tx.any(query(FAIL).bind(id.to_string()).bind(reason)).await? {
-                outbox::fail(tx, id, reason, now).await?;
+                outbox::fail(tx, &Subject::Report(id), reason, now).await?;
             }
             Ok(())
         })
@@ -304,7 +307,14 @@ impl Registry {
     /// Forgets reports made before this time and ticks due before it, some at a time; answers whether there may be more.
     pub async fn forget_reports(&self, before: Millis) -> Result<bool, RegistryError> {
         self.writer().run(query(FORGET_TICKS).bind(before)).await?;
-        Ok(self.writer().run(query(FORGET).bind(before)).await? > 0)
+        self.write(async |tx| {
+            let forgotten: Vec<(String,)> = tx.all(query(FORGET).bind(before)).await?;
+            for (report,) in &forgotten {
+                outbox::forget(tx, &Subject::Report(id("reports", "id", report)?)).await?;
+            }
+            Ok(!forgotten.is_empty())
+        })
+        .await
     }
 }
 

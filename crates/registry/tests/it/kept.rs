@@ -1,11 +1,15 @@
 //! A database that the release before wrote: `tests/kept/postgres.sql` is its dump, kept when that release was current, with
 //! the same content as the data folder that `rollcall` keeps in its tests.
 
-use fleet::{Scope, liveness::Beat};
+use fleet::{
+    Scope,
+    id::{DeliveryId, ReportId},
+    liveness::Beat,
+};
 use registry::{AuditFilter, Page, Roll, ServerFilter, SortKey};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{schema::Schema, store::by};
+use crate::{outbox, schema::Schema, store::by};
 
 const DUMP: &str = include_str!("../kept/postgres.sql");
 
@@ -23,8 +27,13 @@ async fn a_database_of_the_release_before_is_migrated_and_keeps_everything() {
     let schema = Schema::make().await;
     let mut server = PgConnection::connect(&schema.url()).await.unwrap();
     sqlx::raw_sql(DUMP).execute(&mut server).await.unwrap();
+    let (report, delivery) = (ReportId::new(THEN, [1; 10]), DeliveryId::new(THEN, [1; 10]));
+    for sql in outbox::kept(report, delivery) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut server).await.unwrap();
+    }
     let registry = schema.open();
     registry.migrate().await.unwrap();
+    outbox::is_kept(&registry, report, delivery).await;
 
     let page = Page { page: 1, page_size: 10 };
     let (servers, total) = registry

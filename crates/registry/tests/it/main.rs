@@ -4,6 +4,7 @@
 mod audit;
 mod engine;
 mod kept;
+mod outbox;
 mod people;
 mod pipeline;
 mod report;
@@ -157,6 +158,10 @@ contract! {
         a_tick_is_once_at_any_number_of_replicas
         a_changed_schedule_takes_no_tick_of_what_it_was
         reports_and_mails_are_counted_by_state_and_the_size_is_told;
+    outbox:
+        a_mail_is_sent_at_most_once_whatever_it_is_about
+        the_release_before_makes_and_sends_mails_beside_this_one
+        a_report_is_sent_and_forgotten_without_the_column_of_the_release_before;
     restored:
         everything_that_let_somebody_in_is_ended_at_once
         a_mail_that_may_have_been_sent_since_the_backup_is_never_sent

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use wire::{
     bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
     v1::{
-        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, MailJob, Memory, Message, Network, Record,
-        Refusal, Report, Snapshot, Temperature, VERSION,
+        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, MailJob, MailSubject, Memory, Message,
+        Network, Record, Refusal, Report, Snapshot, Temperature, VERSION,
     },
 };
 
@@ -155,9 +155,18 @@ fn message_of_a_tick() {
 
 #[test]
 fn mail_job() {
+    let about = MailSubject { kind: "report".to_owned(), id: ID.to_owned() };
     is_both_ways(
         include_str!("golden/mail_job.json"),
-        MailJob { version: VERSION, delivery_id: ID.to_owned() },
+        MailJob { version: VERSION, delivery_id: ID.to_owned(), about: Some(about) },
+    );
+}
+
+#[test]
+fn mail_job_that_does_not_say_what_it_is_about() {
+    is_both_ways(
+        include_str!("golden/mail_job_unsaid.json"),
+        MailJob { version: VERSION, delivery_id: ID.to_owned(), about: None },
     );
 }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use chassis::Clock;
 use fleet::{
-    AllowedDomains, MailJob, Millis, ServerId, Status,
+    AllowedDomains, MailJob, Millis, ServerId, Status, Subject,
     id::{DeliveryId, ReportId},
 };
 use mail::{Letterhead, Mail, Sender};
@@ -23,7 +23,7 @@ pub struct Post {
     pub clock: Clock,
     pub folder: TempDir,
     pub deliveries: Vec<DeliveryId>,
-    report: ReportId,
+    pub report: ReportId,
     publisher: Publisher<MailJob>,
     mail: JoinHandle<()>,
     stop: CancellationToken,
@@ -77,10 +77,22 @@ impl Post {
         (self.publisher, self.mail, self.stop) = start(&self.registry, &self.clock, sender);
     }
 
+    /// Does what no method does.
+    pub async fn execute(&self, sql: &'static str) {
+        let file = format!("sqlite://{}", self.folder.path().join("registry.db").display());
+        let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
     /// What the relay does.
     pub fn publish(&self, place: usize) {
-        let (publisher, delivery) = (self.publisher.clone(), self.deliveries[place]);
-        tokio::spawn(async move { drop(publisher.publish(MailJob { delivery }).await) });
+        self.bring(MailJob { delivery: self.deliveries[place], about: Some(Subject::Report(self.report)) });
+    }
+
+    /// Brings a job to the queue.
+    pub fn bring(&self, job: MailJob) {
+        let publisher = self.publisher.clone();
+        tokio::spawn(async move { drop(publisher.publish(job).await) });
     }
 
     pub async fn delivery(&self, place: usize) -> Delivery {

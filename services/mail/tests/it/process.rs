@@ -6,7 +6,7 @@ use std::{
 };
 
 use fleet::{
-    MailJob,
+    MailJob, Subject,
     id::{DeliveryId, ReportId},
 };
 use queue::rabbitmq;
@@ -144,7 +144,7 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
         };
         fleet.registry.make_report(&report, None, &Actor::system(), NOW).await.unwrap();
         fleet.registry.finish_report(report.id, &[], NOW).await.unwrap();
-        reports.push((report.id, MailJob { delivery }));
+        reports.push((report.id, MailJob { delivery, about: Some(Subject::Report(report.id)) }));
     }
     let publisher = rabbitmq::publisher(&fleet.queue());
     publisher.reached().await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use fleet::{MailJob, Subject};
 use mail::{Authorities, Sender};
 use registry::DeliveryState::{self, Failed, Queued, Sending, Sent, Unknown, Written};
 use testkit::eventually;
@@ -108,7 +109,7 @@ async fn a_server_that_stalls_after_the_final_dot_holds_up_nobody_and_is_unknown
     post.publish(1);
     post.until(1, Sent, 1).await;
     let registry = post.registry.clone();
-    let (deliveries, report) = (post.deliveries.clone(), post.delivery(0).await.report);
+    let (deliveries, report) = (post.deliveries.clone(), post.report);
     post.stop().await;
     let found = registry.report(report).await.unwrap().unwrap().1;
     assert_eq!((found[0].id, found[0].state), (deliveries[0], Unknown));
@@ -150,12 +151,7 @@ async fn a_domain_that_is_not_allowed_gets_no_mail() {
     let server = Server::start().await;
     let post = Post::new(over(&server), &["ops"]).await;
     // As if the row had been written while this domain was allowed.
-    let file = format!("sqlite://{}", post.folder.path().join("registry.db").display());
-    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
-    sqlx::query("UPDATE deliveries SET recipient = 'ops@elsewhere.example'")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    post.execute("UPDATE deliveries SET recipient = 'ops@elsewhere.example'").await;
     post.publish(0);
     let delivery = post.until(0, Failed, 1).await;
     assert!(delivery.error.unwrap().contains("MAIL_ALLOWED_DOMAINS"));
@@ -174,4 +170,35 @@ async fn without_a_server_mails_are_files() {
     assert!(mail.contains("To: ops@example.org"));
     assert_eq!(fs::read_dir(&outbox).unwrap().count(), 1);
     post.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_the_release_before_sends_its_mail() {
+    let server = Server::start().await;
+    let post = Post::new(over(&server), &["ops"]).await;
+    post.bring(MailJob { delivery: post.deliveries[0], about: None });
+    post.until(0, Sent, 1).await;
+    assert_eq!(server.taken("ops").len(), 1);
+    post.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_of_a_kind_that_a_later_release_sends_waits_for_that_release() {
+    let server = Server::start().await;
+    let post = Post::new(over(&server), &["ops"]).await;
+    let delivery = post.deliveries[0];
+    post.execute("UPDATE deliveries SET kind = 'incident', subject_id = '7'").await;
+    let about = Subject::new("incident", "7").unwrap();
+    post.bring(MailJob { delivery, about: Some(about.clone()) });
+    // Nothing is due before, so the relay has nothing, and then it has the job again.
+    let due = async || post.registry.take_due_deliveries(NOW + MINUTE, NOW + MINUTE, 10).await.unwrap();
+    let mut jobs = Vec::new();
+    eventually("it is due a minute later", async || {
+        jobs = due().await;
+        !jobs.is_empty()
+    })
+    .await;
+    assert_eq!(jobs, [MailJob { delivery, about: Some(about) }]);
+    post.stop().await;
+    assert_eq!(server.taken("ops"), Vec::<String>::new());
 }

@@ -206,8 +206,9 @@ async fn relay(app: &App, jobs: &Publisher<MailJob>) {
         due.tick().await;
         let (now, again) = (app.clock.now(), app.clock.now() + AGAIN);
         let taken = registry.watch(app.registry.take_due_deliveries(now, again, JOBS).await);
-        let publish = stream::iter(taken.unwrap_or_default()).for_each_concurrent(None, async |delivery| {
-            if queue.watch(jobs.publish(MailJob { delivery }).await).is_some() {
+        let publish = stream::iter(taken.unwrap_or_default()).for_each_concurrent(None, async |job| {
+            let delivery = job.delivery;
+            if queue.watch(jobs.publish(job).await).is_some() {
                 registry.watch(app.registry.published(delivery, again, now + NET).await);
             }
         });

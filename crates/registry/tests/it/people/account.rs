@@ -80,6 +80,7 @@ pub async fn a_user_is_made_read_changed_and_deleted(store: Store) {
         username: "jg".to_owned(),
         email: Some("j@example.org".to_owned()),
         updated_at: NOW + 1,
+        version: made.version + 1,
         ..made.clone()
     };
     assert_eq!(changed, expected);

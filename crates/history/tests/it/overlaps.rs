@@ -375,7 +375,8 @@ async fn what_comes_while_days_are_looked_at_is_not_missed() {
         looks
     };
     let ((), looks) = tokio::join!(append, look);
-    assert!(looks > 20, "{looks}");
+    // A busy machine looks less often; never would prove nothing.
+    assert!(looks > 0);
     let pieces = vec![Piece { from: MIDNIGHT - MINUTE, to: at(ROUNDS) }];
     let asked: Vec<(ServerId, Vec<Piece>)> = (0..20).map(|n| (server(n), pieces.clone())).collect();
     let covered = store.covered(&asked).await.unwrap();

@@ -1,6 +1,7 @@
 //! What a broker adds: it is away, comes back, is full, holds what nobody wrote, and confirms what it keeps.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
@@ -161,11 +162,17 @@ async fn a_swallowed_confirm_is_unavailable_and_at_most_a_duplicate() {
     assert_eq!(place.ready(&place.queue()).await, 1);
     proxy.mend();
     eventually("connected again", async || publisher.publish(2).await.is_ok()).await;
-    publisher.publish(1).await.unwrap();
+    // That may have been the connection which is about to be given up: another attempt may be in doubt too.
+    let attempts = Cell::new(1);
+    eventually("it is sent again", async || {
+        attempts.set(attempts.get() + 1);
+        publisher.publish(1).await.is_ok()
+    })
+    .await;
     let waiting = place.ready(&place.queue()).await;
     let batch = collect(&mut place.consumer().await, waiting as usize).await;
     let ones = messages(&batch).into_iter().filter(|message| *message == 1).count();
-    assert_eq!(ones, 2, "the one that was doubted, and the one that was sent again");
+    assert!((2..=attempts.get()).contains(&ones), "{ones} of {} attempts", attempts.get());
     drop(batch);
 }
 

@@ -27,6 +27,7 @@ pub async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen(place: Pla
     fields.sort_unstable();
     let expected = [
         "address",
+        "conflict",
         "created_at",
         "enrolled_at",
         "facts",

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+};
 use lapin::{
     Consumer,
     message::Delivery,
@@ -65,7 +68,13 @@ pub async fn dead_letters(settings: &Settings) -> Result<u32, BrokerAway> {
 /// Sends the dead letters that wait now through their queue again, without the headers with their reasons, and
 /// returns how many. One that is refused again comes back to the dead letters. If it is stopped half-way, no letter
 /// is lost, and some may be sent twice.
-pub async fn redrive(settings: &Settings) -> Result<u32, RedriveError> {
+///
+/// Boxed, because whoever awaits an `async fn` compiles its body once more.
+pub fn redrive(settings: &Settings) -> BoxFuture<'_, Result<u32, RedriveError>> {
+    Box::pin(redrive_waiting(settings))
+}
+
+async fn redrive_waiting(settings: &Settings) -> Result<u32, RedriveError> {
     let broker = Broker::new(settings);
     let session = broker.open("redrive").await.map_err(|lost| BrokerAway(lost.0))?;
     let line = Line::open(broker.clone());

@@ -102,6 +102,8 @@ async fn garbage(fleet: &Fleet, server: &str) {
         let () = set.unwrap();
     }
     let latest = format!("{prefix}:latest:{server}");
-    let set = redis::cmd("HSET").arg(latest).arg("a").arg("b").query_async(&mut cache).await;
-    let () = set.unwrap();
+    // In one step: a worker that writes in between makes a text of it, which no field can be set in.
+    let mut instead = redis::pipe();
+    instead.atomic().cmd("DEL").arg(&latest).ignore().cmd("HSET").arg(&latest).arg("a").arg("b").ignore();
+    let () = instead.query_async(&mut cache).await.unwrap();
 }

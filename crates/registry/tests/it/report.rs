@@ -14,10 +14,12 @@ use crate::store::{ALL, NOW, Store, server_id};
 
 const MINUTE: Millis = 60_000;
 
+/// A delivery of the report of this number, and to whom it goes.
+pub fn recipient(number: u8, place: u8) -> (DeliveryId, String) {
+    (DeliveryId::new(NOW, [number, place, 0, 0, 0, 0, 0, 0, 0, 0]), format!("{place}@x.example"))
+}
+
 pub fn new_report(number: u8) -> NewReport {
-    let address = |place: u8| {
-        (DeliveryId::new(NOW, [number, place, 0, 0, 0, 0, 0, 0, 0, 0]), format!("{place}@x.example"))
-    };
     NewReport {
         id: ReportId::new(NOW, [number; 10]),
         from: NOW - 1_000,
@@ -25,7 +27,7 @@ pub fn new_report(number: u8) -> NewReport {
         time_zone: "Europe/Berlin".to_owned(),
         filter: r#"{"label":["site:eu"]}"#.to_owned(),
         format: "csv".to_owned(),
-        recipients: vec![address(2), address(1)],
+        recipients: vec![recipient(number, 2), recipient(number, 1)],
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet::{
     Millis, Scope,
-    id::{ApiTokenId, DeliveryId, ReportId, ScheduleId, SessionId, UserId},
+    id::{ApiTokenId, ScheduleId, SessionId, UserId},
     schedule::Due,
 };
 use registry::{
@@ -12,22 +12,17 @@ use registry::{
 };
 use serde_json::{Value, json};
 
-use crate::store::{ALL, FIRST, NOW, Store, ask, refresh_token};
+use crate::{
+    report::{new_report, recipient},
+    store::{ALL, FIRST, NOW, Store, ask, refresh_token},
+};
 
 const LATER: Millis = NOW + 3_600_000;
 
 fn report(number: u8, recipients: u8) -> NewReport {
-    let address = |place: u8| {
-        (DeliveryId::new(NOW, [number, place, 0, 0, 0, 0, 0, 0, 0, 0]), format!("{place}@x.example"))
-    };
     NewReport {
-        id: ReportId::new(NOW, [number; 10]),
-        from: NOW - 1_000,
-        to: NOW,
-        time_zone: "UTC".to_owned(),
-        filter: "{}".to_owned(),
-        format: "csv".to_owned(),
-        recipients: (0..recipients).map(address).collect(),
+        recipients: (0..recipients).map(|place| recipient(number, place)).collect(),
+        ..new_report(number)
     }
 }
 

@@ -120,6 +120,8 @@ pub(super) struct Connection {
     work: AtomicU8,
     /// Bytes of the body that are still to come; `u64::MAX`, if only its end will tell.
     pub body_left: AtomicU64,
+    /// Bytes of the body that came with the head.
+    pub body_ahead: AtomicU64,
     /// Bytes that were read since the last answer.
     pub read: AtomicIsize,
     /// An answer waits for the client to read it.
@@ -149,7 +151,7 @@ impl Doors {
         describe_gauge!(
             "rollcall_http_request_bytes",
             Unit::Bytes,
-            "Memory of requests that are not answered and answers that are not read"
+            "Memory of requests that are not answered, beyond 4 KiB of each, and of answers that are not read"
         );
         // Whoever asks for a rate has to see the first one.
         for bound in ["address", "connections", "memory"] {
@@ -278,6 +280,7 @@ impl Connection {
             told: AtomicBool::new(false),
             work: AtomicU8::new(Work::None as u8),
             body_left: AtomicU64::new(0),
+            body_ahead: AtomicU64::new(0),
             read: AtomicIsize::new(0),
             stalled: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -286,7 +289,7 @@ impl Connection {
 
     /// A handler begins with a request whose body has so many bytes.
     pub fn begin(&self, body: u64) {
-        self.body_left.store(body, Relaxed);
+        self.body_left.store(body.saturating_sub(self.body_ahead.swap(0, Relaxed)), Relaxed);
         self.set(Work::Handling);
     }
 

@@ -24,6 +24,10 @@ use super::doors::{Connection, Pass, Work};
 /// Most that is read at once. What is behind the end of a head is kept until it is due.
 const PIECE: usize = 4 * 1024;
 
+/// So many bytes of each request are part of what a connection takes, and not counted. An ordinary beat fits into them, so
+/// that it costs no look at what all connections hold together.
+const UNCOUNTED: isize = PIECE.cast_signed();
+
 /// What actix keeps at most of a head that does not end; the memory of what it drops is not counted.
 const LONGEST_HEAD: isize = 128 * 1024;
 
@@ -131,6 +135,7 @@ impl Stream {
     }
 
     /// How much of `bytes` is due. A body of known length ends where it ends; heads, and bodies in chunks, with a blank line.
+    /// What is there of a body comes with its head, if that tells its length: then the handler need not ask for it.
     fn up_to_the_end(&mut self, bytes: &[u8]) -> usize {
         let connection = &self.pass.connection;
         let left = connection.body_left.load(Relaxed);
@@ -139,13 +144,13 @@ impl Stream {
             connection.body_left.store(left - due as u64, Relaxed);
             return due;
         }
-        match self.end.find(bytes) {
-            Some(end) => {
-                self.handed_on = true;
-                end
-            }
-            None => bytes.len(),
-        }
+        let whole_head = connection.work() == Work::None && connection.read.load(Relaxed) == 0;
+        let Some(end) = self.end.find(bytes) else { return bytes.len() };
+        self.handed_on = true;
+        let (head, behind) = bytes.split_at(end);
+        let body = if whole_head { announced(head).min(behind.len()) } else { 0 };
+        connection.body_ahead.store(body as u64, Relaxed);
+        end + body
     }
 
     /// Counts what was handed on, and sees to it that a head ends in time.
@@ -154,7 +159,7 @@ impl Stream {
         let read = connection.read.fetch_add(handed_on.cast_signed(), Relaxed) + handed_on.cast_signed();
         match connection.work() {
             Work::None => {
-                connection.hold(read.min(LONGEST_HEAD));
+                connection.hold(counted(read.min(LONGEST_HEAD)));
                 if self.handed_on {
                     self.deadline = None;
                 } else if handed_on > 0 && self.deadline.is_none() {
@@ -162,7 +167,7 @@ impl Stream {
                 }
             }
             Work::Handling | Work::WantsBody => {
-                connection.hold(read);
+                connection.hold(counted(read));
                 connection.set(Work::Handling);
             }
         }
@@ -172,8 +177,31 @@ impl Stream {
         let connection = &self.pass.connection;
         self.unread = bytes;
         connection.stalled.store(bytes > 0, Relaxed);
-        connection.hold(connection.read.load(Relaxed) + bytes.cast_signed());
+        connection.hold(counted(connection.read.load(Relaxed)) + bytes.cast_signed());
     }
+}
+
+fn counted(bytes: isize) -> isize {
+    (bytes - UNCOUNTED).max(0)
+}
+
+/// The length of the body behind `head`; 0 if that is not told, or not so plainly that actix is sure to take it for the
+/// same: then requests that follow would pass for a body.
+fn announced(head: &[u8]) -> usize {
+    let mut length = 0;
+    for line in head.split(|byte| *byte == b'\n') {
+        let value = |name: &[u8]| {
+            let (start, value) = line.split_at_checked(name.len())?;
+            start.eq_ignore_ascii_case(name).then_some(value)
+        };
+        if value(b"transfer-encoding:").is_some() {
+            return 0;
+        }
+        if let Some(value) = value(b"content-length:") {
+            length = str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        }
+    }
+    length
 }
 
 /// It made room.
@@ -241,7 +269,8 @@ impl AsyncWrite for Stream {
             this.set_unread(0);
             this.deadline = None;
         }
-        if this.due() > 0 {
+        // Mostly there is nothing to read yet, and the socket wakes the task once there is.
+        if this.due() > 0 && (!this.kept.is_empty() || this.io.poll_read_ready(context).is_ready()) {
             this.pass.connection.rouse();
         }
         Pin::new(&mut this.io).poll_flush(context)
@@ -255,18 +284,27 @@ impl AsyncWrite for Stream {
 impl BlankLine {
     /// How many of `bytes` there are up to the end of the next blank line, if they have one.
     fn find(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (index, byte) in bytes.iter().enumerate() {
-            *self = match (*self, byte) {
-                (Self::Begun | Self::Returned, b'\n') => {
-                    *self = Self::Within;
-                    return Some(index + 1);
-                }
-                (Self::Within, b'\n') => Self::Begun,
-                (Self::Begun, b'\r') => Self::Returned,
-                (_, _) => Self::Within,
-            };
+        let mut from = 0;
+        while let Some(line) = memchr::memchr(b'\n', &bytes[from..]) {
+            let before = self.after(&bytes[from..from + line]);
+            from += line + 1;
+            if before != Self::Within {
+                *self = Self::Within;
+                return Some(from);
+            }
+            *self = Self::Begun;
         }
+        *self = self.after(&bytes[from..]);
         None
+    }
+
+    /// Behind these bytes, which have no line's end.
+    fn after(self, bytes: &[u8]) -> Self {
+        match (self, bytes) {
+            (_, []) => self,
+            (Self::Begun, b"\r") => Self::Returned,
+            _ => Self::Within,
+        }
     }
 }
 
@@ -318,6 +356,43 @@ mod tests {
         connection.end();
         stream.flush().await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), "GET");
+    }
+
+    #[tokio::test]
+    async fn what_is_there_of_a_body_comes_with_its_head_and_what_is_behind_it_does_not() {
+        let (mut stream, mut client) = connected().await;
+        let head = "POST / HTTP/1.1\r\ncontent-length: 6\r\n\r\n";
+        client.write_all(format!("{head}body\n\nGET").as_bytes()).await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), format!("{head}body\n\n"));
+        let connection = Arc::clone(stream.connection());
+        connection.begin(6);
+        connection.want_body();
+        stream.flush().await.unwrap();
+        assert!(futures_util::poll!(Box::pin(read(&mut stream))).is_pending(), "there is no more of it");
+        connection.end();
+        stream.flush().await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), "GET");
+        client.write_all(b" / HTTP/1.1\r\nContent-Length: 6\r\n\r\nlater").await.unwrap();
+        let head = read(&mut stream).await.unwrap();
+        assert_eq!(head, " / HTTP/1.1\r\nContent-Length: 6\r\n\r\n", "of a head in two pieces nothing is known");
+    }
+
+    #[test]
+    fn only_a_plain_length_is_believed() {
+        let head = |lines: &str| format!("POST / HTTP/1.1\r\n{lines}\r\n");
+        for (lines, length) in [
+            ("Content-Length: 12\r\n", 12),
+            ("Host: x\r\nCONTENT-LENGTH:12\r\n", 12),
+            ("Content-Length: 12\r\nTransfer-Encoding: chunked\r\n", 0),
+            ("transfer-encoding: chunked\r\nContent-Length: 12\r\n", 0),
+            ("Content-Length: -1\r\n", 0),
+            ("Content-Length: 1, 2\r\n", 0),
+            ("Content-Length : 12\r\n", 0),
+            ("X-Content-Length: 12\r\n", 0),
+            ("", 0),
+        ] {
+            assert_eq!(announced(head(lines).as_bytes()), length, "{lines:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! whole UTC days of `sampled_at`.
 #![warn(missing_docs)]
 
+pub mod block;
 mod elastic;
 mod longest;
 mod sqlite;

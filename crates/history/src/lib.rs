@@ -182,6 +182,44 @@ impl History {
         }
     }
 
+    /// Removes a part of what a server sampled in `[from, before)`, the oldest first. Returns from when on there may be more
+    /// of it, to be passed as `from` to the next call; `None` once nothing is left. Each call is bounded work, and
+    /// may be repeated. What is appended meanwhile may stay.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.forget", skip_all)]
+    pub async fn forget(
+        &self,
+        server: ServerId,
+        before: Millis,
+        from: Millis,
+    ) -> Result<Option<Millis>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.forget(server, before, from).await,
+            Self::Elasticsearch(store) => store.forget(server, before, from).await,
+        }
+    }
+
+    /// Gives a bounded part of much unused space of the file back to the disk. Returns whether there may be more. A
+    /// file that a release made which could not do so reuses its space instead, and so does a cluster.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn give_back(&self) -> Result<bool, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.give_back().await,
+            Self::Elasticsearch(_) => Ok(false),
+        }
+    }
+
+    /// Writes a file that nobody has open anew, as small as what is in it, beside it, and puts that in its place. From
+    /// then on the file [gives back](Self::give_back) what is dropped. Returns its bytes before and after.
+    ///
+    /// # Errors
+    /// As [`open_sqlite`](Self::open_sqlite), and `Unavailable` when the disk has no room for the copy. The file is as it
+    /// was then.
+    pub async fn compact_sqlite(path: &Path) -> Result<(u64, u64), HistoryError> {
+        Sqlite::compact(path).await
+    }
+
     /// The midnight before which this store has nothing. It never goes back, even if more days are to be kept than
     /// before: what was removed is gone. Before the first [`expire`](Self::expire) it is 0.
     pub fn oldest_retained(&self) -> Millis {

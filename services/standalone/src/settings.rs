@@ -87,6 +87,8 @@ pub enum Command {
     ResetPassword(ResetArguments),
     /// After a backup was restored, while rollcall is stopped: end what it brought back, and say what else there is to do
     AfterRestore,
+    /// While rollcall is stopped: make history.db as small as what is in it, and say how much that gave back
+    Compact,
 }
 
 /// Settings that were checked.

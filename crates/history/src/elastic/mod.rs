@@ -8,11 +8,12 @@
 //! comes too late, for a day that another process has deleted, does not bring that day back. The oldest day that is
 //! kept is in a document of its own, which only moves forward.
 //!
-//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
+//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`, and `delete` to forget.
 
 mod append;
 mod chain;
 mod client;
+mod forget;
 mod layout;
 mod read;
 mod remembered;

@@ -1,6 +1,8 @@
 //! History in one SQLite file, for one process.
 
 mod append;
+mod compact;
+mod forget;
 mod known;
 mod layout;
 mod longest;
@@ -23,7 +25,9 @@ use known::Known;
 use layout::{HOUR, SLOT};
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -64,7 +68,10 @@ impl Sqlite {
         OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
         let writer = pool(1)
             .after_release(|connection, _| Box::pin(sound(connection)))
-            .connect_with(options(path).pragma("cache_size", "-8000"))
+            // A file is made so, or never is: what is dropped can be given back to the disk, see `give_back`.
+            .connect_with(
+                options(path).auto_vacuum(SqliteAutoVacuum::Incremental).pragma("cache_size", "-8000"),
+            )
             .await?;
         let mut connection = writer.acquire().await?;
         migrate(&mut connection).await?;

@@ -65,7 +65,8 @@ pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, Strin
             left.push(b'\n');
         } else {
             left.extend_from_slice(line);
-            kept = true;
+            // One that was emptied before is a line break alone.
+            kept |= line.len() > 1;
         }
     }
     Ok(if kept { compress_prepend_size(&left) } else { Vec::new() })
@@ -100,6 +101,7 @@ mod tests {
         assert_eq!(snapshot(&open(&second).unwrap(), 1), Ok(at(6)));
         assert!(snapshot(&open(&second).unwrap(), 0).is_err());
         assert_eq!(without(&pack, &HashSet::from([0, 1])), Ok(Vec::new()));
+        assert_eq!(without(&second, &HashSet::from([1])), Ok(Vec::new()), "nothing is left after both");
         assert!(open(&pack[..pack.len() - 3]).is_err());
         assert!(open(&[255; 9]).is_err());
         assert!(open(&[]).is_err());

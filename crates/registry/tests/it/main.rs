@@ -174,6 +174,7 @@ contract! {
         of_changes_at_once_one_wins
         one_name_at_once_is_one_servers
         a_deleted_server_is_gone_and_its_credential_refused
+        what_is_to_be_forgotten_is_due_until_it_is_and_once_more
         a_pause_ends_by_itself_unless_it_is_made_longer
         every_change_of_a_server_is_in_the_audit_log
         parts_together_are_the_list;

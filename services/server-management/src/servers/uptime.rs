@@ -98,7 +98,7 @@ pub(crate) async fn expected(
             from: range.from,
             to: range.to,
             enrolled_at: server.enrolled_at.unwrap_or(server.created_at),
-            oldest_retained,
+            oldest_retained: oldest_retained.max(server.history_from.unwrap_or(0)),
             oldest_start: extent.map(|extent| extent.oldest_start),
             newest: extent.map(|extent| extent.newest),
             down_at: roll.pipeline.watermark.filter(|_| server.status == Status::Down),

@@ -30,6 +30,29 @@ pub struct Instruments {
     pub lag: Gauge,
 }
 
+/// How far rollups are behind.
+pub struct Rollups {
+    pub made: Counter,
+    pub left: Gauge,
+}
+
+impl Rollups {
+    pub fn new() -> Self {
+        describe_counter!(
+            "rollcall_worker_rollups_made_total",
+            "Hours that were rolled up by this worker, each server's by itself"
+        );
+        describe_gauge!(
+            "rollcall_worker_rollups_left",
+            "Closed hours that are still to be rolled up, each server's by itself, as the worker with the lease last saw"
+        );
+        Self {
+            made: counter!("rollcall_worker_rollups_made_total"),
+            left: gauge!("rollcall_worker_rollups_left"),
+        }
+    }
+}
+
 impl Instruments {
     pub fn new() -> Self {
         describe();

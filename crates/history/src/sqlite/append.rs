@@ -82,6 +82,7 @@ impl Sqlite {
         let outdated = outdated(&rows, records, &fresh, &self.known());
         write_ends(&mut transaction, &outdated).await?;
         self.doubt(&mut transaction, &rows, records, &mut lasts).await?;
+        self.soil(&mut transaction, &rows, records).await?;
         transaction.commit().await?;
         let mut known = self.known_mut();
         known.days.extend(days);
@@ -297,7 +298,7 @@ fn outdated(
         let Record { server: id, snapshot, .. } = &records[row.record];
         let was = known.servers.get(id).copied().or_else(|| {
             let ends = Extent { oldest_start: snapshot.from(), newest: snapshot.sampled_at() };
-            fresh.get(id).map(|number| Server { number: *number, ends, last: None })
+            fresh.get(id).map(|number| Server { number: *number, ends, last: None, rolled: None })
         });
         if let Some(was) = was {
             stretch(&mut ends, *id, was, snapshot);

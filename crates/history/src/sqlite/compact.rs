@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleet::retention;
+use fleet::retention::{self, Kept};
 use sqlx::{
     Connection, SqliteConnection,
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode},
@@ -20,7 +20,7 @@ impl Sqlite {
     /// See [`crate::History::compact_sqlite`].
     pub async fn compact(path: &Path) -> Result<(u64, u64), HistoryError> {
         // Refuses what is no history file, or one of a later release; and moves the log into the file.
-        Self::open(path, retention::DEFAULT_DAYS).await?.close().await;
+        Self::open(path, Kept::from(retention::DEFAULT_DAYS)).await?.close().await;
         let (log, part) = (beside(path, "-wal"), beside(path, ".compact"));
         if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
             return Err(HistoryError::Unavailable("something else has the history file open".into()));

@@ -2,14 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fleet::{Millis, ServerId, retention::DAY};
+use fleet::{
+    Millis, ServerId,
+    hours::{HOUR, hour},
+    retention::DAY,
+};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{
     Sqlite,
-    layout::{self, HOUR, INDEX_BITS},
+    layout::{self, INDEX_BITS},
     pack,
     read::list,
+    rollups::forget_rollups,
 };
 use crate::HistoryError;
 
@@ -40,8 +45,9 @@ impl Sqlite {
             return forgotten.map(|()| None);
         };
         writing.settled = false;
+        self.spoil(number);
         let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let hour = layout::hour(first);
+        let hour = hour(first);
         forget_rows(&mut transaction, number, hour, before).await?;
         transaction.commit().await?;
         writing.settled = true;
@@ -82,19 +88,28 @@ impl Sqlite {
     /// The file does not remember the start of what is gone, nor a server of which nothing is left.
     async fn forget_ends(&self, server: ServerId, number: i64, before: Millis) -> Result<(), HistoryError> {
         let left = self.first_from(number, before, Millis::MAX).await?.is_some();
+        self.spoil(number);
+        let spans: Vec<i64> = self.known().spans.iter().copied().collect();
+        let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
+        forget_rollups(&mut transaction, &spans, number, hour(before)).await?;
         if left {
             sqlx::query("UPDATE servers SET oldest_start = MAX(oldest_start, $2) WHERE number = $1")
                 .bind(number)
                 .bind(before)
-                .execute(&self.0.writer)
+                .execute(&mut *transaction)
                 .await?;
+            transaction.commit().await?;
             if let Some(server) = self.known_mut().servers.get_mut(&server) {
                 server.ends.oldest_start = server.ends.oldest_start.max(before);
             }
             return Ok(());
         }
-        let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for statement in ["DELETE FROM servers WHERE number = $1", "DELETE FROM overlaps WHERE number = $1"] {
+        for statement in [
+            "DELETE FROM servers WHERE number = $1",
+            "DELETE FROM overlaps WHERE number = $1",
+            "DELETE FROM rolled WHERE number = $1",
+            "DELETE FROM dirty WHERE number = $1",
+        ] {
             sqlx::query(statement).bind(number).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;

@@ -1,53 +1,34 @@
-//! The gaps of one server, from the narrow rows alone.
+//! Gaps of one server from the narrow rows alone.
 
 use fleet::{
-    Millis, ServerId,
+    Millis,
     retention::DAY,
-    uptime::{Gaps, Outages, Piece},
+    uptime::{Gaps, Piece},
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{Sqlite, layout};
+use super::layout;
 use crate::{HistoryError, LONGEST_COVERS};
 
-impl Sqlite {
-    /// See [`crate::History::outages`].
-    pub async fn outages(
-        &self,
-        server: ServerId,
-        pieces: Vec<Piece>,
-        most: usize,
-    ) -> Result<Outages, HistoryError> {
-        let mut gaps = Gaps::new(pieces, most);
-        let (number, days) = {
-            let known = self.known();
-            let Some(server) = known.servers.get(&server) else { return Ok(gaps.finish()) };
-            (server.number, known.days.iter().copied().collect::<Vec<i64>>())
-        };
-        let (mut transaction, oldest) = self.reading().await?;
-        let days: Vec<i64> = days.into_iter().filter(|day| day * DAY >= oldest).collect();
-        pass_all(&mut transaction, &days, number, &mut gaps).await?;
-        Ok(gaps.finish())
-    }
-}
-
-/// Passes to `gaps` what one server sampled in these days, the latest first.
-pub async fn pass_all(
+/// Passes to `gaps` what one server vouches for within `window`, the latest first. `days` have a table.
+pub async fn pass_window(
     connection: &mut SqliteConnection,
     days: &[i64],
     number: i64,
+    window: Piece,
     gaps: &mut Gaps,
 ) -> Result<(), HistoryError> {
     for day in days.iter().rev() {
         let Some(Piece { from, to }) = gaps.open() else { break };
+        let window = Piece { from: from.max(window.from), to: to.min(window.to) };
         let midnight = day * DAY;
-        // Of interest are snapshots sampled after the first piece begins, and before the time from which no
-        // snapshot can reach back into the last piece.
-        let first = from.saturating_add(1).max(midnight);
-        let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
-        if first <= last {
-            pass_day(connection, *day, number, [first, last], gaps).await?;
+        // Of interest are snapshots sampled after the window begins, and before the time from which no snapshot can
+        // reach back into it.
+        let first = window.from.saturating_add(1).max(midnight);
+        let last = window.to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
+        if window.from < window.to && first <= last {
+            pass_day(connection, *day, number, [first, last], window, gaps).await?;
         }
     }
     Ok(())
@@ -59,6 +40,7 @@ async fn pass_day(
     day: i64,
     number: i64,
     [first, last]: [Millis; 2],
+    window: Piece,
     gaps: &mut Gaps,
 ) -> Result<(), HistoryError> {
     let rows = layout::rows_of("$1", day);
@@ -73,8 +55,8 @@ async fn pass_day(
         .fetch(connection);
     while let Some((key, covers)) = found.try_next().await? {
         let at = layout::sampled_at(day, key);
-        gaps.pass(at - covers, at);
-        if gaps.open().is_none() {
+        gaps.pass((at - covers).max(window.from), at.min(window.to));
+        if gaps.open().is_none_or(|open| open.to <= window.from) {
             break;
         }
     }

@@ -9,7 +9,7 @@ use proptest::{
 };
 use tokio::{runtime::Handle, task::block_in_place};
 
-use crate::make::{MIDNIGHT, full, record, server, with_cpu};
+use crate::make::{MIDNIGHT, full, record, roll_up, server, with_cpu};
 
 crate::on_every_store! {
     append_twice_is_once
@@ -450,6 +450,7 @@ async fn a_server_is_forgotten_up_to_a_time_and_nobody_else_is(store: History) {
     let times: Vec<Millis> = (0..60).map(|n| MIDNIGHT + n * 3_600_000).collect();
     let both = times.iter().flat_map(|at| [full(server(1), *at), full(server(2), *at)]);
     store.append(&both.collect::<Vec<_>>()).await.unwrap();
+    roll_up(&store, times[59] + DAY, usize::MAX).await;
     assert!(forget(&store, server(1), times[40] + 1).await > 1, "each call is bounded work");
     assert_eq!((count(&store, server(1)).await, count(&store, server(2)).await), (19, 60));
     assert_eq!((covered(&store, server(1), EVER).await, covered(&store, server(2), EVER).await), (19, 60));

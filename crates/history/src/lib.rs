@@ -105,6 +105,17 @@ pub struct RollUp {
     pub left: u64,
 }
 
+/// What one step of packing did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// How many hours, counted for each server, are a block now.
+    pub hours: u64,
+    /// How many snapshots went into these blocks.
+    pub snapshots: u64,
+    /// Whether this round is not over.
+    pub more: bool,
+}
+
 impl History {
     /// Opens or makes the file; [`History::expire`] leaves so many whole days before today in it.
     ///
@@ -252,6 +263,20 @@ impl History {
         match self {
             Self::Sqlite(store) => store.expire(now).await,
             Self::Elasticsearch(store) => store.expire(now).await,
+        }
+    }
+
+    /// Moves a bounded part of what is rolled up into [blocks](block), beside what comes in; a cluster keeps a document a
+    /// snapshot. Answers are the same before and after it. One at a time; called until there is no more, it has looked
+    /// at everything once.
+    ///
+    /// # Errors
+    /// `Unavailable`. It may be repeated.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.pack", skip_all)]
+    pub async fn pack(&self) -> Result<Packed, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.pack().await,
+            Self::Elasticsearch(_) => Ok(Packed::default()),
         }
     }
 

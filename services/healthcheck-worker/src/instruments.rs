@@ -34,6 +34,7 @@ pub struct Instruments {
 pub struct Rollups {
     pub made: Counter,
     pub left: Gauge,
+    pub packed: Counter,
 }
 
 impl Rollups {
@@ -46,7 +47,12 @@ impl Rollups {
             "rollcall_worker_rollups_left",
             "Closed hours that are still to be rolled up, each server's by itself, as the worker with the lease last saw"
         );
+        describe_counter!(
+            "rollcall_worker_packed_total",
+            "Snapshots that this worker moved into blocks of closed hours"
+        );
         Self {
+            packed: counter!("rollcall_worker_packed_total"),
             made: counter!("rollcall_worker_rollups_made_total"),
             left: gauge!("rollcall_worker_rollups_left"),
         }

@@ -1,4 +1,4 @@
-//! Rolls up history: one worker of all at a time, beside what comes in.
+//! Rolls up history, and packs what is rolled up: one worker of all at a time, beside what comes in.
 
 use std::time::Duration;
 
@@ -40,13 +40,33 @@ impl Rolling<'_> {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
+            let mut leased = false;
             // Steps until nothing is left, or another has the lease.
             while let Some(Some(closing)) = registry.watch(self.closing().await) {
+                leased = true;
                 if history.watch(self.work(&closing, &instruments).await) != Some(true) {
                     break;
                 }
             }
+            if leased {
+                history.watch(self.pack(&instruments).await);
+            }
         }
+    }
+
+    /// Packs what is rolled up, until all was looked at once, or it is time to look for hours that have closed.
+    async fn pack(&self, instruments: &Rollups) -> Result<(), history::HistoryError> {
+        let began = Instant::now();
+        while began.elapsed() < EVERY {
+            let step = Instant::now();
+            let done = self.history.pack().await?;
+            instruments.packed.increment(done.snapshots);
+            if !done.more {
+                break;
+            }
+            sleep(RESTS * step.elapsed()).await;
+        }
+        Ok(())
     }
 
     /// Gives the lease back, when no more is to be done.

@@ -17,7 +17,7 @@
 //! section of its own after the others in parts that have it. A release before cannot read them and says so. Another way
 //! to write is another version. `tests/golden` holds blocks of each version.
 
-mod bytes;
+pub(crate) mod bytes;
 mod column;
 mod columns;
 mod fields;

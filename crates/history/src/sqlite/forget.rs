@@ -1,6 +1,6 @@
 //! Removing what one server sent, and giving space back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fleet::{
     Millis, ServerId,
@@ -11,12 +11,16 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{
     Sqlite,
+    blocks::{self, Reach},
     layout::{self, INDEX_BITS},
     pack,
     read::list,
     rollups::forget_rollups,
 };
-use crate::HistoryError;
+use crate::{
+    HistoryError,
+    block::{self, Wanted},
+};
 
 /// Mask of a body's position within its pack.
 const INDEX_MASK: i64 = (1 << INDEX_BITS) - 1;
@@ -54,7 +58,7 @@ impl Sqlite {
         Ok(Some((hour + 1) * HOUR))
     }
 
-    /// When the oldest snapshot of a server within `[from, before)` was sampled.
+    /// When the oldest snapshot of a server within `[from, before)` was sampled; of one in a block, when its hour begins.
     async fn first_from(
         &self,
         number: i64,
@@ -67,6 +71,10 @@ impl Sqlite {
             known.days.range(first..).copied().collect()
         };
         let mut connection = self.0.writer.acquire().await?;
+        let end = hour(before.saturating_sub(1).max(from));
+        let packed = Reach::of(&mut connection).await?.within(hour(from)..=end);
+        let packed = blocks::hours_of(&mut connection, number, packed).await?;
+        let packed = packed.first().map(|hour| (hour * HOUR).max(from)).filter(|at| *at < before);
         for day in days.into_iter().take_while(|day| day * DAY < before) {
             let rows = layout::rows_of("$1", day);
             let statement = format!(
@@ -79,10 +87,10 @@ impl Sqlite {
                 .await?;
             if let Some(key) = first {
                 let at = layout::sampled_at(day, key);
-                return Ok((at < before).then_some(at));
+                return Ok([packed, (at < before).then_some(at)].into_iter().flatten().min());
             }
         }
-        Ok(None)
+        Ok(packed)
     }
 
     /// The file does not remember the start of what is gone, nor a server of which nothing is left.
@@ -168,7 +176,26 @@ async fn forget_rows(
         let index = usize::try_from(place & INDEX_MASK).unwrap_or(usize::MAX);
         positions.entry(place >> INDEX_BITS).or_default().insert(index);
     }
-    forget_bodies(connection, hour, positions).await
+    forget_bodies(connection, hour, positions).await?;
+    forget_block(connection, number, hour, before).await
+}
+
+/// Removes what a block has from before this time.
+async fn forget_block(
+    connection: &mut SqliteConnection,
+    number: i64,
+    hour: i64,
+    before: Millis,
+) -> Result<(), HistoryError> {
+    let Some(block) = blocks::block_of(connection, hour, number).await? else { return Ok(()) };
+    let mut left = Vec::new();
+    if (hour + 1) * HOUR > before {
+        let read = block::read(hour * HOUR, &block, Wanted::All, |snapshot| left.push(snapshot));
+        read.map_err(|reason| blocks::corrupt(hour, number, reason))?;
+        left.retain(|snapshot| snapshot.sampled_at() >= before);
+    }
+    let left = (!left.is_empty()).then(|| block::write(hour * HOUR, &left));
+    blocks::change(connection, hour, BTreeMap::from([(number, left)])).await
 }
 
 /// Empties these positions of packs of an hour; a pack of which nothing is left goes.

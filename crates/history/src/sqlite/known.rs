@@ -18,6 +18,8 @@ pub struct Known {
     pub spans: BTreeSet<i64>,
     pub days: BTreeSet<i64>,
     pub hours: BTreeSet<i64>,
+    /// No hour from this one on has a block.
+    pub packed_until: i64,
     pub servers: HashMap<ServerId, Server>,
     /// Greatest number ever given.
     pub last_number: i64,
@@ -46,7 +48,10 @@ impl Known {
     pub async fn load(connection: &mut SqliteConnection) -> Result<Self, HistoryError> {
         let (oldest, oldest_rolled) =
             sqlx::query_as("SELECT oldest, rollups FROM horizon").fetch_one(&mut *connection).await?;
-        let mut known = Self { oldest, oldest_rolled, ..Self::default() };
+        let packed_until: i64 = sqlx::query_scalar("SELECT COALESCE((MAX(key) >> 28) + 1, 0) FROM blocks")
+            .fetch_one(&mut *connection)
+            .await?;
+        let mut known = Self { oldest, oldest_rolled, packed_until, ..Self::default() };
         let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
             .fetch_all(&mut *connection)
             .await?;

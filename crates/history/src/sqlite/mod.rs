@@ -1,6 +1,7 @@
 //! History in one SQLite file, for one process.
 
 mod append;
+mod blocks;
 mod compact;
 mod forget;
 mod known;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use blocks::Rounds;
 use fleet::{
     Millis, hours,
     retention::{self, Kept},
@@ -39,6 +41,8 @@ use crate::HistoryError;
 
 /// The schema that this release reads and writes.
 const VERSION: i64 = 3;
+/// Shelves of blocks that are removed by one transaction.
+const SHELVES_AT_ONCE: i64 = 128;
 /// Connections that only read.
 const READERS: u32 = 4;
 
@@ -59,6 +63,8 @@ struct Inner {
     makings: std::sync::Mutex<Makings>,
     /// Held by whoever makes rollups.
     rolling: Mutex<()>,
+    /// Held by whoever packs.
+    packing: Mutex<Rounds>,
 }
 
 /// State that only writing needs.
@@ -89,8 +95,18 @@ impl Sqlite {
         let readers = pool(READERS).connect_with(readers).await?;
         let writing = Mutex::new(Writing { settled: true, packs: HashMap::new() });
         let looked_at = std::sync::Mutex::new(overlaps::FIRST);
-        let (makings, rolling) = (std::sync::Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { writer, readers, kept, known, writing, looked_at, makings, rolling })))
+        let (makings, rolling, packing) = (std::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner {
+            writer,
+            readers,
+            kept,
+            known,
+            writing,
+            looked_at,
+            makings,
+            rolling,
+            packing,
+        })))
     }
 
     /// See [`crate::History::expire`].
@@ -114,6 +130,7 @@ impl Sqlite {
             self.run(&mut writing, format!("DROP TABLE IF EXISTS day_{day}")).await?;
             self.known_mut().days.remove(&day);
         }
+        self.drop_blocks(layout::hour(oldest)).await?;
         let spans: Vec<i64> = self.known().spans.iter().copied().collect();
         for span in spans.into_iter().filter(|span| rollups::span_ends(*span) <= oldest_rolled) {
             let mut writing = self.write().await?;
@@ -123,6 +140,23 @@ impl Sqlite {
             self.known_mut().spans.remove(&span);
         }
         self.forget_overlaps(layout::day(oldest)).await
+    }
+
+    /// Removes the blocks of the hours before this one, a few shelves at a time.
+    async fn drop_blocks(&self, hour: i64) -> Result<(), HistoryError> {
+        loop {
+            let _writing = self.write().await?;
+            let dropped = sqlx::query(
+                "DELETE FROM blocks WHERE key IN (SELECT key FROM blocks WHERE key < $1 LIMIT $2)",
+            )
+            .bind(blocks::first_key(hour))
+            .bind(SHELVES_AT_ONCE)
+            .execute(&self.0.writer)
+            .await?;
+            if dropped.rows_affected() == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// After this readers use no table from before these midnights, of snapshots and of rollups, so such tables may be
@@ -300,8 +334,13 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
             "the history file is some other database: move it away, or choose another data folder".into(),
         ));
     }
-    let script =
-        format!("BEGIN IMMEDIATE; {} {} {} COMMIT;", layout::SCHEMA, layout::OVERLAPS, rollups::SCHEMA);
+    let script = format!(
+        "BEGIN IMMEDIATE; {} {} {} {} COMMIT;",
+        layout::SCHEMA,
+        layout::OVERLAPS,
+        rollups::SCHEMA,
+        blocks::SCHEMA
+    );
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())
 }

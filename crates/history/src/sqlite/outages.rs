@@ -1,4 +1,6 @@
-//! Gaps of one server from the narrow rows alone.
+//! Gaps of one server from the narrow rows alone, and from blocks where there are any.
+
+use std::cmp::Reverse;
 
 use fleet::{
     Millis,
@@ -8,7 +10,10 @@ use fleet::{
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::layout;
+use super::{
+    blocks::{self, Reach},
+    layout,
+};
 use crate::{HistoryError, LONGEST_COVERS};
 
 /// Passes to `gaps` what one server vouches for within `window`, the latest first. `days` have a table.
@@ -19,6 +24,18 @@ pub async fn pass_window(
     window: Piece,
     gaps: &mut Gaps,
 ) -> Result<(), HistoryError> {
+    let packed = Reach::of(connection).await?.reaching(window);
+    if !packed.is_empty() {
+        let mut found = blocks::stretches_of(connection, number, packed).await?;
+        if !found.is_empty() {
+            found.extend(rows_of(connection, days, number, window).await?);
+            found.sort_unstable_by_key(|(at, _)| Reverse(*at));
+            for (at, covers) in found {
+                gaps.pass((at - covers).max(window.from), at.min(window.to));
+            }
+            return Ok(());
+        }
+    }
     for day in days.iter().rev() {
         let Some(Piece { from, to }) = gaps.open() else { break };
         let window = Piece { from: from.max(window.from), to: to.min(window.to) };
@@ -61,4 +78,30 @@ async fn pass_day(
         }
     }
     Ok(())
+}
+
+/// `sampled_at` and `covers` of the rows that vouch for some of this window, or may.
+async fn rows_of(
+    connection: &mut SqliteConnection,
+    days: &[i64],
+    number: i64,
+    window: Piece,
+) -> Result<Vec<(Millis, Millis)>, HistoryError> {
+    let (first, last) = (window.from.saturating_add(1), window.to.saturating_add(LONGEST_COVERS));
+    let mut all = Vec::new();
+    for day in days.iter().copied().filter(|day| (layout::day(first)..=layout::day(last)).contains(day)) {
+        let midnight = day * DAY;
+        let statement = format!(
+            "SELECT kept.key, kept.covers FROM {} WHERE slots.slot BETWEEN $2 AND $3",
+            layout::rows_of("$1", day)
+        );
+        let found: Vec<(i64, Millis)> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(number)
+            .bind(layout::slot(first.max(midnight)))
+            .bind(layout::slot(last.min(midnight + DAY - 1)))
+            .fetch_all(&mut *connection)
+            .await?;
+        all.extend(found.into_iter().map(|(key, covers)| (layout::sampled_at(day, key), covers)));
+    }
+    Ok(all)
 }

@@ -74,7 +74,11 @@ pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, Strin
 
 /// The snapshot at this position.
 pub fn snapshot(lines: &[u8], index: usize) -> Result<Snapshot, String> {
-    let line = lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default();
+    read(lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default())
+}
+
+/// The snapshot of a line.
+pub fn read(line: &[u8]) -> Result<Snapshot, String> {
     let raw: v1::Snapshot = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     // The longest interval admits what any interval admits.
     let interval = Interval::try_from(3_600_000).map_err(|error| error.to_string())?;

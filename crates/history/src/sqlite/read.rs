@@ -1,24 +1,33 @@
 //! Reading. Each call sees one state of the file, however many statements it runs.
 
-use std::{collections::BTreeMap, fmt::Write, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    ops::RangeInclusive,
+};
 
 use fleet::{
-    Millis, ServerId,
+    Millis, ServerId, Snapshot,
     retention::DAY,
     series::{Figures, Reduction},
-    uptime::Piece,
+    uptime::{Gaps, Piece},
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, SqliteConnection, Transaction};
 
 use super::{
     Sqlite,
+    blocks::{self, Reach},
     known::{Server, horizon},
-    layout::{self, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
+    layout::{self, HOUR, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
+    outages::pass_window,
     overlaps::{self, Unsure},
     pack,
 };
-use crate::{Covered, Extent, HistoryError, LONGEST_COVERS};
+use crate::{
+    Covered, Extent, HistoryError, LONGEST_COVERS,
+    block::{self, Wanted},
+};
 
 /// One piece whose coverage is asked for: index in the answer, number of the server, piece.
 pub type Asked = (usize, i64, Piece);
@@ -52,8 +61,16 @@ impl Sqlite {
         let reach = overlaps::days_of(wanted.iter().map(|(_, _, piece)| piece));
         let Some((first, last)) = reach else { return Ok(()) };
         let unsure = Unsure::of(connection, first, last).await?;
-        let kept = days.iter().copied().filter(|day| day * DAY >= oldest);
-        for day in kept.filter(|day| (first..=last).contains(day)) {
+        let packed = Reach::of(connection).await?;
+        let (mixed, wanted): (Vec<Asked>, Vec<Asked>) =
+            wanted.iter().partition(|(_, _, piece)| !packed.reaching(*piece).is_empty());
+        let kept: Vec<i64> = days.iter().copied().filter(|day| day * DAY >= oldest).collect();
+        for (index, number, piece) in mixed {
+            let mut gaps = Gaps::measured(vec![piece]);
+            pass_window(connection, &kept, number, piece, &mut gaps).await?;
+            covered[index].covered += piece.length().max(0) - gaps.missing().total;
+        }
+        for day in kept.into_iter().filter(|day| (first..=last).contains(day)) {
             let (overlap, apart): (Vec<Asked>, Vec<Asked>) =
                 wanted.iter().partition(|(_, number, _)| unsure.contains(day, *number));
             let mut sums = covered_of_day(connection, day, &apart).await?;
@@ -199,6 +216,33 @@ async fn sums_of_day(
     );
     let asked = list(asked.iter().map(|asked| asked.as_slice()));
     Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
+}
+
+/// Those of these hours that have a table of bodies in this view of the file.
+pub async fn bodies_of(
+    connection: &mut SqliteConnection,
+    hours: RangeInclusive<i64>,
+) -> Result<BTreeSet<i64>, HistoryError> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'bodies_[0-9]*'",
+    )
+    .fetch_all(connection)
+    .await?;
+    let hour = |table: String| table.strip_prefix("bodies_").and_then(|hour| hour.parse::<i64>().ok());
+    Ok(tables.into_iter().filter_map(hour).filter(|hour| hours.contains(hour)).collect())
+}
+
+/// Adds to `reduction` what the block of a server's hour holds, if it has one.
+pub async fn reduce_block(
+    connection: &mut SqliteConnection,
+    hour: i64,
+    number: i64,
+    reduction: &mut Reduction,
+) -> Result<(), HistoryError> {
+    let Some(block) = blocks::block_of(connection, hour, number).await? else { return Ok(()) };
+    let add = |snapshot: Snapshot| reduction.add(snapshot.sampled_at(), &Figures::of(&snapshot));
+    let read = block::read(hour * HOUR, &block, Wanted::Figures, add);
+    read.map_err(|reason| blocks::corrupt(hour, number, reason))
 }
 
 /// Adds to `reduction` what one server sampled within `[first, last]`, which lies in this hour.

@@ -7,6 +7,7 @@ mod file;
 mod indices;
 mod make;
 mod overlaps;
+mod packing;
 mod uptime;
 
 /// Runs cases of the contract on a fresh store of each variant.

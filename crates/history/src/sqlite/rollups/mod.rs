@@ -24,7 +24,7 @@ pub use forget::forget_rollups;
 pub use make::Makings;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::layout::MAX_NUMBER;
+use super::{blocks, layout::MAX_NUMBER};
 use crate::HistoryError;
 
 /// Days in one table.
@@ -48,7 +48,7 @@ pub const SCHEMA: &str = "
 
 /// Brings a file of schema 2 to schema 3. Nothing is rolled up yet.
 pub async fn begin(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
-    let script = format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;");
+    let script = format!("BEGIN IMMEDIATE; {SCHEMA} {} COMMIT;", blocks::SCHEMA);
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())
 }

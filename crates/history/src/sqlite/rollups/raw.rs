@@ -16,7 +16,9 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::{
     HistoryError, LONGEST_COVERS,
+    block::{self, Damage, Wanted},
     sqlite::{
+        blocks::{Reach, blocks_of},
         layout::{self, INDEX_BITS, SLOT, TIME_MASK},
         pack,
     },
@@ -60,10 +62,36 @@ pub async fn samples(
     for (Row { number, from, at, .. }, figures) in rows.into_iter().zip(figures) {
         samples.entry(number).or_default().push(Sample { from, at, figures });
     }
+    let packed = Reach::of(connection).await?.within(hours.start..=hours::hour(end + LONGEST_COVERS - 1));
+    for hour in packed {
+        for (number, block) in blocks_of(connection, hour, numbers).await? {
+            let samples = samples.entry(number).or_default();
+            if let Err(reason) = read_block(hour, &block, end, samples) {
+                tracing::warn!(hour, number, reason, "a block cannot be read; its hour lacks what is in it");
+            }
+            // Others on the same thread can run.
+            tokio::task::yield_now().await;
+        }
+    }
     for samples in samples.values_mut() {
         samples.sort_unstable_by_key(|sample| sample.at);
     }
     Ok(samples)
+}
+
+/// Adds what a block has that was sampled before `end`, with its figures, or later and reaches back before `end`.
+fn read_block(hour: i64, block: &[u8], end: Millis, samples: &mut Vec<Sample>) -> Result<(), Damage> {
+    if hour * HOUR >= end {
+        let stretches =
+            block::stretches(hour * HOUR, block)?.into_iter().map(|(at, covers)| (at - covers, at));
+        let reaching = stretches.filter(|(from, _)| *from < end);
+        samples.extend(reaching.map(|(from, at)| Sample { from, at, figures: Figures::default() }));
+        return Ok(());
+    }
+    block::read(hour * HOUR, block, Wanted::Figures, |snapshot| {
+        let figures = Figures::of(&snapshot);
+        samples.push(Sample { from: snapshot.from(), at: snapshot.sampled_at(), figures });
+    })
 }
 
 /// The rows of a day that were sampled from `begin` to before `end`, or later and reach back before `end`.

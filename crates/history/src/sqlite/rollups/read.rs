@@ -22,9 +22,10 @@ use crate::{
     Chart, Covered, HistoryError,
     sqlite::{
         Sqlite,
+        blocks::{self, Reach},
         known::Server,
         outages::pass_window,
-        read::{Asked, list},
+        read::{Asked, bodies_of, list, reduce, reduce_block},
     },
 };
 
@@ -296,10 +297,10 @@ impl Sqlite {
             return Ok(Chart::default());
         }
         let (first, last) = (hours::hour(from), hours::hour(to - 1));
-        let (server, spans, raw): (Server, BTreeSet<i64>, BTreeSet<i64>) = {
+        let (server, spans): (Server, BTreeSet<i64>) = {
             let known = self.known();
             let Some(server) = known.servers.get(&server) else { return Ok(Chart::default()) };
-            (*server, known.spans.clone(), known.hours.range(first..=last).copied().collect())
+            (*server, known.spans.clone())
         };
         let mut reduction = Reduction::new(from, to, points);
         let (mut transaction, oldest) = self.reading().await?;
@@ -328,10 +329,15 @@ impl Sqlite {
                 reduction.add_all(hour * HOUR, rollup.count, rollup.figures);
             }
         }
-        for hour in raw.into_iter().filter(|hour| hour * HOUR >= oldest && !by_rollup.contains_key(hour)) {
+        let by_snapshot = |hour: &i64| hour * HOUR >= oldest && !by_rollup.contains_key(hour);
+        for hour in bodies_of(&mut transaction, first..=last).await?.into_iter().filter(by_snapshot) {
             let (first, last) = (from.max(hour * HOUR), (to - 1).min(hour * HOUR + HOUR - 1));
-            crate::sqlite::read::reduce(&mut transaction, hour, server.number, [first, last], &mut reduction)
-                .await?;
+            reduce(&mut transaction, hour, server.number, [first, last], &mut reduction).await?;
+        }
+        let packed = Reach::of(&mut transaction).await?.within(first..=last);
+        let packed = blocks::hours_of(&mut transaction, server.number, packed).await?;
+        for hour in packed.into_iter().filter(by_snapshot) {
+            reduce_block(&mut transaction, hour, server.number, &mut reduction).await?;
         }
         Ok(Chart { points: reduction.points(), rounded })
     }

@@ -57,13 +57,13 @@ async fn charts(client: &Client, facts: &Value) -> Vec<Value> {
     charts
 }
 
-/// Whether each host with history has everything rolled up but the hours that are open.
+/// Whether each host with some hours of history has everything rolled up but the hours that are open.
 async fn rolled_up(folder: &Path) -> bool {
     let options = SqliteConnectOptions::new().filename(folder.join("history.db"));
     let mut connection = options.connect().await.unwrap();
     let (hosts, rolled): (i64, i64) = sqlx::query_as(
         "SELECT COUNT(*), COUNT(CASE WHEN first <= oldest_start / 3600000 AND until > newest / 3600000 - 3 THEN 1 END)
-         FROM servers LEFT JOIN rolled USING (number)",
+         FROM servers LEFT JOIN rolled USING (number) WHERE newest / 3600000 - 3 > oldest_start / 3600000",
     )
     .fetch_one(&mut connection)
     .await

@@ -138,6 +138,8 @@ contract! {
         a_pause_never_ends_before_it_began;
     pipeline:
         progress_is_one_row_a_worker
+        a_lease_is_one_holders_until_it_ends_or_is_given_back
+        of_those_who_ask_at_once_one_has_the_lease
         a_worker_that_starts_anew_keeps_what_was_settled
         workers_write_at_once
         workers_that_are_gone_are_forgotten

@@ -63,6 +63,8 @@ struct Member {
     /// What is rolled up of it before this step and after it. The same if the step makes hours again.
     before: Option<Rolled>,
     after: Option<Rolled>,
+    /// Its newest sample, if the file has to be told of it.
+    newest: Option<Millis>,
 }
 
 impl Ticket {
@@ -189,7 +191,7 @@ impl Sqlite {
         let member = |(_, number, id): (i64, i64, Vec<u8>)| {
             let id = ServerId::from_bytes(id.try_into().ok()?);
             let before = known.servers.get(&id)?.rolled;
-            Some(Member { id, number, before, after: before })
+            Some(Member { id, number, before, after: before, newest: None })
         };
         let members = rows.into_iter().filter_map(member).collect();
         Ok((count.unsigned_abs(), Some(Step { hours: hour..hour + 1, members })))
@@ -208,13 +210,15 @@ impl Sqlite {
         let samples = raw::samples(&mut transaction, &days, &step.hours, &numbers).await?;
         drop(transaction);
         let mut rollups: Vec<(i64, i64, Rollup)> = Vec::new();
+        let mut newest: HashMap<i64, Millis> = HashMap::new();
         for number in &numbers {
             let Some(samples) = samples.get(number) else { continue };
             let made = step.hours.clone().map(|hour| (*number, hour, Rollup::of(hour, samples)));
             rollups.extend(made.filter(|(_, _, rollup)| !rollup.is_empty()));
+            newest.extend(samples.last().map(|last| (*number, last.at)));
             tokio::task::yield_now().await;
         }
-        self.store(step, &ticket, rollups).await
+        self.store(step, &ticket, rollups, &newest).await
     }
 
     async fn store(
@@ -222,6 +226,7 @@ impl Sqlite {
         Step { hours, mut members }: Step,
         ticket: &Ticket,
         mut rollups: Vec<(i64, i64, Rollup)>,
+        newest: &HashMap<i64, Millis>,
     ) -> Result<u64, HistoryError> {
         let mut writing = self.write().await?;
         let spoilt = ticket.spoilt();
@@ -232,6 +237,11 @@ impl Sqlite {
                 let same = server.is_some_and(|server| server.number == *number && server.rolled == *before);
                 same && !spoilt.contains(number)
             });
+            // The file is behind with the newest sample by less than a slot, which the snapshots tell while they are kept.
+            for Member { id, number, newest: is, .. } in &mut members {
+                let was = known.servers.get(id).map(|server| server.ends.newest);
+                *is = newest.get(number).copied().filter(|newest| Some(*newest) > was);
+            }
             !known.spans.contains(&span(hours.start))
         };
         let numbers: HashSet<i64> = members.iter().map(|member| member.number).collect();
@@ -249,12 +259,14 @@ impl Sqlite {
         write_rollups(&mut transaction, span(hours.start), &rollups).await?;
         write_sums(&mut transaction, &hours, &rollups).await?;
         write_rolled(&mut transaction, &hours, &members).await?;
+        write_newest(&mut transaction, &members).await?;
         transaction.commit().await?;
         let mut known = self.known_mut();
         known.spans.insert(span(hours.start));
-        for Member { id, after, .. } in &members {
+        for Member { id, after, newest, .. } in &members {
             if let Some(server) = known.servers.get_mut(id) {
                 server.rolled = *after;
+                server.ends.newest = newest.unwrap_or(server.ends.newest);
             }
         }
         writing.settled = true;
@@ -276,7 +288,8 @@ impl Known {
             let lately = later.is_some();
             let Some(hours) = later.or_else(|| rolled.earlier(oldest)) else { continue };
             let after = Some(rolled.with(&hours));
-            let member = Member { id: *id, number: server.number, before: server.rolled, after };
+            let member =
+                Member { id: *id, number: server.number, before: server.rolled, after, newest: None };
             steps.entry((lately, hours.start, hours.end)).or_default().push(member);
         }
         // Of what closed lately the oldest first, else the latest.
@@ -373,6 +386,22 @@ async fn write_rolled(
          WHERE true ON CONFLICT (number) DO UPDATE SET first = excluded.first, until = excluded.until",
     )
     .bind(list(rolled.iter().map(|rolled| rolled.as_slice())))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_newest(connection: &mut SqliteConnection, members: &[Member]) -> Result<(), HistoryError> {
+    let newest: Vec<[i64; 2]> =
+        members.iter().filter_map(|member| member.newest.map(|newest| [member.number, newest])).collect();
+    if newest.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE servers SET newest = told.value ->> 1 FROM json_each($1) AS told \
+         WHERE servers.number = told.value ->> 0",
+    )
+    .bind(list(newest.iter().map(|newest| newest.as_slice())))
     .execute(connection)
     .await?;
     Ok(())

@@ -339,7 +339,7 @@ async fn a_file_of_schema_1_is_answered_right_before_and_after_it_was_looked_at(
     store.close().await;
     let mut connection = connect(&path).await;
     sqlx::raw_sql(
-        "DROP TABLE overlaps; DROP TABLE undecided; DROP TABLE rolled; DROP TABLE dirty; \
+        "DROP TABLE overlaps; DROP TABLE undecided; DROP TABLE rolled; DROP TABLE blocks; DROP TABLE dirty; \
          ALTER TABLE horizon DROP COLUMN rollups; PRAGMA user_version = 1",
     )
     .execute(&mut connection)

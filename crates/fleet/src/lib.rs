@@ -16,7 +16,7 @@ pub mod snapshot;
 pub mod text;
 
 pub use access::{AgentKey, Credential, Keyring, Scope};
-pub use availability::{Pipeline, Status, liveness, retention, uptime};
+pub use availability::{Pipeline, Status, hours, liveness, retention, rollup, uptime};
 pub use calendar::{Cron, Window, Zone, schedule};
 pub use id::ServerId;
 pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Subject, Tick};

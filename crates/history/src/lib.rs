@@ -4,14 +4,16 @@
 //! whole UTC days of `sampled_at`.
 #![warn(missing_docs)]
 
+pub mod block;
 mod elastic;
-mod longest;
 mod sqlite;
 
 use std::{error::Error, path::Path};
 
 use fleet::{
     Millis, Record, ServerId,
+    hours::Closing,
+    retention::Kept,
     series::Point,
     uptime::{Outages, Piece},
 };
@@ -76,15 +78,53 @@ pub struct Extent {
     pub newest: Millis,
 }
 
+/// For how much of its pieces a server is covered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// So long.
+    pub covered: Millis,
+    /// Whether the figure is exact to the hour alone: a piece cuts an hour of which only a sum is kept.
+    pub rounded: bool,
+}
+
+/// A chart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chart {
+    /// In order, empty ones left out.
+    pub points: Vec<Point>,
+    /// Whether hours of which only rollups are kept lie in more than one bucket. Such an hour counts where it begins.
+    pub rounded: bool,
+}
+
+/// What one step of [`History::roll_up`] did. Hours are counted for each server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RollUp {
+    /// Hours that were made. None although some are left means that others were quicker.
+    pub made: u64,
+    /// Closed hours that are still to be made.
+    pub left: u64,
+}
+
+/// What one step of packing did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// How many hours, counted for each server, are a block now.
+    pub hours: u64,
+    /// How many snapshots went into these blocks.
+    pub snapshots: u64,
+    /// Whether this round is not over.
+    pub more: bool,
+}
+
 impl History {
-    /// Opens or makes the file; [`History::expire`] leaves `days` whole days before today in it.
+    /// Opens or makes the file; [`History::expire`] leaves so many whole days before today in it.
     ///
     /// One process at a time may have it open: the caller guards the folder.
     ///
     /// # Errors
     /// `Schema` for a file of a later release, `Damaged` for what is no history file, else `Unavailable`.
-    pub async fn open_sqlite(path: &Path, days: u16) -> Result<Self, HistoryError> {
-        Ok(Self::Sqlite(Sqlite::open(path, days).await?))
+    pub async fn open_sqlite(path: &Path, kept: impl Into<Kept>) -> Result<Self, HistoryError> {
+        Ok(Self::Sqlite(Sqlite::open(path, kept.into()).await?))
     }
 
     /// History in daily indices `<prefix>-snapshots-YYYY.MM.DD`. Does not wait for the server: until it answers, every
@@ -92,8 +132,12 @@ impl History {
     ///
     /// # Errors
     /// `Schema` for what is no prefix.
-    pub fn open_elasticsearch(url: &ElasticUrl, prefix: &str, days: u16) -> Result<Self, HistoryError> {
-        Ok(Self::Elasticsearch(Elastic::open(url, prefix, days)?))
+    pub fn open_elasticsearch(
+        url: &ElasticUrl,
+        prefix: &str,
+        kept: impl Into<Kept>,
+    ) -> Result<Self, HistoryError> {
+        Ok(Self::Elasticsearch(Elastic::open(url, prefix, kept.into())?))
     }
 
     /// Stores the records; they are durable when this returns. Of two records with one identity the first one stored
@@ -119,11 +163,16 @@ impl History {
     /// For how much of its pieces each server is covered, in the order asked: the measure of the union of what its
     /// snapshots vouch for, so what two of them vouch for counts once. The pieces of a server must not overlap.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.covered", skip_all)]
-    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+    pub async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Covered>, HistoryError> {
         match self {
-            Self::Sqlite(store) => store.covered(asked).await,
-            Self::Elasticsearch(store) => store.covered(asked).await,
+            Self::Sqlite(store) => store.measured(asked).await,
+            Self::Elasticsearch(store) => store.measured(asked).await,
         }
+    }
+
+    /// [`measured`](Self::measured), whether or not it is exact to the hour alone.
+    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+        Ok(self.measured(asked).await?.into_iter().map(|covered| covered.covered).collect())
     }
 
     /// The latest `most` gaps in the pieces of one server, which must be in order. Gaps are what
@@ -156,8 +205,22 @@ impl History {
         }
     }
 
-    /// `[from, to)` of one server as `points` equal buckets, empty ones left out.
+    /// `[from, to)` of one server as `points` equal buckets.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.points", skip_all)]
+    pub async fn chart(
+        &self,
+        server: ServerId,
+        from: Millis,
+        to: Millis,
+        points: u32,
+    ) -> Result<Chart, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.chart(server, from, to, points).await,
+            Self::Elasticsearch(store) => store.chart(server, from, to, points).await,
+        }
+    }
+
+    /// The points of a [`chart`](Self::chart).
     pub async fn points(
         &self,
         server: ServerId,
@@ -165,13 +228,35 @@ impl History {
         to: Millis,
         points: u32,
     ) -> Result<Vec<Point>, HistoryError> {
+        Ok(self.chart(server, from, to, points).await?.points)
+    }
+
+    /// Makes rollups of some closed hours, or makes some again that a late snapshot has touched: a bounded part of what
+    /// is to do. First come hours that closed lately, then those that are out of date, then older history, the latest of
+    /// it first. Answers are the same before and after it. It may be abandoned at any time, and called by several
+    /// processes at once: what they make is the same.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.roll_up", skip_all)]
+    pub async fn roll_up(&self, closing: &Closing) -> Result<RollUp, HistoryError> {
         match self {
-            Self::Sqlite(store) => store.points(server, from, to, points).await,
-            Self::Elasticsearch(store) => store.points(server, from, to, points).await,
+            Self::Sqlite(store) => store.roll_up(closing).await,
+            Self::Elasticsearch(store) => store.roll_up(closing).await,
         }
     }
 
-    /// Removes the days before the oldest midnight that is kept at `now`. From then on the store takes no record of
+    /// From when on the rollups of each server are there without a gap, in the order asked; `None` where there are none.
+    /// What a server has rolled up reaches further back than [`oldest_retained`](Self::oldest_retained) once days leave
+    /// that were rolled up before.
+    pub async fn rolled_from(&self, servers: &[ServerId]) -> Result<Vec<Option<Millis>>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => Ok(store.rolled_from(servers)),
+            Self::Elasticsearch(store) => store.rolled_from(servers).await,
+        }
+    }
+
+    /// Removes the snapshots, and the rollups, of days before the oldest midnights that are kept at `now`. From then on the store takes no record of
     /// such a day, not even if a later call passes an earlier `now`.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.expire", skip_all)]
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
@@ -181,7 +266,59 @@ impl History {
         }
     }
 
-    /// The midnight before which this store has nothing. It never goes back, even if more days are to be kept than
+    /// Moves a bounded part of what is rolled up into [blocks](block), beside what comes in; a cluster keeps a document a
+    /// snapshot. Answers are the same before and after it. One at a time; called until there is no more, it has looked
+    /// at everything once.
+    ///
+    /// # Errors
+    /// `Unavailable`. It may be repeated.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.pack", skip_all)]
+    pub async fn pack(&self) -> Result<Packed, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.pack().await,
+            Self::Elasticsearch(_) => Ok(Packed::default()),
+        }
+    }
+
+    /// Removes a part of what a server sampled in `[from, before)`, the oldest first. Returns from when on there may be more
+    /// of it, to be passed as `from` to the next call; `None` once nothing is left. Each call is bounded work, and
+    /// may be repeated. What is appended meanwhile may stay.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.forget", skip_all)]
+    pub async fn forget(
+        &self,
+        server: ServerId,
+        before: Millis,
+        from: Millis,
+    ) -> Result<Option<Millis>, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.forget(server, before, from).await,
+            Self::Elasticsearch(store) => store.forget(server, before, from).await,
+        }
+    }
+
+    /// Gives a bounded part of much unused space of the file back to the disk. Returns whether there may be more. A
+    /// file that a release made which could not do so reuses its space instead, and so does a cluster.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn give_back(&self) -> Result<bool, HistoryError> {
+        match self {
+            Self::Sqlite(store) => store.give_back().await,
+            Self::Elasticsearch(_) => Ok(false),
+        }
+    }
+
+    /// Writes a file that nobody has open anew, as small as what is in it, beside it, and puts that in its place. From
+    /// then on the file [gives back](Self::give_back) what is dropped. Returns its bytes before and after.
+    ///
+    /// # Errors
+    /// As [`open_sqlite`](Self::open_sqlite), and `Unavailable` when the disk has no room for the copy. The file is as it
+    /// was then.
+    pub async fn compact_sqlite(path: &Path) -> Result<(u64, u64), HistoryError> {
+        Sqlite::compact(path).await
+    }
+
+    /// The midnight before which this store has no snapshots. It never goes back, even if more days are to be kept than
     /// before: what was removed is gone. Before the first [`expire`](Self::expire) it is 0.
     pub fn oldest_retained(&self) -> Millis {
         match self {

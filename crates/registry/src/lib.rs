@@ -43,6 +43,6 @@ pub use reports::{
 };
 pub use restored::Restored;
 pub use servers::{
-    Counts, Enrol, Enrolled, EnrolmentToken, ImportFault, ImportOutcome, ImportRow, Marks, Pause, Profile,
-    ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,
+    Counts, Enrol, Enrolled, EnrolmentToken, Forgetting, ImportFault, ImportOutcome, ImportRow, Marks, Pause,
+    Profile, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,
 };

@@ -19,7 +19,7 @@ use crate::{
 /// Where snapshots go.
 pub struct Stores {
     pub registry: Registry,
-    history: History,
+    pub history: History,
     pub cache: Cache,
     clock: Clock,
     facts: Facts,

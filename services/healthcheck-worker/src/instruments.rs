@@ -30,6 +30,35 @@ pub struct Instruments {
     pub lag: Gauge,
 }
 
+/// How far rollups are behind.
+pub struct Rollups {
+    pub made: Counter,
+    pub left: Gauge,
+    pub packed: Counter,
+}
+
+impl Rollups {
+    pub fn new() -> Self {
+        describe_counter!(
+            "rollcall_worker_rollups_made_total",
+            "Hours that were rolled up by this worker, each server's by itself"
+        );
+        describe_gauge!(
+            "rollcall_worker_rollups_left",
+            "Closed hours that are still to be rolled up, each server's by itself, as the worker with the lease last saw"
+        );
+        describe_counter!(
+            "rollcall_worker_packed_total",
+            "Snapshots that this worker moved into blocks of closed hours"
+        );
+        Self {
+            packed: counter!("rollcall_worker_packed_total"),
+            made: counter!("rollcall_worker_rollups_made_total"),
+            left: gauge!("rollcall_worker_rollups_left"),
+        }
+    }
+}
+
 impl Instruments {
     pub fn new() -> Self {
         describe();

@@ -1,4 +1,5 @@
-//! The worker: settles what the queue holds into history, registry and cache, in this order, then acks.
+//! The worker: settles what the queue holds into history, registry and cache, in this order, then acks. Beside that one of
+//! all workers rolls up history.
 //!
 //! Every write is idempotent, so a batch that was handed back half-done is simply done again.
 
@@ -9,6 +10,7 @@ mod hand;
 mod heard;
 mod instruments;
 mod outage;
+mod rolling;
 mod room;
 mod service;
 pub mod settings;
@@ -30,6 +32,7 @@ use history::History;
 use instruments::Instruments;
 use queue::Consumer;
 use registry::Registry;
+use rolling::Rolling;
 use room::Room;
 use tokio::{
     sync::Notify,
@@ -96,6 +99,8 @@ impl Worker {
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
         let shared = Shared { hand, first_settled, clock, instruments, writers: Mutex::default() };
         let (registry, cache) = (stores.registry.clone(), stores.cache.clone());
+        let history = stores.history.clone();
+        let rolling = Rolling { name: &name, registry: &registry, history: &history, clock: &shared.clock };
         let consumed = CancellationToken::new();
         let (waiting, shutdown) = (VecDeque::new(), &shutdown);
         let room = Room::among(consumer.dead_letters());
@@ -107,6 +112,11 @@ impl Worker {
                 consumer.close().await;
             },
             shared.report(&name, &registry, &cache, &consumed),
+            async {
+                if consumed.run_until_cancelled(rolling.run()).await.is_none() {
+                    rolling.end().await;
+                }
+            },
         );
     }
 }

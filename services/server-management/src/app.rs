@@ -8,7 +8,7 @@ use std::sync::{
 
 use cache::Cache;
 use chassis::{Clock, Problem, Trouble};
-use fleet::{AllowedDomains, Keyring, Pipeline, ServerId, liveness::SIGHTING_SLACK};
+use fleet::{AllowedDomains, Keyring, Pipeline, ServerId, liveness::SIGHTING_SLACK, retention::Kept};
 use history::History;
 use registry::{Registry, RegistryError, Roll};
 use tokio::{
@@ -52,7 +52,7 @@ pub(crate) struct App {
 /// As [`crate::Settings`] has them.
 pub(crate) struct Settings {
     pub(crate) keyring: Keyring,
-    pub(crate) history_days: u16,
+    pub(crate) kept: Kept,
     pub(crate) api_token_max_days: u16,
     pub(crate) audit_days: u16,
     pub(crate) proxies: usize,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     operations::{self, DeadLetters},
-    people, reports,
+    people, reports, servers,
 };
 
 /// How often the denylist is written to the cache: one that was emptied has it again after this long.
@@ -47,6 +47,7 @@ pub(crate) async fn run(
             count_dead_letters(app, dead_letters),
             resume_due(app),
             correct_beats(app),
+            Box::pin(servers::forget_due(app)),
             operations::watch(app),
             people::run(app),
             reports::run(app, jobs)

@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 use actix_web::web;
 use cache::Cache;
 use chassis::{Clock, Room, Running};
-use fleet::{AllowedDomains, Keyring, MailJob};
+use fleet::{AllowedDomains, Keyring, MailJob, retention::Kept};
 use history::History;
 use queue::Publisher;
 use registry::{Registry, RegistryError};
@@ -50,8 +50,8 @@ pub struct Settings {
     pub keyring: Keyring,
     /// Signs access tokens.
     pub token_key: TokenKey,
-    /// For how many whole days raw snapshots are kept; nothing is expected of the time before.
-    pub history_days: u16,
+    /// For how many whole days history is kept; nothing is expected of the time before.
+    pub kept: Kept,
     /// For how many days an API token serves at most.
     pub api_token_max_days: u16,
     /// For how many days the audit log is kept.
@@ -90,10 +90,9 @@ impl Management {
         http::instruments::describe();
         operations::describe();
         let Settings { keyring, token_key, public_url, downloads, .. } = settings;
-        let Settings { history_days, api_token_max_days, audit_days, proxies, allowed_domains, .. } =
-            settings;
+        let Settings { kept, api_token_max_days, audit_days, proxies, allowed_domains, .. } = settings;
         let settings =
-            app::Settings { keyring, history_days, api_token_max_days, audit_days, proxies, allowed_domains };
+            app::Settings { keyring, kept, api_token_max_days, audit_days, proxies, allowed_domains };
         Self {
             app: web::Data::new(App::new(settings, registry, history, cache, clock)),
             token_key: web::Data::new(token_key),

@@ -63,7 +63,7 @@ async fn until_stopped(
     let health = Health::new(&["registry", "history", "cache"]);
     let registry = Registry::open_postgres(&settings.database_url);
     let (prefix, interface) = (&settings.prefix, settings.interface);
-    let history = History::open_elasticsearch(&settings.elasticsearch_url, prefix, interface.history_days)?;
+    let history = History::open_elasticsearch(&settings.elasticsearch_url, prefix, interface.kept)?;
     let cache = Cache::redis(&settings.redis_url, prefix);
     let queue = |name| rabbitmq::Settings::new(settings.amqp_url.clone(), prefix, name);
     let jobs = rabbitmq::publisher(&queue("mail"));

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use cache::RedisUrl;
 use chassis::{Clock, Mistakes, Secret, http::Bounds, service::ServiceArguments, settings::BadSettings};
 use clap::{Args, Parser, Subcommand};
-use fleet::{AllowedDomains, Keyring, retention};
+use fleet::{
+    AllowedDomains, Keyring,
+    retention::{self, Kept},
+};
 use history::ElasticUrl;
 use queue::rabbitmq;
 use registry::{DatabaseRole, Guest, PostgresUrl, Registry};
@@ -24,6 +27,9 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// Whole days for which rollups are kept, HISTORY_DAYS or more; 400, or HISTORY_DAYS if that is more, unless set
+    #[arg(long, env = "ROLLUP_DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    rollup_days: Option<u16>,
     /// Days for which an API token serves at most; 90, or these if they are fewer, unless its maker says otherwise
     #[arg(long, env = "API_TOKEN_MAX_DAYS", default_value_t = DEFAULT_API_TOKEN_MAX_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     api_token_max_days: u16,
@@ -50,6 +56,18 @@ pub struct Arguments {
     agent_downloads: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// For how long snapshots and rollups are kept.
+pub fn kept(history_days: u16, rollup_days: Option<u16>, mistakes: &mut Mistakes) -> Option<Kept> {
+    let kept = Kept::new(history_days, rollup_days);
+    if kept.is_none() {
+        mistakes.add(format!(
+            "ROLLUP_DAYS: must be at least HISTORY_DAYS, which is {history_days}: rollups are kept for as long as what \
+             they are made of, or longer"
+        ));
+    }
+    kept
 }
 
 /// `API_TOKEN_MAX_DAYS` unless set.
@@ -150,12 +168,14 @@ impl Settings {
         let downloads = arguments.agent_downloads.as_deref();
         let downloads =
             downloads.and_then(|folder| mistakes.take("AGENT_DOWNLOADS", Downloads::list(folder)));
+        let kept = kept(arguments.history_days, arguments.rollup_days, &mut mistakes);
         let stores = (amqp_url, database_url, elasticsearch_url, redis_url);
         let (
             (Some(amqp_url), Some(database_url), Some(elasticsearch_url), Some(redis_url)),
             Some(key),
             Some(token_key),
-        ) = (stores, key, token_key)
+            Some(kept),
+        ) = (stores, key, token_key, kept)
         else {
             return Err(mistakes.into());
         };
@@ -163,7 +183,7 @@ impl Settings {
         let interface = crate::Settings {
             keyring: Keyring::new(key, previous),
             token_key,
-            history_days: arguments.history_days,
+            kept,
             api_token_max_days: arguments.api_token_max_days,
             audit_days: arguments.audit_days,
             proxies: arguments.trusted_proxies.into(),

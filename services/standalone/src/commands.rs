@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use actix_web::rt::System;
 use anyhow::{Context, bail};
 use chassis::{Clock, Mistakes};
+use history::History;
 use registry::Registry;
 use server_management::settings::ResetArguments;
 
@@ -48,6 +49,28 @@ async fn after_restore_in(folder: &Path) -> anyhow::Result<()> {
     let done = server_management::after_restore(&registry, None, &Clock::system()).await;
     registry.close().await;
     print!("{}", done?.tell("rollcall"));
+    Ok(())
+}
+
+/// Writes the history of a suite that does not run anew, as small as what is in it, and says how much that gave back.
+///
+/// # Errors
+/// When it runs, or when there is no history, or no room for the copy. The history is as it was then.
+pub fn compact(folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join("history.db");
+    if !path.exists() {
+        bail!("there is no history.db in {}; name the folder of the suite by --data", folder.display());
+    }
+    let _data = DataDir::take(folder)?;
+    let compacted = System::new().block_on(History::compact_sqlite(&path));
+    let (before, after) = compacted.with_context(|| format!("cannot compact {}", path.display()))?;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "history.db had {:.1} MB and has {:.1} MB now: {:.1} MB are free again",
+        megabytes(before),
+        megabytes(after),
+        megabytes(before.saturating_sub(after))
+    );
     Ok(())
 }
 

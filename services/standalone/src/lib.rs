@@ -87,7 +87,7 @@ async fn until_stopped(
     let (publisher, consumer) = in_process(QUEUE_CAPACITY, Message::weight);
     let gate = GateSettings {
         keyring: keyring.clone(),
-        history_days: settings.history_days,
+        history_days: settings.kept.raw,
         name: format!("rollcall-{}", std::process::id()),
         room: Some(keeper.room().clone()),
     };
@@ -175,7 +175,7 @@ async fn open(data: &DataDir, settings: &Settings, health: &Health) -> anyhow::R
     data.check_registry()?;
     let registry = open_registry(data).await?;
     health.reached("registry");
-    let history = History::open_sqlite(&data.join("history.db"), settings.history_days).await;
+    let history = History::open_sqlite(&data.join("history.db"), settings.kept).await;
     let history = history.context("cannot open history.db")?;
     health.reached("history");
     Ok(Stores { registry, history, cache: Cache::in_process() })
@@ -198,7 +198,7 @@ fn management(
     let management = server_management::Settings {
         keyring,
         token_key: token_key(data, settings)?,
-        history_days: settings.history_days,
+        kept: settings.kept,
         api_token_max_days: settings.api_token_max_days,
         audit_days: settings.audit_days,
         proxies: usize::from(settings.proxies),

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         }
         Some(Command::ResetPassword(reset)) => commands::reset_password(&arguments.data, reset),
         Some(Command::AfterRestore) => commands::after_restore(&arguments.data),
+        Some(Command::Compact) => commands::compact(&arguments.data),
         None => start(&arguments),
     };
     match done {

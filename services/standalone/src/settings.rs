@@ -9,7 +9,10 @@ use chassis::{
     telemetry::LogFormat,
 };
 use clap::{Parser, Subcommand};
-use fleet::{AgentKey, AllowedDomains, Recipient, retention};
+use fleet::{
+    AgentKey, AllowedDomains, Recipient,
+    retention::{self, Kept},
+};
 use mail::{Authorities, SmtpUrl};
 use server_management::{
     Downloads, PublicUrl, TokenKey,
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
+    /// Whole days for which rollups are kept, HISTORY_DAYS or more; 400, or HISTORY_DAYS if that is more, unless set
+    #[arg(long, env = "ROLLUP_DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    rollup_days: Option<u16>,
     /// Days for which an API token serves at most; 90, or these if they are fewer, unless its maker says otherwise
     #[arg(long, env = "API_TOKEN_MAX_DAYS", default_value_t = settings::DEFAULT_API_TOKEN_MAX_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     api_token_max_days: u16,
@@ -87,6 +93,8 @@ pub enum Command {
     ResetPassword(ResetArguments),
     /// After a backup was restored, while rollcall is stopped: end what it brought back, and say what else there is to do
     AfterRestore,
+    /// While rollcall is stopped: make history.db as small as what is in it, and say how much that gave back
+    Compact,
 }
 
 /// Settings that were checked.
@@ -94,7 +102,7 @@ pub enum Command {
 pub struct Settings {
     /// In seconds; `None`: no agent for this host.
     pub agent_interval: Option<u16>,
-    pub history_days: u16,
+    pub kept: Kept,
     pub api_token_max_days: u16,
     pub audit_days: u16,
     /// In bytes; `None`: by the size of the disk.
@@ -123,7 +131,9 @@ impl Settings {
     pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
         let mut mistakes = Mistakes::default();
         let smtp_url: Option<SmtpUrl> = mistakes.parsed("SMTP_URL");
-        let Some(mail_from) = mail_from(arguments, smtp_url.is_some(), &mut mistakes) else {
+        let kept = settings::kept(arguments.history_days, arguments.rollup_days, &mut mistakes);
+        let mail_from = mail_from(arguments, smtp_url.is_some(), &mut mistakes);
+        let (Some(mail_from), Some(kept)) = (mail_from, kept) else {
             return Err(mistakes.into());
         };
         // Without an SMTP server mails become files, whoever they are addressed to.
@@ -133,7 +143,7 @@ impl Settings {
         };
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
-            history_days: arguments.history_days,
+            kept,
             api_token_max_days: arguments.api_token_max_days,
             audit_days: arguments.audit_days,
             disk_reserve: arguments.disk_reserve_bytes,

@@ -8,6 +8,34 @@ pub const DAY: Millis = 86_400_000;
 /// `HISTORY_DAYS` unless set.
 pub const DEFAULT_DAYS: u16 = 35;
 
+/// `ROLLUP_DAYS` unless set, or `HISTORY_DAYS` if that is more.
+pub const DEFAULT_ROLLUP_DAYS: u16 = 400;
+
+/// For how many whole days before today history is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Raw snapshots.
+    pub raw: u16,
+    /// Rollups; no fewer.
+    pub rollups: u16,
+}
+
+impl Kept {
+    /// Raw snapshots and rollups for so many days; rollups for [`DEFAULT_ROLLUP_DAYS`] unless said otherwise. `None` if
+    /// rollups are to be kept for less than the snapshots that they are made of.
+    pub fn new(raw: u16, rollups: Option<u16>) -> Option<Self> {
+        let rollups = rollups.unwrap_or(DEFAULT_ROLLUP_DAYS.max(raw));
+        (rollups >= raw).then_some(Self { raw, rollups })
+    }
+}
+
+impl From<u16> for Kept {
+    /// Raw snapshots for so many days, and rollups as long as that implies.
+    fn from(raw: u16) -> Self {
+        Self { raw, rollups: DEFAULT_ROLLUP_DAYS.max(raw) }
+    }
+}
+
 /// Midnight that begins the day of `at`.
 pub fn midnight(at: Millis) -> Millis {
     at - at.rem_euclid(DAY)

@@ -79,6 +79,8 @@ pub struct Outages {
     pub gaps: Vec<Piece>,
     /// Set if there are earlier gaps that are left out: the end of the latest of them.
     pub more_before: Option<Millis>,
+    /// Whether some of them are exact to the hour alone.
+    pub rounded: bool,
 }
 
 impl Piece {
@@ -159,7 +161,7 @@ impl Gaps {
     pub fn finish(mut self) -> Outages {
         self.close();
         self.found.reverse();
-        Outages { gaps: self.found, more_before: self.more_before }
+        Outages { gaps: self.found, more_before: self.more_before, rounded: false }
     }
 
     /// The measure of the gaps, once all snapshots were passed. Gaps that were left out are not in it.

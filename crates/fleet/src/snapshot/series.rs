@@ -52,22 +52,6 @@ macro_rules! series {
             }
         }
 
-        #[derive(Default)]
-        struct Sums {
-            count: u64,
-            $($name: Sum,)*
-        }
-
-        impl Sums {
-            fn add(&mut self, figures: &Figures) {
-                self.count += 1;
-                $(self.$name.add(figures.$name);)*
-            }
-
-            fn point(&self, at: Millis) -> Point {
-                Point::new(at, self.count, [$(self.$name.extent()),*])
-            }
-        }
     };
 }
 
@@ -107,6 +91,19 @@ pub struct Extent {
     pub max: f64,
 }
 
+/// What several samples of one figure give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// How many there are, at least one.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The greatest.
+    pub max: f64,
+    /// The least.
+    pub min: f64,
+}
+
 /// Reduces samples to equal buckets.
 pub struct Reduction {
     from: Millis,
@@ -123,14 +120,25 @@ impl Reduction {
 
     /// Adds one sample. A sample outside the range is ignored.
     pub fn add(&mut self, sampled_at: Millis, figures: &Figures) {
-        if sampled_at < self.from || sampled_at >= self.to {
-            return;
+        self.add_all(sampled_at, 1, figures.values().map(|value| value.map(Summary::of)));
+    }
+
+    /// Adds `count` samples, of which these are the figures in the order of [`Figures::NAMES`], as if all of them were
+    /// sampled at this moment. Outside the range they are ignored.
+    pub fn add_all(&mut self, at: Millis, count: u64, figures: [Option<Summary>; COUNT]) {
+        if let Some(sums) = self.bucket(at).and_then(|bucket| self.buckets.get_mut(bucket)) {
+            sums.add(count, figures);
         }
-        let offset = i128::from(sampled_at - self.from);
-        let bucket = offset * self.buckets.len() as i128 / i128::from(self.to - self.from);
-        if let Some(sums) = usize::try_from(bucket).ok().and_then(|bucket| self.buckets.get_mut(bucket)) {
-            sums.add(figures);
+    }
+
+    /// The bucket of a moment; `None` outside the range.
+    pub fn bucket(&self, at: Millis) -> Option<usize> {
+        if at < self.from || at >= self.to {
+            return None;
         }
+        let offset = i128::from(at) - i128::from(self.from);
+        let length = i128::from(self.to) - i128::from(self.from);
+        usize::try_from(offset * self.buckets.len() as i128 / length).ok()
     }
 
     /// The points in order, empty ones left out.
@@ -152,23 +160,51 @@ pub fn starts(from: Millis, to: Millis, points: u32) -> Vec<Millis> {
     (0..points).map(start).collect()
 }
 
-#[derive(Default)]
-struct Sum {
-    count: u64,
-    sum: f64,
-    max: f64,
-}
-
-impl Sum {
-    fn add(&mut self, value: Option<f64>) {
-        let Some(value) = value else { return };
-        self.max = if self.count == 0 { value } else { self.max.max(value) };
-        self.sum += value;
-        self.count += 1;
+impl Summary {
+    /// Of one sample.
+    pub fn of(value: f64) -> Self {
+        Self { count: 1, sum: value, max: value, min: value }
     }
 
-    fn extent(&self) -> Option<Extent> {
-        (self.count > 0).then(|| Extent { avg: self.sum / self.count as f64, max: self.max })
+    /// Adds a sample.
+    pub fn add(&mut self, value: f64) {
+        self.join(Self::of(value));
+    }
+
+    /// Adds other samples.
+    pub fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+        self.min = self.min.min(other.min);
+    }
+
+    fn extent(self) -> Extent {
+        Extent { avg: self.sum / self.count as f64, max: self.max }
+    }
+}
+
+/// A bucket.
+#[derive(Default)]
+struct Sums {
+    count: u64,
+    figures: [Option<Summary>; COUNT],
+}
+
+impl Sums {
+    fn add(&mut self, count: u64, figures: [Option<Summary>; COUNT]) {
+        self.count += count;
+        for (sum, figure) in self.figures.iter_mut().zip(figures) {
+            match (sum, figure) {
+                (Some(sum), Some(figure)) => sum.join(figure),
+                (sum @ None, figure) => *sum = figure,
+                (Some(_), None) => {}
+            }
+        }
+    }
+
+    fn point(&self, at: Millis) -> Point {
+        Point::new(at, self.count, self.figures.map(|figure| figure.map(Summary::extent)))
     }
 }
 

@@ -82,7 +82,7 @@ impl Elastic {
                 kept
             });
             waiting = self.send(records, &waiting, &mut rejected).await?;
-            self.forget(waiting.iter().map(|index| day_of(&records[*index])).collect());
+            self.forget_days(waiting.iter().map(|index| day_of(&records[*index])).collect());
         }
         if !waiting.is_empty() {
             return Err(unavailable("an index is deleted again and again"));
@@ -152,7 +152,7 @@ impl Elastic {
         Ok((body, first..last))
     }
 
-    fn forget(&self, days: HashSet<i64>) {
+    fn forget_days(&self, days: HashSet<i64>) {
         self.known().days.retain(|day| !days.contains(day));
     }
 }

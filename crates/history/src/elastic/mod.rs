@@ -8,11 +8,12 @@
 //! comes too late, for a day that another process has deleted, does not bring that day back. The oldest day that is
 //! kept is in a document of its own, which only moves forward.
 //!
-//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`.
+//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`, and `delete` to forget.
 
 mod append;
 mod chain;
 mod client;
+mod forget;
 mod layout;
 mod read;
 mod remembered;
@@ -26,14 +27,18 @@ use std::{
 
 pub use client::{BadUrl, ElasticUrl};
 use client::{Client, Method, PATIENCE, PING_PATIENCE, unavailable};
-use fleet::{Millis, retention};
+use fleet::{
+    Millis, ServerId,
+    hours::Closing,
+    retention::{self, Kept},
+};
 use layout::Layout;
 use remembered::Remembered;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
-use crate::HistoryError;
+use crate::{HistoryError, RollUp};
 
 /// Indices deleted by one request.
 const DELETED_AT_ONCE: usize = 20;
@@ -45,7 +50,7 @@ pub struct Elastic(Arc<Inner>);
 struct Inner {
     client: Client,
     layout: Layout,
-    days: u16,
+    kept: Kept,
     known: Mutex<Known>,
     /// Whether the store is closed. Each call holds the lock while it is under way.
     closed: RwLock<bool>,
@@ -76,16 +81,16 @@ struct HorizonSource {
 
 impl Elastic {
     /// See [`crate::History::open_elasticsearch`].
-    pub fn open(url: &ElasticUrl, prefix: &str, days: u16) -> Result<Self, HistoryError> {
+    pub fn open(url: &ElasticUrl, prefix: &str, kept: Kept) -> Result<Self, HistoryError> {
         let (client, layout) = (Client::new(url)?, Layout::new(prefix)?);
         let (known, closed) = (Mutex::default(), RwLock::new(false));
-        Ok(Self(Arc::new(Inner { client, layout, days, known, closed })))
+        Ok(Self(Arc::new(Inner { client, layout, kept, known, closed })))
     }
 
     /// See [`crate::History::expire`].
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         let _open = self.under_way().await?;
-        let oldest = retention::oldest_retained(now, self.0.days);
+        let oldest = retention::oldest_retained(now, self.0.kept.raw);
         if oldest > 0 {
             self.raise_horizon(oldest).await?;
         }
@@ -109,6 +114,16 @@ impl Elastic {
     /// See [`crate::History::oldest_retained`]; the newest that this process has read.
     pub fn oldest_retained(&self) -> Millis {
         self.known().oldest
+    }
+
+    /// See [`crate::History::roll_up`].
+    pub async fn roll_up(&self, _closing: &Closing) -> Result<RollUp, HistoryError> {
+        Ok(RollUp::default())
+    }
+
+    /// See [`crate::History::rolled_from`].
+    pub async fn rolled_from(&self, servers: &[ServerId]) -> Result<Vec<Option<Millis>>, HistoryError> {
+        Ok(vec![None; servers.len()])
     }
 
     /// See [`crate::History::ping`].

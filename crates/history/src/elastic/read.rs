@@ -16,7 +16,7 @@ use super::{
     client::{Method, refused, unavailable},
     layout::{self, Kind},
 };
-use crate::{Extent, HistoryError};
+use crate::{Chart, Extent, HistoryError};
 
 /// Servers in one page of an aggregation.
 pub const PAGE: usize = 1_000;
@@ -103,11 +103,11 @@ struct Ends {
 
 #[derive(Deserialize)]
 struct Charted {
-    aggregations: Option<Chart>,
+    aggregations: Option<ByBucket>,
 }
 
 #[derive(Deserialize)]
-struct Chart {
+struct ByBucket {
     points: Buckets<Value>,
 }
 
@@ -183,17 +183,17 @@ impl Elastic {
         Ok(pages.into_iter().flatten().map(|(server, ends)| (server, extent(ends))).collect())
     }
 
-    /// See [`crate::History::points`].
-    pub async fn points(
+    /// See [`crate::History::chart`].
+    pub async fn chart(
         &self,
         server: ServerId,
         from: Millis,
         to: Millis,
         points: u32,
-    ) -> Result<Vec<Point>, HistoryError> {
+    ) -> Result<Chart, HistoryError> {
         let _open = self.under_way().await?;
         if from >= to {
-            return Ok(Vec::new());
+            return Ok(Chart::default());
         }
         let mut starts = series::starts(from, to, points);
         // A bucket of length 0 begins where the next one begins.
@@ -218,12 +218,15 @@ impl Elastic {
             "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
              &filter_path={part}.doc_count,{part}.*.avg,{part}.*.max"
         );
-        let chart: Charted = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        let Some(Chart { points }) = chart.aggregations else { return Ok(Vec::new()) };
-        if points.buckets.len() != starts.len() {
+        let found: Charted = self.call(Method::Post, &path, Some(search)).await?.read()?;
+        let Some(Buckets { buckets }) = found.aggregations.map(|found| found.points) else {
+            return Ok(Chart::default());
+        };
+        if buckets.len() != starts.len() {
             return Err(unavailable("an answer does not tell of every bucket"));
         }
-        Ok(starts.iter().zip(&points.buckets).filter_map(|(at, bucket)| point(*at, bucket)).collect())
+        let points = starts.iter().zip(&buckets).filter_map(|(at, bucket)| point(*at, bucket)).collect();
+        Ok(Chart { points, rounded: false })
     }
 
     /// Makes visible to searches what was acknowledged before.

@@ -24,7 +24,7 @@ use super::{
     read::{Ask, Buckets, Number, PAGE, pages},
     rows::Union,
 };
-use crate::{HistoryError, LONGEST_COVERS};
+use crate::{Covered, HistoryError, LONGEST_COVERS};
 
 const HOUR: Millis = 3_600_000;
 /// Most buckets in the answer to one search. By default Elasticsearch gives at most 65,536.
@@ -76,8 +76,8 @@ struct Part {
 }
 
 impl Elastic {
-    /// See [`crate::History::covered`].
-    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
+    /// See [`crate::History::measured`].
+    pub async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Covered>, HistoryError> {
         let _open = self.under_way().await?;
         let pieces = |pieces: &[Piece]| {
             let mut pieces: Vec<Piece> =
@@ -87,10 +87,11 @@ impl Elastic {
         };
         let asked: Vec<(ServerId, Vec<Piece>)> =
             asked.iter().map(|(server, asked)| (*server, pieces(asked))).collect();
-        let mut walked = self.measured(&asked).await?.into_iter();
+        let mut walked = self.gaps(&asked).await?.into_iter();
         let covered = asked.iter().map(|(_, pieces)| {
             let missing = walked.next().map_or(0, |gaps| gaps.missing().total);
-            pieces.iter().map(Piece::length).sum::<Millis>() - missing
+            let covered = pieces.iter().map(Piece::length).sum::<Millis>() - missing;
+            Covered { covered, rounded: false }
         });
         Ok(covered.collect())
     }
@@ -113,11 +114,11 @@ impl Elastic {
         asked: &[(ServerId, Vec<Piece>)],
     ) -> Result<Vec<Option<Piece>>, HistoryError> {
         let _open = self.under_way().await?;
-        let walked = self.measured(asked).await?;
+        let walked = self.gaps(asked).await?;
         Ok(walked.into_iter().map(|gaps| gaps.missing().longest).collect())
     }
 
-    async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Gaps>, HistoryError> {
+    async fn gaps(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Gaps>, HistoryError> {
         let gaps = asked.iter().map(|(server, pieces)| (*server, Gaps::measured(pieces.clone())));
         self.walk(gaps.collect()).await
     }
@@ -191,7 +192,7 @@ impl Elastic {
     ) -> Result<HashMap<(Days, ServerId), Vec<Part>>, HistoryError> {
         let (mut of, mut asks) = (Vec::new(), Vec::new());
         for (days, servers) in alike {
-            let kept = usize::from(self.0.days) + SPARE_DAYS;
+            let kept = usize::from(self.0.kept.raw) + SPARE_DAYS;
             let each = usize::try_from(days.1 - days.0).map_or(kept, |days| kept.min(days + 1));
             let servers: Vec<ServerId> = servers.iter().copied().collect();
             for page in servers.chunks((MOST_BUCKETS / each).clamp(1, PAGE)) {

@@ -5,7 +5,7 @@
 //! that is stored already takes no space.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     fmt::Write,
 };
 
@@ -13,12 +13,12 @@ use fleet::{Record, ServerId};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{
-    Sqlite, Writing,
+    Sqlite, Writing, blocks,
     known::{Known, Server, stretch},
-    layout::{self, INDEX_BITS, MAX_NUMBER},
+    layout::{self, HOUR, INDEX_BITS, MAX_NUMBER, TIME_BITS},
     pack::{self, Filling},
 };
-use crate::{Extent, HistoryError, Rejected};
+use crate::{Extent, HistoryError, Rejected, block};
 
 /// How many bits a body's place has in the number that a statement gets: `covers` and the place in one.
 const PLACE_BITS: u32 = 40;
@@ -69,6 +69,8 @@ impl Sqlite {
         {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
         }
+        let packed_until = self.known().packed_until;
+        leave_packed(&mut transaction, &mut rows, records, packed_until).await?;
         let mut packed = pack_bodies(&mut transaction, &mut rows, records, &writing).await?;
         let mut lasts = self.lasts(&mut transaction, &rows, records).await?;
         let repeated = write_keys(&mut transaction, &mut rows, records).await?;
@@ -82,6 +84,7 @@ impl Sqlite {
         let outdated = outdated(&rows, records, &fresh, &self.known());
         write_ends(&mut transaction, &outdated).await?;
         self.doubt(&mut transaction, &rows, records, &mut lasts).await?;
+        self.soil(&mut transaction, &rows, records).await?;
         transaction.commit().await?;
         let mut known = self.known_mut();
         known.days.extend(days);
@@ -138,6 +141,36 @@ fn missing_tables(rows: &[Row], records: &[Record], known: &Known) -> (BTreeSet<
 
 fn hour(row: &Row, records: &[Record]) -> i64 {
     layout::hour(records[row.record].snapshot.sampled_at())
+}
+
+/// Leaves out rows that are in a block already: a snapshot has one identity, whatever form it has. What comes in time is
+/// of hours that have no blocks yet.
+async fn leave_packed(
+    connection: &mut SqliteConnection,
+    rows: &mut Vec<Row>,
+    records: &[Record],
+    packed_until: i64,
+) -> Result<(), HistoryError> {
+    let mut late: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| hour(row, records) < packed_until) {
+        late.entry(hour(row, records)).or_default().insert((row.key >> TIME_BITS) & MAX_NUMBER);
+    }
+    let mut there: HashSet<(i64, i64)> = HashSet::new();
+    for (hour, numbers) in late {
+        let numbers: Vec<i64> = numbers.into_iter().collect();
+        for (number, block) in blocks::blocks_of(connection, hour, &numbers).await? {
+            let stretches = block::stretches(hour * HOUR, &block);
+            let stretches = stretches.map_err(|reason| blocks::corrupt(hour, number, reason))?;
+            there.extend(stretches.into_iter().map(|(at, _)| (number, at)));
+        }
+    }
+    if !there.is_empty() {
+        rows.retain(|row| {
+            let number = (row.key >> TIME_BITS) & MAX_NUMBER;
+            !there.contains(&(number, records[row.record].snapshot.sampled_at()))
+        });
+    }
+    Ok(())
 }
 
 /// Packs the bodies and notes the place of each, before anything is written.
@@ -297,7 +330,7 @@ fn outdated(
         let Record { server: id, snapshot, .. } = &records[row.record];
         let was = known.servers.get(id).copied().or_else(|| {
             let ends = Extent { oldest_start: snapshot.from(), newest: snapshot.sampled_at() };
-            fresh.get(id).map(|number| Server { number: *number, ends, last: None })
+            fresh.get(id).map(|number| Server { number: *number, ends, last: None, rolled: None })
         });
         if let Some(was) = was {
             stretch(&mut ends, *id, was, snapshot);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, hours::Rolled};
 use sqlx::SqliteConnection;
 
 use super::layout::SLOT;
@@ -12,8 +12,14 @@ use crate::{Extent, HistoryError};
 #[derive(Default)]
 pub struct Known {
     pub oldest: Millis,
+    /// The oldest midnight for which rollups are kept.
+    pub oldest_rolled: Millis,
+    /// Spans that have tables of rollups.
+    pub spans: BTreeSet<i64>,
     pub days: BTreeSet<i64>,
     pub hours: BTreeSet<i64>,
+    /// No hour from this one on has a block.
+    pub packed_until: i64,
     pub servers: HashMap<ServerId, Server>,
     /// Greatest number ever given.
     pub last_number: i64,
@@ -26,6 +32,8 @@ pub struct Server {
     pub ends: Extent,
     /// The true newest `sampled_at`; `None` until it was read from the file.
     pub last: Option<Millis>,
+    /// Which hours of it are rolled up; `None` until there is one.
+    pub rolled: Option<Rolled>,
 }
 
 impl Server {
@@ -38,26 +46,34 @@ impl Server {
 impl Known {
     /// Reads it from the file.
     pub async fn load(connection: &mut SqliteConnection) -> Result<Self, HistoryError> {
-        let oldest = horizon(connection).await?;
-        let mut known = Self { oldest, ..Self::default() };
+        let (oldest, oldest_rolled) =
+            sqlx::query_as("SELECT oldest, rollups FROM horizon").fetch_one(&mut *connection).await?;
+        let packed_until: i64 = sqlx::query_scalar("SELECT COALESCE((MAX(key) >> 28) + 1, 0) FROM blocks")
+            .fetch_one(&mut *connection)
+            .await?;
+        let mut known = Self { oldest, oldest_rolled, packed_until, ..Self::default() };
         let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
             .fetch_all(&mut *connection)
             .await?;
         for table in tables {
             known.days.extend(table.strip_prefix("day_").and_then(|day| day.parse::<i64>().ok()));
+            known.spans.extend(table.strip_prefix("rollups_").and_then(|span| span.parse::<i64>().ok()));
             known.hours.extend(table.strip_prefix("bodies_").and_then(|hour| hour.parse::<i64>().ok()));
         }
-        let rows: Vec<(i64, Vec<u8>, Millis, Millis)> =
-            sqlx::query_as("SELECT number, id, oldest_start, newest FROM servers")
-                .fetch_all(&mut *connection)
-                .await?;
-        for (number, id, oldest_start, newest) in rows {
+        type Row = (i64, Vec<u8>, Millis, Millis, Option<i64>, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT number, id, oldest_start, newest, first, until FROM servers LEFT JOIN rolled USING (number)",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        for (number, id, oldest_start, newest, first, until) in rows {
             let id = <[u8; 16]>::try_from(id).map_err(|_| HistoryError::Corrupt {
                 table: "servers".into(),
                 row: format!("number {number}"),
                 reason: "the id is not 16 bytes long".into(),
             })?;
-            let server = Server { number, ends: Extent { oldest_start, newest }, last: None };
+            let rolled = first.zip(until).map(|(first, until)| Rolled { first, until });
+            let server = Server { number, ends: Extent { oldest_start, newest }, last: None, rolled };
             known.servers.insert(ServerId::from_bytes(id), server);
         }
         let last: Option<i64> =

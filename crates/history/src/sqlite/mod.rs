@@ -1,13 +1,16 @@
 //! History in one SQLite file, for one process.
 
 mod append;
+mod blocks;
+mod compact;
+mod forget;
 mod known;
 mod layout;
-mod longest;
 mod outages;
 mod overlaps;
 mod pack;
 mod read;
+mod rollups;
 
 use std::{
     collections::HashMap,
@@ -18,19 +21,28 @@ use std::{
     time::Duration,
 };
 
-use fleet::{Millis, retention};
+use blocks::Rounds;
+use fleet::{
+    Millis, hours,
+    retention::{self, Kept},
+};
 use known::Known;
-use layout::{HOUR, SLOT};
+use layout::SLOT;
+use rollups::Makings;
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::HistoryError;
 
 /// The schema that this release reads and writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+/// Shelves of blocks that are removed by one transaction.
+const SHELVES_AT_ONCE: i64 = 128;
 /// Connections that only read.
 const READERS: u32 = 4;
 
@@ -41,12 +53,18 @@ pub struct Sqlite(Arc<Inner>);
 struct Inner {
     writer: SqlitePool,
     readers: SqlitePool,
-    days: u16,
+    kept: Kept,
     known: RwLock<Known>,
     /// Locked by whoever writes.
     writing: Mutex<Writing>,
     /// The day and number of the last doubt that was looked at.
     looked_at: std::sync::Mutex<(i64, i64)>,
+    /// What is being made of what the file holds, so that whoever changes that can say so.
+    makings: std::sync::Mutex<Makings>,
+    /// Held by whoever makes rollups.
+    rolling: Mutex<()>,
+    /// Held by whoever packs.
+    packing: Mutex<Rounds>,
 }
 
 /// State that only writing needs.
@@ -59,12 +77,15 @@ struct Writing {
 
 impl Sqlite {
     /// See [`crate::History::open_sqlite`].
-    pub async fn open(path: &Path, days: u16) -> Result<Self, HistoryError> {
+    pub async fn open(path: &Path, kept: Kept) -> Result<Self, HistoryError> {
         // The file is made here because SQLite would make it readable by everyone. Its log gets the mode of the file.
         OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
         let writer = pool(1)
             .after_release(|connection, _| Box::pin(sound(connection)))
-            .connect_with(options(path).pragma("cache_size", "-8000"))
+            // A file is made so, or never is: what is dropped can be given back to the disk, see `give_back`.
+            .connect_with(
+                options(path).auto_vacuum(SqliteAutoVacuum::Incremental).pragma("cache_size", "-8000"),
+            )
             .await?;
         let mut connection = writer.acquire().await?;
         migrate(&mut connection).await?;
@@ -74,15 +95,28 @@ impl Sqlite {
         let readers = pool(READERS).connect_with(readers).await?;
         let writing = Mutex::new(Writing { settled: true, packs: HashMap::new() });
         let looked_at = std::sync::Mutex::new(overlaps::FIRST);
-        Ok(Self(Arc::new(Inner { writer, readers, days, known, writing, looked_at })))
+        let (makings, rolling, packing) = (std::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner {
+            writer,
+            readers,
+            kept,
+            known,
+            writing,
+            looked_at,
+            makings,
+            rolling,
+            packing,
+        })))
     }
 
     /// See [`crate::History::expire`].
     ///
     /// Each table is dropped in a transaction of its own, so that appends can run in between.
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
-        self.raise_horizon(retention::oldest_retained(now, self.0.days)).await?;
-        let oldest = self.known().oldest;
+        let [oldest, oldest_rolled] =
+            [self.0.kept.raw, self.0.kept.rollups].map(|days| retention::oldest_retained(now, days));
+        self.raise_horizon(oldest, oldest_rolled).await?;
+        let (oldest, oldest_rolled) = (self.known().oldest, self.known().oldest_rolled);
         let old_hours: Vec<i64> = self.known().hours.range(..layout::hour(oldest)).copied().collect();
         for hour in old_hours {
             let mut writing = self.write().await?;
@@ -96,27 +130,74 @@ impl Sqlite {
             self.run(&mut writing, format!("DROP TABLE IF EXISTS day_{day}")).await?;
             self.known_mut().days.remove(&day);
         }
+        self.drop_blocks(layout::hour(oldest)).await?;
+        let spans: Vec<i64> = self.known().spans.iter().copied().collect();
+        for span in spans.into_iter().filter(|span| rollups::span_ends(*span) <= oldest_rolled) {
+            let mut writing = self.write().await?;
+            for table in ["rollups", "covered"] {
+                self.run(&mut writing, format!("DROP TABLE IF EXISTS {table}_{span}")).await?;
+            }
+            self.known_mut().spans.remove(&span);
+        }
         self.forget_overlaps(layout::day(oldest)).await
     }
 
-    /// After this readers use no table from before `oldest`, so such tables may be dropped while they read.
-    async fn raise_horizon(&self, oldest: Millis) -> Result<(), HistoryError> {
+    /// Removes the blocks of the hours before this one, a few shelves at a time.
+    async fn drop_blocks(&self, hour: i64) -> Result<(), HistoryError> {
+        loop {
+            let _writing = self.write().await?;
+            let dropped = sqlx::query(
+                "DELETE FROM blocks WHERE key IN (SELECT key FROM blocks WHERE key < $1 LIMIT $2)",
+            )
+            .bind(blocks::first_key(hour))
+            .bind(SHELVES_AT_ONCE)
+            .execute(&self.0.writer)
+            .await?;
+            if dropped.rows_affected() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// After this readers use no table from before these midnights, of snapshots and of rollups, so such tables may be
+    /// dropped while they read.
+    async fn raise_horizon(&self, oldest: Millis, oldest_rolled: Millis) -> Result<(), HistoryError> {
         let mut writing = self.write().await?;
-        if oldest <= self.known().oldest {
+        let (was, was_rolled) = (self.known().oldest, self.known().oldest_rolled);
+        if oldest <= was && oldest_rolled <= was_rolled {
             return Ok(());
         }
+        let (oldest, oldest_rolled) = (oldest.max(was), oldest_rolled.max(was_rolled));
         writing.settled = false;
         let mut transaction = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("UPDATE horizon SET oldest = $1").bind(oldest).execute(&mut *transaction).await?;
-        sqlx::query("DELETE FROM servers WHERE newest + $1 <= $2")
-            .bind(SLOT)
+        sqlx::query("UPDATE horizon SET oldest = $1, rollups = $2")
             .bind(oldest)
+            .bind(oldest_rolled)
+            .execute(&mut *transaction)
+            .await?;
+        // What was not made again by now stays as it is.
+        sqlx::query("DELETE FROM dirty WHERE hour < $1")
+            .bind(hours::hour(oldest))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "DELETE FROM servers WHERE newest + $1 <= \
+             CASE WHEN number IN (SELECT number FROM rolled) THEN $2 ELSE $3 END",
+        )
+        .bind(SLOT)
+        .bind(oldest_rolled)
+        .bind(oldest)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM rolled WHERE number NOT IN (SELECT number FROM servers)")
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
         let mut known = self.known_mut();
-        known.oldest = oldest;
-        known.servers.retain(|_, server| server.ends.newest + SLOT > oldest);
+        (known.oldest, known.oldest_rolled) = (oldest, oldest_rolled);
+        known.servers.retain(|_, server| {
+            server.ends.newest + SLOT > if server.rolled.is_some() { oldest_rolled } else { oldest }
+        });
         writing.settled = true;
         Ok(())
     }
@@ -236,7 +317,10 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
         return Ok(());
     }
     if version == 1 {
-        return overlaps::begin(connection).await;
+        overlaps::begin(connection).await?;
+    }
+    if version == 1 || version == 2 {
+        return rollups::begin(connection).await;
     }
     if version != 0 {
         return Err(HistoryError::Schema(format!(
@@ -250,14 +334,15 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
             "the history file is some other database: move it away, or choose another data folder".into(),
         ));
     }
-    let script = format!("BEGIN IMMEDIATE; {} {} COMMIT;", layout::SCHEMA, layout::OVERLAPS);
+    let script = format!(
+        "BEGIN IMMEDIATE; {} {} {} {} COMMIT;",
+        layout::SCHEMA,
+        layout::OVERLAPS,
+        rollups::SCHEMA,
+        blocks::SCHEMA
+    );
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())
-}
-
-/// Whether the bodies of this hour are kept.
-fn kept_hour(hour: i64, oldest: Millis) -> bool {
-    hour * HOUR >= oldest
 }
 
 #[cfg(test)]
@@ -282,7 +367,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_stops_nothing_for_longer_than_it_is_full() {
         let dir = testkit::tempdir().unwrap();
-        let store = Sqlite::open(&dir.path().join("history.db"), 35).await.unwrap();
+        let store = Sqlite::open(&dir.path().join("history.db"), 35.into()).await.unwrap();
         let at = 1_790_000_000_000;
         store.append(&[record(at)]).await.unwrap();
         // SQLite answers as on a full disk.

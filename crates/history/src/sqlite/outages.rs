@@ -1,53 +1,51 @@
-//! The gaps of one server, from the narrow rows alone.
+//! Gaps of one server from the narrow rows alone, and from blocks where there are any.
+
+use std::cmp::Reverse;
 
 use fleet::{
-    Millis, ServerId,
+    Millis,
     retention::DAY,
-    uptime::{Gaps, Outages, Piece},
+    uptime::{Gaps, Piece},
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{Sqlite, layout};
+use super::{
+    blocks::{self, Reach},
+    layout,
+};
 use crate::{HistoryError, LONGEST_COVERS};
 
-impl Sqlite {
-    /// See [`crate::History::outages`].
-    pub async fn outages(
-        &self,
-        server: ServerId,
-        pieces: Vec<Piece>,
-        most: usize,
-    ) -> Result<Outages, HistoryError> {
-        let mut gaps = Gaps::new(pieces, most);
-        let (number, days) = {
-            let known = self.known();
-            let Some(server) = known.servers.get(&server) else { return Ok(gaps.finish()) };
-            (server.number, known.days.iter().copied().collect::<Vec<i64>>())
-        };
-        let (mut transaction, oldest) = self.reading().await?;
-        let days: Vec<i64> = days.into_iter().filter(|day| day * DAY >= oldest).collect();
-        pass_all(&mut transaction, &days, number, &mut gaps).await?;
-        Ok(gaps.finish())
-    }
-}
-
-/// Passes to `gaps` what one server sampled in these days, the latest first.
-pub async fn pass_all(
+/// Passes to `gaps` what one server vouches for within `window`, the latest first. `days` have a table.
+pub async fn pass_window(
     connection: &mut SqliteConnection,
     days: &[i64],
     number: i64,
+    window: Piece,
     gaps: &mut Gaps,
 ) -> Result<(), HistoryError> {
+    let packed = Reach::of(connection).await?.reaching(window);
+    if !packed.is_empty() {
+        let mut found = blocks::stretches_of(connection, number, packed).await?;
+        if !found.is_empty() {
+            found.extend(rows_of(connection, days, number, window).await?);
+            found.sort_unstable_by_key(|(at, _)| Reverse(*at));
+            for (at, covers) in found {
+                gaps.pass((at - covers).max(window.from), at.min(window.to));
+            }
+            return Ok(());
+        }
+    }
     for day in days.iter().rev() {
         let Some(Piece { from, to }) = gaps.open() else { break };
+        let window = Piece { from: from.max(window.from), to: to.min(window.to) };
         let midnight = day * DAY;
-        // Of interest are snapshots sampled after the first piece begins, and before the time from which no
-        // snapshot can reach back into the last piece.
-        let first = from.saturating_add(1).max(midnight);
-        let last = to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
-        if first <= last {
-            pass_day(connection, *day, number, [first, last], gaps).await?;
+        // Of interest are snapshots sampled after the window begins, and before the time from which no snapshot can
+        // reach back into it.
+        let first = window.from.saturating_add(1).max(midnight);
+        let last = window.to.saturating_add(LONGEST_COVERS).min(midnight + DAY - 1);
+        if window.from < window.to && first <= last {
+            pass_day(connection, *day, number, [first, last], window, gaps).await?;
         }
     }
     Ok(())
@@ -59,6 +57,7 @@ async fn pass_day(
     day: i64,
     number: i64,
     [first, last]: [Millis; 2],
+    window: Piece,
     gaps: &mut Gaps,
 ) -> Result<(), HistoryError> {
     let rows = layout::rows_of("$1", day);
@@ -73,10 +72,36 @@ async fn pass_day(
         .fetch(connection);
     while let Some((key, covers)) = found.try_next().await? {
         let at = layout::sampled_at(day, key);
-        gaps.pass(at - covers, at);
-        if gaps.open().is_none() {
+        gaps.pass((at - covers).max(window.from), at.min(window.to));
+        if gaps.open().is_none_or(|open| open.to <= window.from) {
             break;
         }
     }
     Ok(())
+}
+
+/// `sampled_at` and `covers` of the rows that vouch for some of this window, or may.
+async fn rows_of(
+    connection: &mut SqliteConnection,
+    days: &[i64],
+    number: i64,
+    window: Piece,
+) -> Result<Vec<(Millis, Millis)>, HistoryError> {
+    let (first, last) = (window.from.saturating_add(1), window.to.saturating_add(LONGEST_COVERS));
+    let mut all = Vec::new();
+    for day in days.iter().copied().filter(|day| (layout::day(first)..=layout::day(last)).contains(day)) {
+        let midnight = day * DAY;
+        let statement = format!(
+            "SELECT kept.key, kept.covers FROM {} WHERE slots.slot BETWEEN $2 AND $3",
+            layout::rows_of("$1", day)
+        );
+        let found: Vec<(i64, Millis)> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(number)
+            .bind(layout::slot(first.max(midnight)))
+            .bind(layout::slot(last.min(midnight + DAY - 1)))
+            .fetch_all(&mut *connection)
+            .await?;
+        all.extend(found.into_iter().map(|(key, covers)| (layout::sampled_at(day, key), covers)));
+    }
+    Ok(all)
 }

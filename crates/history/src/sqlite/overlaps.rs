@@ -59,11 +59,6 @@ impl Unsure {
     pub fn contains(&self, day: i64, number: i64) -> bool {
         self.named.contains(&(day, number)) || self.undecided.get(&day).is_some_and(|next| number >= *next)
     }
-
-    /// Whether those of any of these days may.
-    pub fn contains_any(&self, days: impl IntoIterator<Item = i64>, number: i64) -> bool {
-        days.into_iter().any(|day| self.contains(day, number))
-    }
 }
 
 impl Sqlite {

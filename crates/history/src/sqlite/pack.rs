@@ -65,7 +65,8 @@ pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, Strin
             left.push(b'\n');
         } else {
             left.extend_from_slice(line);
-            kept = true;
+            // One that was emptied before is a line break alone.
+            kept |= line.len() > 1;
         }
     }
     Ok(if kept { compress_prepend_size(&left) } else { Vec::new() })
@@ -73,7 +74,11 @@ pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, Strin
 
 /// The snapshot at this position.
 pub fn snapshot(lines: &[u8], index: usize) -> Result<Snapshot, String> {
-    let line = lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default();
+    read(lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default())
+}
+
+/// The snapshot of a line.
+pub fn read(line: &[u8]) -> Result<Snapshot, String> {
     let raw: v1::Snapshot = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     // The longest interval admits what any interval admits.
     let interval = Interval::try_from(3_600_000).map_err(|error| error.to_string())?;
@@ -100,6 +105,7 @@ mod tests {
         assert_eq!(snapshot(&open(&second).unwrap(), 1), Ok(at(6)));
         assert!(snapshot(&open(&second).unwrap(), 0).is_err());
         assert_eq!(without(&pack, &HashSet::from([0, 1])), Ok(Vec::new()));
+        assert_eq!(without(&second, &HashSet::from([1])), Ok(Vec::new()), "nothing is left after both");
         assert!(open(&pack[..pack.len() - 3]).is_err());
         assert!(open(&[255; 9]).is_err());
         assert!(open(&[]).is_err());

@@ -1,24 +1,33 @@
 //! Reading. Each call sees one state of the file, however many statements it runs.
 
-use std::{collections::BTreeMap, fmt::Write, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    ops::RangeInclusive,
+};
 
 use fleet::{
-    Millis, ServerId,
+    Millis, ServerId, Snapshot,
     retention::DAY,
-    series::{Figures, Point, Reduction},
-    uptime::Piece,
+    series::{Figures, Reduction},
+    uptime::{Gaps, Piece},
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, SqliteConnection, Transaction};
 
 use super::{
-    Sqlite, kept_hour,
+    Sqlite,
+    blocks::{self, Reach},
     known::{Server, horizon},
     layout::{self, HOUR, INDEX_BITS, SLOT, SLOT_SHIFT, TIME_MASK},
+    outages::pass_window,
     overlaps::{self, Unsure},
     pack,
 };
-use crate::{Extent, HistoryError, LONGEST_COVERS};
+use crate::{
+    Covered, Extent, HistoryError, LONGEST_COVERS,
+    block::{self, Wanted},
+};
 
 /// One piece whose coverage is asked for: index in the answer, number of the server, piece.
 pub type Asked = (usize, i64, Piece);
@@ -40,62 +49,40 @@ impl Sqlite {
         Ok(known.into_iter().zip(newest).map(extent).collect())
     }
 
-    /// See [`crate::History::covered`].
-    pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
-        let mut wanted: Vec<Asked> = Vec::new();
-        let days: Vec<i64> = {
-            let known = self.known();
-            for (index, (id, pieces)) in asked.iter().enumerate() {
-                let Some(server) = known.servers.get(id) else { continue };
-                wanted.extend(pieces.iter().map(|piece| (index, server.number, *piece)));
-            }
-            known.days.iter().copied().collect()
-        };
-        let mut covered = vec![0; asked.len()];
-        let Some((first, last)) = overlaps::days_of(wanted.iter().map(|(_, _, piece)| piece)) else {
-            return Ok(covered);
-        };
-        let (mut transaction, oldest) = self.reading().await?;
-        let unsure = Unsure::of(&mut transaction, first, last).await?;
-        for day in days.iter().copied().filter(|day| day * DAY >= oldest) {
+    /// Adds how much of the pieces the snapshots themselves vouch for, to what is covered at the index of each.
+    pub(super) async fn add_raw(
+        &self,
+        connection: &mut SqliteConnection,
+        days: &[i64],
+        oldest: Millis,
+        wanted: &[Asked],
+        covered: &mut [Covered],
+    ) -> Result<(), HistoryError> {
+        let reach = overlaps::days_of(wanted.iter().map(|(_, _, piece)| piece));
+        let Some((first, last)) = reach else { return Ok(()) };
+        let unsure = Unsure::of(connection, first, last).await?;
+        let packed = Reach::of(connection).await?;
+        let (mixed, wanted): (Vec<Asked>, Vec<Asked>) =
+            wanted.iter().partition(|(_, _, piece)| !packed.reaching(*piece).is_empty());
+        let kept: Vec<i64> = days.iter().copied().filter(|day| day * DAY >= oldest).collect();
+        for (index, number, piece) in mixed {
+            let mut gaps = Gaps::measured(vec![piece]);
+            pass_window(connection, &kept, number, piece, &mut gaps).await?;
+            covered[index].covered += piece.length().max(0) - gaps.missing().total;
+        }
+        for day in kept.into_iter().filter(|day| (first..=last).contains(day)) {
             let (overlap, apart): (Vec<Asked>, Vec<Asked>) =
                 wanted.iter().partition(|(_, number, _)| unsure.contains(day, *number));
-            let mut sums = covered_of_day(&mut transaction, day, &apart).await?;
+            let mut sums = covered_of_day(connection, day, &apart).await?;
             let next = days.binary_search(&(day + 1)).is_ok();
-            sums.extend(overlaps::covered_of_day(&mut transaction, day, next, &overlap).await?);
+            sums.extend(overlaps::covered_of_day(connection, day, next, &overlap).await?);
             for (index, sum) in sums {
                 if let Some(covered) = usize::try_from(index).ok().and_then(|index| covered.get_mut(index)) {
-                    *covered += sum;
+                    covered.covered += sum;
                 }
             }
         }
-        Ok(covered)
-    }
-
-    /// See [`crate::History::points`].
-    pub async fn points(
-        &self,
-        server: ServerId,
-        from: Millis,
-        to: Millis,
-        points: u32,
-    ) -> Result<Vec<Point>, HistoryError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let (number, hours) = {
-            let known = self.known();
-            let Some(server) = known.servers.get(&server) else { return Ok(Vec::new()) };
-            let hours = known.hours.range(layout::hour(from)..=layout::hour(to - 1));
-            (server.number, hours.copied().collect::<Vec<i64>>())
-        };
-        let mut reduction = Reduction::new(from, to, points);
-        let (mut transaction, oldest) = self.reading().await?;
-        for hour in hours.into_iter().filter(|hour| kept_hour(*hour, oldest)) {
-            let (first, last) = (from.max(hour * HOUR), (to - 1).min(hour * HOUR + HOUR - 1));
-            reduce(&mut transaction, hour, number, [first, last], &mut reduction).await?;
-        }
-        Ok(reduction.points())
+        Ok(())
     }
 
     /// A view of the file that does not change, and the oldest midnight that is kept in it. In the view tables of
@@ -231,8 +218,35 @@ async fn sums_of_day(
     Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
 }
 
+/// Those of these hours that have a table of bodies in this view of the file.
+pub async fn bodies_of(
+    connection: &mut SqliteConnection,
+    hours: RangeInclusive<i64>,
+) -> Result<BTreeSet<i64>, HistoryError> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'bodies_[0-9]*'",
+    )
+    .fetch_all(connection)
+    .await?;
+    let hour = |table: String| table.strip_prefix("bodies_").and_then(|hour| hour.parse::<i64>().ok());
+    Ok(tables.into_iter().filter_map(hour).filter(|hour| hours.contains(hour)).collect())
+}
+
+/// Adds to `reduction` what the block of a server's hour holds, if it has one.
+pub async fn reduce_block(
+    connection: &mut SqliteConnection,
+    hour: i64,
+    number: i64,
+    reduction: &mut Reduction,
+) -> Result<(), HistoryError> {
+    let Some(block) = blocks::block_of(connection, hour, number).await? else { return Ok(()) };
+    let add = |snapshot: Snapshot| reduction.add(snapshot.sampled_at(), &Figures::of(&snapshot));
+    let read = block::read(hour * HOUR, &block, Wanted::Figures, add);
+    read.map_err(|reason| blocks::corrupt(hour, number, reason))
+}
+
 /// Adds to `reduction` what one server sampled within `[first, last]`, which lies in this hour.
-async fn reduce(
+pub async fn reduce(
     connection: &mut SqliteConnection,
     hour: i64,
     number: i64,

@@ -9,7 +9,7 @@ use proptest::{
 };
 use tokio::{runtime::Handle, task::block_in_place};
 
-use crate::make::{MIDNIGHT, full, record, server, with_cpu};
+use crate::make::{MIDNIGHT, full, record, roll_up, server, with_cpu};
 
 crate::on_every_store! {
     append_twice_is_once
@@ -32,6 +32,7 @@ crate::on_every_store! {
     servers_asked_together_are_covered_as_if_alone
     servers_that_end_at_their_newest_sample_are_covered_to_it
     what_is_stored_takes_room
+    a_server_is_forgotten_up_to_a_time_and_nobody_else_is
 }
 
 const EVER: Piece = Piece { from: 0, to: MAX_TIME };
@@ -434,4 +435,31 @@ async fn what_is_stored_takes_room(store: History) {
     // Asking for what is there has it written out.
     assert_eq!(count(&store, server(1)).await, 2_000);
     testkit::eventually("2,000 snapshots take room", async || store.size().await.unwrap() > before).await;
+}
+
+async fn forget(store: &History, id: ServerId, before: Millis) -> usize {
+    let (mut from, mut steps) = (0, 0);
+    while let Some(next) = store.forget(id, before, from).await.unwrap() {
+        assert!(next > from, "it goes on");
+        (from, steps) = (next, steps + 1);
+    }
+    steps
+}
+
+async fn a_server_is_forgotten_up_to_a_time_and_nobody_else_is(store: History) {
+    let times: Vec<Millis> = (0..60).map(|n| MIDNIGHT + n * 3_600_000).collect();
+    let both = times.iter().flat_map(|at| [full(server(1), *at), full(server(2), *at)]);
+    store.append(&both.collect::<Vec<_>>()).await.unwrap();
+    roll_up(&store, times[59] + DAY, usize::MAX).await;
+    assert!(forget(&store, server(1), times[40] + 1).await > 1, "each call is bounded work");
+    assert_eq!((count(&store, server(1)).await, count(&store, server(2)).await), (19, 60));
+    assert_eq!((covered(&store, server(1), EVER).await, covered(&store, server(2), EVER).await), (19, 60));
+    assert!(extent(&store, server(1)).await.unwrap().oldest_start >= times[40]);
+    assert_eq!(extent(&store, server(2)).await.unwrap().oldest_start, MIDNIGHT - 1);
+    forget(&store, server(1), MAX_TIME).await;
+    assert_eq!((count(&store, server(1)).await, count(&store, server(2)).await), (0, 60));
+    assert_eq!(extent(&store, server(1)).await, None);
+    // It may begin anew.
+    store.append(&[full(server(1), times[3])]).await.unwrap();
+    assert_eq!((count(&store, server(1)).await, covered(&store, server(1), EVER).await), (1, 1));
 }

@@ -84,10 +84,10 @@ async fn a_file_of_a_later_release_is_refused_and_left_alone() {
     let folder = testkit::tempdir().unwrap();
     let path = folder.path().join("history.db");
     open(&path).await.unwrap().close().await;
-    run(&path, "PRAGMA user_version = 3").await;
+    run(&path, "PRAGMA user_version = 4").await;
     let error = open(&path).await.map(drop).unwrap_err();
-    assert!(matches!(&error, HistoryError::Schema(why) if why.contains("schema 3")), "{error}");
-    run(&path, "PRAGMA user_version = 2").await;
+    assert!(matches!(&error, HistoryError::Schema(why) if why.contains("schema 4")), "{error}");
+    run(&path, "PRAGMA user_version = 3").await;
     open(&path).await.unwrap();
 }
 
@@ -118,7 +118,8 @@ async fn damage_within_the_file_is_an_error_and_no_panic() {
     store.append(&batch).await.unwrap();
     store.close().await;
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    for page in 10..file.metadata().unwrap().len() / 4_096 {
+    // After those that say what there is.
+    for page in 13..file.metadata().unwrap().len() / 4_096 {
         file.write_all_at(&[0xa5; 4_096], page * 4_096).unwrap();
     }
     let store = open(&path).await.unwrap();
@@ -192,4 +193,84 @@ async fn what_lies_among_replayed_snapshots_is_stored_whole_and_the_first_one_wi
         assert_eq!((point.count, point.cpu.unwrap().max), (1, expected), "{n}");
     }
     assert_eq!(store.covered(&[(server(1), vec![Piece { from: 0, to: MAX_TIME }])]).await.unwrap(), [300]);
+}
+
+async fn forget(store: &History, n: u64) {
+    let mut from = 0;
+    while let Some(next) = store.forget(server(n), MAX_TIME, from).await.unwrap() {
+        from = next;
+    }
+    while store.give_back().await.unwrap() {}
+}
+
+/// So many hours of three servers.
+async fn filled(path: &Path, hours: i64) -> History {
+    let store = open(path).await.unwrap();
+    for hour in 0..hours {
+        let records = (0..360)
+            .flat_map(|n| (0..3).map(move |id| full(server(id), MIDNIGHT + hour * 3_600_000 + n * 10_000)));
+        store.append(&records.collect::<Vec<_>>()).await.unwrap();
+    }
+    store
+}
+
+#[tokio::test]
+async fn a_new_file_becomes_smaller_when_servers_are_forgotten() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = filled(&path, 60).await;
+    let before = store.size().await.unwrap();
+    for n in 0..3 {
+        forget(&store, n).await;
+    }
+    let spare = store.spare_bytes().await.unwrap();
+    assert!(spare <= 1 << 20, "{spare} of {before}");
+    store.close().await;
+    let after = fs::metadata(&path).unwrap().len();
+    assert!(after < before / 2, "{before} {after}");
+}
+
+#[tokio::test]
+async fn compacting_gives_back_what_an_older_file_holds_and_loses_nothing() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    // As a release before made it.
+    run(&path, "PRAGMA auto_vacuum = none; PRAGMA journal_mode = wal; CREATE TABLE x (y); DROP TABLE x;")
+        .await;
+    let store = filled(&path, 6).await;
+    forget(&store, 1).await;
+    forget(&store, 2).await;
+    let spare = store.spare_bytes().await.unwrap();
+    assert!(!store.give_back().await.unwrap(), "such a file cannot");
+    store.close().await;
+    fs::write(folder.path().join("history.db.compact"), "what a run left that was broken off").unwrap();
+    let (before, after) = History::compact_sqlite(&path).await.unwrap();
+    assert!(
+        after < before * 2 / 3 && before - after > spare && after == fs::metadata(&path).unwrap().len(),
+        "{before} {after} {spare}"
+    );
+    assert!(!folder.path().join("history.db.compact").exists());
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    let store = open(&path).await.unwrap();
+    let points = store.points(server(0), MIDNIGHT, MIDNIGHT + DAY, 1).await.unwrap();
+    assert_eq!(points[0].count, 6 * 360);
+    assert_eq!(store.spare_bytes().await.unwrap(), 0);
+    store.append(&[full(server(0), MIDNIGHT + DAY)]).await.unwrap();
+    store.close().await;
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mode: i64 = sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(mode, 2, "from now on it gives back by itself");
+}
+
+#[tokio::test]
+async fn a_file_that_is_open_is_not_compacted() {
+    let folder = testkit::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let store = filled(&path, 1).await;
+    let compacted = History::compact_sqlite(&path).await;
+    assert!(matches!(compacted, Err(HistoryError::Unavailable(_))), "{compacted:?}");
+    assert!(!folder.path().join("history.db.compact").exists());
+    store.close().await;
 }

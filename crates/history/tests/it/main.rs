@@ -7,6 +7,8 @@ mod file;
 mod indices;
 mod make;
 mod overlaps;
+mod packing;
+mod rollups;
 mod uptime;
 
 /// Runs cases of the contract on a fresh store of each variant.

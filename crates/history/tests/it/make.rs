@@ -1,6 +1,7 @@
 //! Records to store.
 
-use fleet::{Interval, Millis, Record, ServerId, Snapshot, retention::DAY, wire::v1};
+use fleet::{Interval, Millis, Record, ServerId, Snapshot, hours::Closing, retention::DAY, wire::v1};
+use history::History;
 
 /// A midnight.
 pub const MIDNIGHT: Millis = 20_000 * DAY;
@@ -53,4 +54,16 @@ pub fn with(server: ServerId, snapshot: v1::Snapshot) -> Record {
     let interval = Interval::try_from(3_600_000).unwrap();
     let snapshot = Snapshot::check(snapshot, interval).unwrap();
     Record { server, generation: 1, received_at: snapshot.sampled_at(), interval, snapshot }
+}
+
+/// Rolls up what is closed at this watermark, in at most so many steps. Returns how many hours of servers are left.
+pub async fn roll_up(store: &History, watermark: Millis, steps: usize) -> u64 {
+    let closing = Closing::new(watermark, []);
+    for _ in 0..steps {
+        let done = store.roll_up(&closing).await.unwrap();
+        if done.made == 0 || done.left == 0 {
+            return done.left;
+        }
+    }
+    store.roll_up(&closing).await.unwrap().left
 }

@@ -21,7 +21,7 @@ use tokio::{runtime::Handle, task::block_in_place};
 
 use crate::{
     cluster::{self, Cluster},
-    make::{MIDNIGHT, record, server},
+    make::{MIDNIGHT, record, roll_up, server},
 };
 
 crate::on_every_store! {
@@ -49,6 +49,8 @@ struct Case {
     forged: bool,
     /// Rotates each batch.
     turn: usize,
+    /// After each batch, up to when hours close, and how many steps roll them up.
+    rolled: Vec<Option<(i64, usize)>>,
     /// The edges of the pieces that are asked about.
     windows: Vec<BTreeSet<i64>>,
 }
@@ -65,8 +67,10 @@ fn cases(windows: usize) -> impl Strategy<Value = Case> {
     // Milliseconds, odd ones, and lengths that spread a history over slots, hours and days.
     let unit = prop::sample::select(vec![1, 997, 30_000, 400_000]);
     let (forged, ordered) = (any::<bool>(), any::<bool>());
-    (unit, own, clone, arrivals, forged, ordered, 0usize..50, windows).prop_map(
-        |(unit, own, clone, mut arrivals, forged, ordered, turn, windows)| {
+    let rolled = prop::collection::vec(prop::option::of((-30i64..480, 1usize..9)), BATCHES);
+    let rolled = prop_oneof![1 => Just(vec![None; BATCHES]), 3 => rolled];
+    (unit, own, clone, arrivals, (forged, ordered), 0usize..50, rolled, windows).prop_map(
+        |(unit, own, clone, mut arrivals, (forged, ordered), turn, rolled, windows)| {
             let (mut at, mut snapshots) = (0, BTreeMap::new());
             for (step, more) in own {
                 at += step;
@@ -80,7 +84,7 @@ fn cases(windows: usize) -> impl Strategy<Value = Case> {
                 let each = snapshots.len().div_ceil(BATCHES);
                 arrivals = (0..snapshots.len()).map(|position| vec![position / each]).collect();
             }
-            Case { unit, snapshots, arrivals, forged, turn, windows }
+            Case { unit, snapshots, arrivals, forged, turn, rolled, windows }
         },
     )
 }
@@ -170,12 +174,21 @@ async fn agrees_as_it_grows(store: &History, id: ServerId, case: &Case) -> Resul
         // What was looked at once is looked at again when more has come.
         let decided = position % 2 == case.turn % 2;
         while decided && store.decide_overlaps().await.unwrap() {}
+        // Some of it is rolled up, up to some moment, and not always to the end; later batches come late to that.
+        if let Some((until, steps)) = case.rolled[position] {
+            roll_up(store, case.at(until) + 2 * HOUR, steps).await;
+        }
         if position % 2 == 1 {
             agrees(store, id, case, position + 1).await?;
         }
     }
     while store.decide_overlaps().await.unwrap() {}
-    agrees(store, id, case, BATCHES).await
+    agrees(store, id, case, BATCHES).await?;
+    if case.rolled.iter().any(Option::is_some) {
+        roll_up(store, case.at(UNITS.end) + DAY, usize::MAX).await;
+        agrees(store, id, case, BATCHES).await?;
+    }
+    Ok(())
 }
 
 async fn agrees(store: &History, id: ServerId, case: &Case, batches: usize) -> Result<(), TestCaseError> {
@@ -190,7 +203,7 @@ async fn agrees(store: &History, id: ServerId, case: &Case, batches: usize) -> R
         // Each costs some round trips.
         if position % 3 == 0 {
             let outages = store.outages(id, pieces.clone(), usize::MAX).await.unwrap();
-            prop_assert_eq!(outages, Outages { gaps: gaps.clone(), more_before: None });
+            prop_assert_eq!(outages, Outages { gaps: gaps.clone(), ..Outages::default() });
             let alone = store.covered(&asked[position..=position]).await.unwrap();
             prop_assert_eq!(alone, &covered[position..=position]);
             let few = store.outages(id, pieces.clone(), 1).await.unwrap();
@@ -325,10 +338,13 @@ async fn a_file_of_schema_1_is_answered_right_before_and_after_it_was_looked_at(
     store.append(&every_other_hour(0, 60_000)).await.unwrap();
     store.close().await;
     let mut connection = connect(&path).await;
-    sqlx::raw_sql("DROP TABLE overlaps; DROP TABLE undecided; PRAGMA user_version = 1")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "DROP TABLE overlaps; DROP TABLE undecided; DROP TABLE rolled; DROP TABLE blocks; DROP TABLE dirty; \
+         ALTER TABLE horizon DROP COLUMN rollups; PRAGMA user_version = 1",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
     connection.close().await.unwrap();
 
     let store = History::open_sqlite(&path, 35).await.unwrap();

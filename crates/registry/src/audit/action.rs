@@ -46,6 +46,8 @@ pub enum Action {
     ServerEnrol,
     /// `server.adopt`: A server that this registry never knew is taken in, with the credential that it has.
     ServerAdopt,
+    /// `server.forget`: What history holds of a server so far goes.
+    ServerForget,
     /// `server.revoke`: The credentials of a server are refused from now on.
     ServerRevoke,
     /// `server.pause`: A server is not expected to report.
@@ -66,7 +68,7 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::SessionBegin,
         Self::SessionEnd,
         Self::SessionElevate,
@@ -88,6 +90,7 @@ impl Action {
         Self::ServerDelete,
         Self::ServerEnrol,
         Self::ServerAdopt,
+        Self::ServerForget,
         Self::ServerRevoke,
         Self::ServerPause,
         Self::ServerResume,
@@ -122,6 +125,7 @@ impl Action {
             Self::ServerDelete => "server.delete",
             Self::ServerEnrol => "server.enrol",
             Self::ServerAdopt => "server.adopt",
+            Self::ServerForget => "server.forget",
             Self::ServerRevoke => "server.revoke",
             Self::ServerPause => "server.pause",
             Self::ServerResume => "server.resume",

@@ -31,7 +31,7 @@ type Grant = (&'static str, &'static [&'static str]);
 const WORKER: &[Grant] = &[
     ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations"]),
     ("SELECT, INSERT, UPDATE", &["sightings", "facts"]),
-    ("SELECT, INSERT, UPDATE, DELETE", &["workers"]),
+    ("SELECT, INSERT, UPDATE, DELETE", &["workers", "leases"]),
 ];
 
 const MAIL: &[Grant] = &[

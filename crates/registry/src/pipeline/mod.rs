@@ -1,3 +1,4 @@
-//! How far the pipeline has got.
+//! How far the pipeline has got, and who does what one process does for all.
 
+mod lease;
 mod progress;

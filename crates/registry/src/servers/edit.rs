@@ -3,6 +3,7 @@
 use fleet::{Millis, ServerId, access::next_generation};
 
 use super::{
+    forgetting,
     profile::{self, Profile, ProfileChange},
     revocation,
 };
@@ -88,7 +89,7 @@ impl Registry {
         .await
     }
 
-    /// Deletes a server: its name is free, and its credential is on the denylist for ever. With `expected`, only if its version
+    /// Deletes a server: its name is free, its credential is on the denylist for ever, and its history [goes](Self::take_forgetting). With `expected`, only if its version
     /// is one of these.
     pub async fn delete_server(
         &self,
@@ -102,6 +103,7 @@ impl Registry {
             let locked = profile::lock(tx, &key).await?;
             Refusal::unless_expected(expected, locked.version)?;
             tx.run(query(DELETE).bind(&key)).await?;
+            forgetting::begin_all(tx, &key, now).await?;
             revocation::deny(tx, &key, next_generation(locked.generation, now), now).await?;
             let change = Change::new(by, now, Action::ServerDelete, id).before(locked.profile.told());
             audit::record(tx, &[change]).await?;

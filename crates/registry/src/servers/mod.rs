@@ -3,6 +3,7 @@
 mod adoption;
 mod edit;
 mod enrolment;
+mod forgetting;
 mod import;
 mod list;
 mod pause;
@@ -16,6 +17,7 @@ pub(crate) use list::status_of;
 pub(crate) use revocation::learn;
 
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
+pub use forgetting::Forgetting;
 pub use import::{ImportFault, ImportOutcome, ImportRow};
 pub use list::{Counts, Roll, ServerFilter, Sort, SortKey};
 pub use pause::Pause;

@@ -43,6 +43,8 @@ pub struct Server {
     pub created_at: Millis,
     /// When a person changed it last, in Unix ms.
     pub updated_at: Millis,
+    /// Snapshots from before this time (Unix ms) count no longer, if somebody asked for that.
+    pub history_from: Option<Millis>,
     /// What it told of itself.
     pub facts: Option<Host>,
     /// When it told two boots in turn, if it did at least three times.
@@ -65,6 +67,7 @@ struct Row {
     enrolled_at: Option<Millis>,
     created_at: Millis,
     updated_at: Millis,
+    history_from: Option<Millis>,
     facts: Option<String>,
     changed_1: Option<Millis>,
     changed_3: Option<Millis>,
@@ -192,7 +195,9 @@ fn details(ids: &[ServerId], roll: &Roll, dialect: Dialect) -> Result<Statement,
     judge.push_status(&mut statement);
     statement
         .push(" AS status, g.received_at, g.interval_ms, p.paused_at, p.ends_at, p.reason, s.enrolled_at,");
-    statement.push(" s.created_at, s.updated_at, f.facts, f.changed_1, f.changed_3 FROM servers s");
+    statement.push(
+        " s.created_at, s.updated_at, s.history_from, f.facts, f.changed_1, f.changed_3 FROM servers s",
+    );
     statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
     statement.push(" LEFT JOIN pauses p ON p.server_id = s.id AND p.paused_at = s.paused_at");
     statement.push(" WHERE s.id").one_of(json(&ids)?);
@@ -224,6 +229,7 @@ fn assemble(rows: Vec<Row>, labels: Vec<(String, String, String)>) -> Result<Vec
             enrolled_at: row.enrolled_at.or(Some(row.created_at)).filter(|_| row.generation > 0),
             created_at: row.created_at,
             updated_at: row.updated_at,
+            history_from: row.history_from,
             alternation: changes.map(|(last, third_last)| Alternation { last, third_last }),
         });
     }

@@ -176,6 +176,8 @@ ORDER BY s.id",
     ),
 };
 
+const SLOW: &str = "SELECT server_id, interval_ms FROM sightings WHERE interval_ms > $1";
+
 const CORRECT: &str = "
 UPDATE sightings SET received_at = $1, silent_at = silent_at - received_at + $1 WHERE received_at > $2";
 
@@ -228,6 +230,20 @@ impl Registry {
             tx.run(tell).await.map(drop)
         })
         .await
+    }
+
+    /// The servers that report less often than `interval` says, in milliseconds, each with its interval.
+    ///
+    /// # Errors
+    /// `Unavailable`, and `Corrupt` for a row that no release writes.
+    pub async fn slow_servers(&self, interval: Millis) -> Result<Vec<(ServerId, Interval)>, RegistryError> {
+        let rows: Vec<(String, Millis)> = self.reader().all(query(SLOW).bind(interval)).await?;
+        let slow = |(server, interval_ms): (String, Millis)| {
+            let interval = Interval::try_from(interval_ms);
+            let interval = interval.map_err(|_| corrupt("sightings", "interval_ms", &server))?;
+            Ok((id("sightings", "server_id", &server)?, interval))
+        };
+        rows.into_iter().map(slow).collect()
     }
 
     /// Takes beats that are ahead of the clock, which says `now`, as heard now, and answers how many there were: whoever

@@ -138,6 +138,8 @@ contract! {
         a_pause_never_ends_before_it_began;
     pipeline:
         progress_is_one_row_a_worker
+        a_lease_is_one_holders_until_it_ends_or_is_given_back
+        of_those_who_ask_at_once_one_has_the_lease
         a_worker_that_starts_anew_keeps_what_was_settled
         workers_write_at_once
         workers_that_are_gone_are_forgotten
@@ -174,6 +176,7 @@ contract! {
         of_changes_at_once_one_wins
         one_name_at_once_is_one_servers
         a_deleted_server_is_gone_and_its_credential_refused
+        what_is_to_be_forgotten_is_due_until_it_is_and_once_more
         a_pause_ends_by_itself_unless_it_is_made_longer
         every_change_of_a_server_is_in_the_audit_log
         parts_together_are_the_list;

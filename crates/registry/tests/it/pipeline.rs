@@ -76,3 +76,38 @@ pub async fn the_watermark_survives_its_worker(store: Store) {
     let pipeline = Pipeline::of(&store.registry.progress().await.unwrap(), fresh.written_at);
     assert_eq!(pipeline.watermark, PROGRESS.newest_settled);
 }
+
+pub async fn a_lease_is_one_holders_until_it_ends_or_is_given_back(store: Store) {
+    let take =
+        async |holder: &str, now, until| store.registry.take_lease("work", holder, now, until).await.unwrap();
+    assert!(take("one", NOW, NOW + 60).await);
+    assert!(!take("two", NOW + 59, NOW + 119).await);
+    assert!(take("one", NOW + 59, NOW + 119).await, "it is renewed");
+    assert!(!take("two", NOW + 118, NOW + 178).await);
+    assert!(take("two", NOW + 119, NOW + 179).await, "it has ended");
+    assert!(!take("one", NOW + 119, NOW + 179).await);
+    assert!(store.registry.take_lease("other", "one", NOW, NOW + 60).await.unwrap());
+    store.registry.give_back_lease("work", "one").await.unwrap();
+    assert!(!take("one", NOW + 120, NOW + 180).await, "it was not its own");
+    store.registry.give_back_lease("work", "two").await.unwrap();
+    assert!(take("one", NOW + 120, NOW + 7_200_000).await);
+    // A clock that was a day ahead does not keep it for a day.
+    assert!(take("two", NOW + 120 + 3_600_000, NOW + 9_000_000).await);
+}
+
+pub async fn of_those_who_ask_at_once_one_has_the_lease(store: Store) {
+    store.warm().await;
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let registry = store.registry.clone();
+        let holder = format!("worker-{number}");
+        tasks.push(tokio::spawn(async move {
+            registry.take_lease("work", &holder, NOW, NOW + 60).await.unwrap()
+        }));
+    }
+    let mut holders = 0;
+    for task in tasks {
+        holders += u32::from(task.await.unwrap());
+    }
+    assert_eq!(holders, 1);
+}

@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod export;
+mod history;
 mod import;
 mod install;
 mod labels;
@@ -21,6 +22,7 @@ pub use self::{
     install::{BadPublicUrl, Downloads, PublicUrl},
 };
 pub(crate) use self::{
+    history::forget_due,
     install::Install,
     listing::{MAX_LABELS, read_label, read_status},
     uptime::expected,
@@ -54,6 +56,7 @@ use crate::people::{
         server::revoke,
         unknown::list,
         unknown::adopt,
+        history::forget,
         export::export,
         import::import,
         outages::show,
@@ -99,6 +102,7 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers/{id}/pause", vec![post(Needs(write), server::pause)]),
         ("/servers/{id}/resume", vec![post(Needs(write), server::resume)]),
         ("/servers/{id}/enrolment-tokens", vec![post(Needs(write), enrolment::make_server_token)]),
+        ("/servers/{id}/history", vec![delete(Needs(write), history::forget)]),
         ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
         ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),

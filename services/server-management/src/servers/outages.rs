@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     http::{body::Id, failure::Failure, query::Parsed, ranges::Range},
-    servers::uptime,
+    servers::uptime::{self, Resolution},
 };
 
 /// Most outages in one answer.
@@ -26,6 +26,10 @@ pub(crate) struct OutageList {
     outages: Vec<Outage>,
     /// There were more than 10,000, of which these are the latest: ask again with `to` set to this. Null: these are all.
     more_before: Option<i64>,
+    /// `hour` if some of them are exact to the hour alone: of an hour with very many outages only their sum is kept, which
+    /// then stands at its end. Left out otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Resolution>,
 }
 
 /// Half-open. Pauses divide an outage.
@@ -56,8 +60,9 @@ pub(crate) async fn show(
 }
 
 impl From<Outages> for OutageList {
-    fn from(Outages { gaps, more_before }: Outages) -> Self {
+    fn from(Outages { gaps, more_before, rounded }: Outages) -> Self {
         let outage = |gap: Piece| Outage { from: gap.from, to: gap.to, length_ms: gap.length() };
-        Self { outages: gaps.into_iter().map(outage).collect(), more_before }
+        let resolution = Resolution::rounded(rounded);
+        Self { outages: gaps.into_iter().map(outage).collect(), more_before, resolution }
     }
 }

@@ -199,7 +199,7 @@ pub(crate) async fn change(
     shown(&app, id.0, HttpResponse::Ok()).await
 }
 
-/// Delete a server. Its credential is refused from now on, and its name is free; what history holds of it expires.
+/// Delete a server. Its credential is refused from now on, its name is free, and what history holds of it goes in the background.
 #[utoipa::path(
     delete, path = "/servers/{id}", operation_id = "delete_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server"),

@@ -8,6 +8,7 @@ use fleet::{
     ServerId,
     series::{Figures, Point},
 };
+use history::Chart;
 use registry::Roll;
 use serde::Serialize;
 use utoipa::{
@@ -18,6 +19,7 @@ use utoipa::{
 use crate::{
     app::App,
     http::{body::Id, failure::Failure, query::Parsed, ranges::Points},
+    servers::uptime::Resolution,
 };
 
 /// A range as points. Times are Unix ms.
@@ -30,6 +32,10 @@ pub(crate) struct Series {
     /// In order, empty ones left out.
     #[schema(value_type = Vec<PointShape>)]
     points: Vec<Point>,
+    /// `hour` if snapshots of the range are gone and only rollups of its hours are kept: an hour then counts in the bucket
+    /// in which it begins. Left out otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Resolution>,
 }
 
 /// A point, for the document: [`Point`] stands where nobody knows of it.
@@ -92,6 +98,7 @@ pub(crate) async fn show(
     if app.registry.server(id.0, &Roll::default()).await?.is_none() {
         return Err(Problem::not_found().into());
     }
-    let points = app.history.points(id.0, range.from, range.to, points).await?;
-    Ok(Json(Series { server_id: id.0, from: range.from, to: range.to, points }))
+    let Chart { points, rounded } = app.history.chart(id.0, range.from, range.to, points).await?;
+    let (from, to, resolution) = (range.from, range.to, Resolution::rounded(rounded));
+    Ok(Json(Series { server_id: id.0, from, to, points, resolution }))
 }

@@ -3,9 +3,10 @@
 use actix_web::web::{Data, Json};
 use chassis::Problem;
 use fleet::{
-    Millis, ServerId, Status, retention,
+    ServerId, Status, retention,
     uptime::{Expected, Piece, Uptime},
 };
+use history::Covered;
 use registry::{Roll, Server};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -34,6 +35,25 @@ pub(crate) struct Line {
     expected_ms: i64,
     /// Their ratio, 0 to 1; null where nothing was expected.
     uptime: Option<f64>,
+    /// `hour` if the figure is exact to the hour alone, as the range cuts an hour of which only a sum is kept; left out
+    /// otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Resolution>,
+}
+
+/// How exact an answer is about time that is past.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Resolution {
+    /// To the hour.
+    Hour,
+}
+
+impl Resolution {
+    /// `None`: to the millisecond.
+    pub(crate) fn rounded(rounded: bool) -> Option<Self> {
+        rounded.then_some(Self::Hour)
+    }
 }
 
 /// Uptime of one server.
@@ -73,7 +93,7 @@ pub(crate) async fn list(
 /// A line for each server, in their order.
 async fn lines(app: &App, servers: Vec<Server>, range: Range, roll: &Roll) -> Result<Vec<Line>, Failure> {
     let asked = expected(app, &servers, range, roll).await?;
-    let covered = app.history.covered(&asked).await?;
+    let covered = app.history.measured(&asked).await?;
     let figures = servers.into_iter().zip(asked).zip(covered);
     Ok(figures.map(|((server, (_, pieces)), covered)| line(server, range, &pieces, covered)).collect())
 }
@@ -89,16 +109,20 @@ pub(crate) async fn expected(
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let pauses = app.registry.pauses(&ids).await?;
     let extents = app.history.extents(&ids).await?;
-    let oldest_retained = retention::oldest_retained(app.clock.now(), app.settings.history_days);
+    let rolled_from = app.history.rolled_from(&ids).await?;
+    let (now, kept) = (app.clock.now(), app.settings.kept);
     // Less may be kept than the setting says, if it was raised lately: what is gone stays gone.
-    let oldest_retained = oldest_retained.max(app.history.oldest_retained());
+    let raw = retention::oldest_retained(now, kept.raw).max(app.history.oldest_retained());
+    let rollups = retention::oldest_retained(now, kept.rollups);
     let mut asked: Vec<(ServerId, Vec<Piece>)> = Vec::with_capacity(servers.len());
-    for (server, extent) in servers.iter().zip(extents) {
+    for ((server, extent), rolled_from) in servers.iter().zip(extents).zip(rolled_from) {
+        // The oldest hour that is held of it, whatever it is held as.
+        let oldest_retained = rolled_from.map_or(raw, |rolled_from| rolled_from.max(rollups).min(raw));
         let expected = Expected {
             from: range.from,
             to: range.to,
             enrolled_at: server.enrolled_at.unwrap_or(server.created_at),
-            oldest_retained,
+            oldest_retained: oldest_retained.max(server.history_from.unwrap_or(0)),
             oldest_start: extent.map(|extent| extent.oldest_start),
             newest: extent.map(|extent| extent.newest),
             down_at: roll.pipeline.watermark.filter(|_| server.status == Status::Down),
@@ -109,9 +133,10 @@ pub(crate) async fn expected(
     Ok(asked)
 }
 
-fn line(server: Server, range: Range, pieces: &[Piece], covered: Millis) -> Line {
+fn line(server: Server, range: Range, pieces: &[Piece], Covered { covered, rounded }: Covered) -> Line {
     let expected = pieces.iter().map(Piece::length).sum();
     let Uptime { covered_ms, expected_ms, uptime } = Uptime::new(covered, expected);
     let Range { from, to } = range;
-    Line { server_id: server.id, name: Some(server.name), from, to, covered_ms, expected_ms, uptime }
+    let (server_id, name, resolution) = (server.id, Some(server.name), Resolution::rounded(rounded));
+    Line { server_id, name, from, to, covered_ms, expected_ms, uptime, resolution }
 }

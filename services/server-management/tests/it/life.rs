@@ -1,12 +1,13 @@
 //! Servers as people make, change, pause and delete them.
 
+use fleet::ServerId;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::Place,
-    suite::{Answer, FIRST, MINUTE, NOW, Suite, keyring, nobody},
+    suite::{Answer, FIRST, HOUR, MINUTE, NOW, SECOND, Suite, keyring, nobody, steady},
 };
 
 fn etag(answer: &Answer) -> String {
@@ -190,4 +191,49 @@ pub async fn a_tokens_labels_come_with_who_enrols(place: Place) {
     assert_eq!(suite.read("/enrolment-tokens").await["items"][0]["labels"], json!({"site": "eu"}));
     let bad = suite.post("/enrolment-tokens", json!({"labels": {"a:b": "c"}})).await;
     assert_eq!(code(&bad), (422, "invalid_body"));
+}
+
+pub async fn a_history_that_somebody_deletes_counts_no_longer_and_goes(place: Place) {
+    let mut suite = Suite::spawn(place).await;
+    suite.at(NOW - 2 * HOUR).await;
+    let (web, db) = (suite.enrol("web-1").await, suite.enrol("db-1").await);
+    suite.at(NOW).await;
+    suite.settle(NOW, NOW - 3 * HOUR).await;
+    for server in [web, db] {
+        // Down for an hour.
+        suite.hear(server, &steady(NOW - 2 * HOUR, NOW - HOUR)).await;
+        suite.hear(server, &steady(NOW - MINUTE, NOW)).await;
+    }
+    let path = format!("/servers/{web}");
+    let version = suite.get(&path).await.headers["etag"].clone();
+    assert_eq!(suite.delete(&format!("{path}/history")).await.status, 202);
+    assert_eq!(suite.get(&path).await.headers["etag"], version);
+    suite.clock.set(NOW + 30 * SECOND);
+    suite.settle(NOW + 30 * SECOND, NOW - 3 * HOUR).await;
+    suite.hear(web, &steady(NOW, NOW + 30 * SECOND)).await;
+    let range = format!("from={}&to={}", NOW - 2 * HOUR, NOW + MINUTE);
+    let uptime = suite.read(&format!("{path}/uptime?{range}")).await;
+    assert_eq!((&uptime["expected_ms"], &uptime["uptime"]), (&json!(30_000), &json!(1.0)), "{uptime}");
+    assert_eq!(suite.read(&format!("{path}/outages?{range}")).await["outages"], json!([]));
+    assert_eq!(
+        code(&suite.delete(&format!("/servers/{}/history", ServerId::new(1, [1; 10]))).await),
+        (404, "not_found")
+    );
+    let stop = CancellationToken::new();
+    let running = actix_web::rt::spawn(suite.management.clone().run(nobody(), stop.clone()));
+    let stored = async |id: ServerId| {
+        let points = suite.read(&format!("/servers/{id}/snapshots?{range}&points=1")).await;
+        points["points"][0]["count"].as_u64()
+    };
+    eventually("what it sampled before is gone", async || stored(web).await == Some(2)).await;
+    assert_eq!(stored(db).await, Some(122));
+    assert_eq!(suite.delete(&format!("/servers/{db}")).await.status, 204);
+    eventually("what is left of a deleted server is gone", async || {
+        suite.history.extents(&[db]).await.unwrap() == [None]
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
+    let log = suite.read("/audit?action=server.forget").await;
+    assert_eq!((&log["total"], &log["items"][0]["object"]["id"]), (&json!(1), &json!(web)), "{log}");
 }

@@ -106,6 +106,7 @@ compositions! {
         a_change_is_bounded_like_what_is_made
         a_pause_is_shown_and_ends_by_itself
         a_deleted_server_is_refused_everywhere_and_its_name_is_free
+        a_history_that_somebody_deletes_counts_no_longer_and_goes
         a_token_for_one_server_rotates_its_credential
         a_tokens_labels_come_with_who_enrols;
     servers:

@@ -72,7 +72,7 @@ fn settings() -> Settings {
     Settings {
         keyring: keyring(),
         token_key,
-        history_days: HISTORY_DAYS,
+        kept: HISTORY_DAYS.into(),
         api_token_max_days: 365,
         audit_days: 400,
         proxies: 1,

@@ -212,6 +212,24 @@ async fn a_lost_password_has_a_way_back_on_the_machine() {
 }
 
 #[tokio::test]
+async fn compact_says_what_it_gave_back_and_leaves_a_running_suite_alone() {
+    let dir = tempdir().unwrap();
+    let compact = || rollcall(dir.path(), free_address()).arg("compact").output().unwrap();
+    let nowhere = compact();
+    assert!(!nowhere.status.success() && said(&nowhere).contains("no history.db"), "{}", said(&nowhere));
+    let mut running = Running::start(dir.path(), &["--no-agent"]);
+    Client::new(running.address).log_in(dir.path()).await;
+    let meanwhile = compact();
+    assert!(!meanwhile.status.success() && said(&meanwhile).contains("already runs"), "{}", said(&meanwhile));
+    assert_eq!(running.terminate(), Some(0));
+    let done = compact();
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && told.contains("MB are free again"), "{told} {}", said(&done));
+    let running = Running::start(dir.path(), &["--no-agent"]);
+    Client::new(running.address).log_in(dir.path()).await;
+}
+
+#[tokio::test]
 async fn healthcheck_tells_whether_it_is_ready() {
     let dir = tempdir().unwrap();
     let running = Running::start(dir.path(), &["--no-agent"]);

@@ -6,10 +6,11 @@ use std::{fs, io::Cursor, os::unix::fs::PermissionsExt, path::Path};
 
 use chassis::Clock;
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use testkit::tempdir;
 use zip::ZipArchive;
 
-use crate::suite::Suite;
+use crate::suite::{Client, Suite};
 
 const DATA: &[u8] = include_bytes!("../kept/data.zip");
 const DAY: i64 = 86_400_000;
@@ -28,6 +29,48 @@ fn text<'a>(facts: &'a Value, pointer: &str) -> &'a str {
     facts.pointer(pointer).and_then(Value::as_str).unwrap()
 }
 
+async fn history_answers_as_it_did(client: &Client, facts: &Value) {
+    let (web, from, to) = (text(facts, "/web/server_id"), &facts["start"], &facts["end"]);
+    let uptime = client.get(&format!("servers/{web}/uptime?from={from}&to={to}")).await;
+    for field in ["covered_ms", "expected_ms", "uptime"] {
+        assert_eq!(uptime[field], facts["uptime"][field], "{field}");
+    }
+    let outages = client.get(&format!("servers/{web}/outages?from={from}&to={to}")).await;
+    assert_eq!(outages["outages"], facts["outages"]["outages"]);
+    let points = client.get(&format!("servers/{web}/snapshots?from={from}&to={to}&points=1")).await;
+    // The last one was sampled when the range ends.
+    let count = points["points"][0]["count"].as_i64().unwrap() + 1;
+    assert_eq!(Some(count * 60_000), uptime["covered_ms"].as_i64());
+}
+
+/// The chart of the host, by the hour, finer, and coarser.
+async fn charts(client: &Client, facts: &Value) -> Vec<Value> {
+    let (web, to) = (text(facts, "/web/server_id"), facts["end"].as_i64().unwrap());
+    let hour = to / 3_600_000 * 3_600_000;
+    let mut charts = Vec::new();
+    for (from, to, points) in
+        [(hour - 24 * 3_600_000, hour, 24), (to - DAY, to, 300), (to - DAY - 777, to, 5)]
+    {
+        charts
+            .push(client.get(&format!("servers/{web}/snapshots?from={from}&to={to}&points={points}")).await);
+    }
+    charts
+}
+
+/// Whether each host with some hours of history has everything rolled up but the hours that are open.
+async fn rolled_up(folder: &Path) -> bool {
+    let options = SqliteConnectOptions::new().filename(folder.join("history.db"));
+    let mut connection = options.connect().await.unwrap();
+    let (hosts, rolled): (i64, i64) = sqlx::query_as(
+        "SELECT COUNT(*), COUNT(CASE WHEN first <= oldest_start / 3600000 AND until > newest / 3600000 - 3 THEN 1 END)
+         FROM servers LEFT JOIN rolled USING (number) WHERE newest / 3600000 - 3 > oldest_start / 3600000",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    hosts > 0 && hosts == rolled
+}
+
 #[tokio::test]
 async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
     let dir = tempdir().unwrap();
@@ -36,6 +79,13 @@ async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
     let mut suite = Suite::start(dir.path(), &clock);
     suite.client.log_in(dir.path()).await;
     let client = &suite.client;
+    history_answers_as_it_did(client, &facts).await;
+    // In the background it is rolled up, after which it answers the same.
+    let ranges = async || charts(client, &facts).await;
+    let before = ranges().await;
+    testkit::eventually("history is rolled up", async || rolled_up(dir.path()).await).await;
+    history_answers_as_it_did(client, &facts).await;
+    assert_eq!(ranges().await, before);
 
     let servers = client.get("servers?sort=name").await;
     let shown =
@@ -48,18 +98,6 @@ async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
         ["web-1", "up", null, {"env": "prod", "site": "eu"}],
     ]);
     assert_eq!(json!(shown), wanted);
-
-    let (web, from, to) = (text(&facts, "/web/server_id"), &facts["start"], &facts["end"]);
-    let uptime = client.get(&format!("servers/{web}/uptime?from={from}&to={to}")).await;
-    for field in ["covered_ms", "expected_ms", "uptime"] {
-        assert_eq!(uptime[field], facts["uptime"][field], "{field}");
-    }
-    let outages = client.get(&format!("servers/{web}/outages?from={from}&to={to}")).await;
-    assert_eq!(outages["outages"], facts["outages"]["outages"]);
-    let points = client.get(&format!("servers/{web}/snapshots?from={from}&to={to}&points=1")).await;
-    // The last one was sampled when the range ends.
-    let count = points["points"][0]["count"].as_i64().unwrap() + 1;
-    assert_eq!(Some(count * 60_000), uptime["covered_ms"].as_i64());
 
     let snapshot = json!({"sampled_at": clock.now(), "covers_ms": 0, "cpu": {"total": 1.0}});
     let body = json!({"interval_ms": 60_000, "snapshots": [snapshot]});

@@ -84,6 +84,9 @@ async fn a_worker_writes_what_it_saw_and_nothing_else() {
     for _ in 0..2 {
         worker.put_progress("worker-1", &progress).await.unwrap();
     }
+    assert!(worker.take_lease("work", "worker-1", NOW, NOW + 60).await.unwrap());
+    worker.give_back_lease("work", "worker-1").await.unwrap();
+    assert!(worker.slow_servers(0).await.unwrap().len() == 1);
     is_kept_out(&worker).await;
     is_refused(worker.report(ReportId::new(NOW, [1; 10])).await);
     role.drop().await;

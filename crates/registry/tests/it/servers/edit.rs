@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use fleet::ServerId;
 use registry::{
-    Actor, Enrol, Enrolled, Pause, Profile, ProfileChange, Refusal, Registry, Roll, ServerFilter, SortKey,
+    Actor, Enrol, Enrolled, Forgetting, Pause, Profile, ProfileChange, Refusal, Registry, Roll, ServerFilter,
+    SortKey,
 };
 
 use crate::store::{ALL, CLOCK, FIRST, NOW, Store, ask, by, server_id, sighting, token};
@@ -250,4 +251,39 @@ pub async fn parts_together_are_the_list(store: Store) {
         }
         assert_eq!(parts, whole);
     }
+}
+
+pub async fn what_is_to_be_forgotten_is_due_until_it_is_and_once_more(store: Store) {
+    let (registry, me) = (&store.registry, &Actor::system());
+    let id = registry.enrol(&ask(1, "web")).await.unwrap().unwrap().id;
+    assert_eq!(registry.take_forgetting(NOW, NOW + 300).await.unwrap(), None);
+    let version = store.server(id).await.version;
+    registry.forget_history(id, me, NOW).await.unwrap().unwrap();
+    let server = store.server(id).await;
+    assert_eq!(
+        (server.history_from, server.version),
+        (Some(NOW), version),
+        "it is no change of what is shown"
+    );
+    let expected = Forgetting { server: id, before: NOW, asked_at: NOW };
+    assert_eq!(registry.take_forgetting(NOW, NOW + 300).await.unwrap(), Some(expected));
+    assert_eq!(
+        registry.take_forgetting(NOW + 299, NOW).await.unwrap(),
+        None,
+        "one of several replicas has it"
+    );
+    let taken = registry.take_forgetting(NOW + 300, NOW + 600).await.unwrap();
+    assert_eq!(taken, Some(expected), "whoever had it is gone");
+    registry.forgot(&expected, NOW + 400).await.unwrap();
+    assert_eq!(registry.take_forgetting(NOW + 119_999, NOW).await.unwrap(), None);
+    assert_eq!(registry.take_forgetting(NOW + 120_000, NOW + 500_000).await.unwrap(), Some(expected));
+    // Deleted meanwhile: what was asked before is part of that.
+    registry.delete_server(id, None, me, NOW + 120_000).await.unwrap().unwrap();
+    registry.forgot(&expected, NOW + 130_000).await.unwrap();
+    let all = registry.take_forgetting(NOW + 130_000, NOW + 130_000).await.unwrap().unwrap();
+    assert_eq!((all.server, all.asked_at), (id, NOW + 120_000));
+    assert!(all.before > fleet::snapshot::MAX_TIME);
+    registry.forgot(&all, NOW + 240_000).await.unwrap();
+    assert_eq!(registry.take_forgetting(NOW + 999_000, NOW).await.unwrap(), None);
+    assert_eq!(registry.forget_history(id, me, NOW).await.unwrap(), Err(Refusal::NotFound));
 }

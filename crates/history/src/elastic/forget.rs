@@ -1,0 +1,125 @@
+//! Removing what one server sent: its documents are searched and deleted by their ids, a page at once, since not every
+//! cluster deletes by a query.
+
+use std::io::Write;
+
+use fleet::{Millis, ServerId, retention::DAY};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Elastic,
+    client::{self, BULK_PATIENCE, Method, Refusal, unavailable},
+    layout::{self, day},
+    read::LENIENT,
+};
+use crate::HistoryError;
+
+/// Documents that are deleted by one request.
+const PAGE: usize = 5_000;
+const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
+
+#[derive(Deserialize)]
+struct Found {
+    hits: Option<Hits>,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    #[serde(default)]
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    /// `sampled_at`.
+    sort: [Millis; 1],
+}
+
+#[derive(Deserialize)]
+struct Bulk {
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    delete: Deleted,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    status: u16,
+    #[serde(default)]
+    error: Value,
+}
+
+impl Elastic {
+    /// See [`crate::History::forget`]. A step is a page of a day.
+    pub async fn forget(
+        &self,
+        server: ServerId,
+        before: Millis,
+        from: Millis,
+    ) -> Result<Option<Millis>, HistoryError> {
+        let _open = self.under_way().await?;
+        let days = self.stored_days().await?;
+        let Some(day) = days.into_iter().find(|stored| *stored >= day(from) && stored * DAY < before) else {
+            return Ok(None);
+        };
+        let index = self.0.layout.index(day);
+        self.refresh(&index).await?;
+        let found = self.sampled_from(server, &index, from).await?;
+        let full = found.len() == PAGE;
+        let gone: Vec<Millis> = found.into_iter().take_while(|at| *at < before).collect();
+        self.delete(server, &index, &gone).await?;
+        // A page that is full may be followed by another one of the same day.
+        Ok(Some(gone.last().filter(|_| full).map_or((day + 1) * DAY, |last| last + 1)))
+    }
+
+    /// When the next snapshots of a server were sampled, in order.
+    async fn sampled_from(
+        &self,
+        server: ServerId,
+        index: &str,
+        from: Millis,
+    ) -> Result<Vec<Millis>, HistoryError> {
+        let search = json!({
+            "size": PAGE,
+            "track_total_hits": false,
+            "_source": false,
+            "query": {"term": {"server": server}},
+            "sort": [{"sampled_at": {"order": "asc", "unmapped_type": "long"}}],
+            "search_after": [from.saturating_sub(1)],
+        });
+        let path = format!(
+            "{index}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.sort"
+        );
+        let found: Found = self.call(Method::Post, &path, Some(search)).await?.read()?;
+        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits).into_iter().map(|hit| hit.sort[0]).collect())
+    }
+
+    async fn delete(&self, server: ServerId, index: &str, sampled: &[Millis]) -> Result<(), HistoryError> {
+        if sampled.is_empty() {
+            return Ok(());
+        }
+        let mut body = Vec::new();
+        for at in sampled {
+            let id = layout::id(server, *at);
+            // Writing to a vector cannot fail.
+            let _ = writeln!(body, r#"{{"delete":{{"_index":"{index}","_id":"{id}"}}}}"#);
+        }
+        let answer = self.0.client.send(Method::Post, BULK, Some(body), BULK_PATIENCE).await?;
+        let items = answer.read::<Bulk>()?.items;
+        if items.len() != sampled.len() {
+            return Err(unavailable("a bulk answer does not tell of every document"));
+        }
+        for Item { delete: Deleted { status, error } } in items {
+            // Another process may have been quicker.
+            if !matches!(status, 200..=299 | 404) {
+                return Err(unavailable(Refusal { status, reason: client::reason(&error) }));
+            }
+        }
+        Ok(())
+    }
+}

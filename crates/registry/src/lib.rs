@@ -13,10 +13,11 @@
 //! every method that writes one.
 //!
 //! The rooms are three storeys. The ground knows no domain: `engine`, `audit` and `refusal`. Each domain is a folder:
-//! `people`, `servers`, `pipeline`, `reports` and `outbox`. A domain uses the ground, and of another domain only what its
+//! `people`, `servers`, `pipeline`, `reports`, `alerts` and `outbox`. A domain uses the ground, and of another domain only what its
 //! `mod.rs` offers. The roof is `restored`, which joins the domains, and this file, which says what the crate offers.
 #![warn(missing_docs)]
 
+mod alerts;
 mod audit;
 mod engine;
 mod outbox;

@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts,
     app::App,
     operations::{self, DeadLetters},
     people, reports,
@@ -49,6 +50,7 @@ pub(crate) async fn run(
             correct_beats(app),
             operations::watch(app),
             people::run(app),
+            alerts::run(app),
             reports::run(app, jobs)
         )
     };

@@ -4,10 +4,11 @@
 //! and bodies stand before the handlers, so that no handler sees a raw string.
 //!
 //! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`,
-//! `reports`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
+//! `reports`, `alerts`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
 //! that others may use of it. The roof (the other files) joins them.
 #![warn(missing_docs)]
 
+mod alerts;
 mod app;
 mod background;
 pub mod commands;

@@ -1,0 +1,1 @@
+//! Alerts: rules, what breaks them, incidents, and what is told of them.

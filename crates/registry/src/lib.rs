@@ -28,6 +28,10 @@ mod reports;
 mod restored;
 mod servers;
 
+pub use alerts::{
+    AlertRule, Failures, Incident, IncidentEvent, IncidentFilter, Judged, Lasting, Observation, Raised,
+    Response, SilentServer, StateKey,
+};
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{
     BadDatabaseRole, BadUrl, DatabaseRole, Guest, Page, Postgres, PostgresUrl, Registry, RegistryError,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use chassis::Trouble;
+use chassis::{Room, Trouble};
 use fleet::MailJob;
 use queue::Publisher;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
@@ -37,6 +37,7 @@ const CORRECT_EVERY: Duration = Duration::from_secs(60);
 pub(crate) async fn run(
     app: &App,
     dead_letters: &DeadLetters,
+    disk: Option<&Room>,
     jobs: &Publisher<MailJob>,
     shutdown: CancellationToken,
 ) {
@@ -50,7 +51,7 @@ pub(crate) async fn run(
             correct_beats(app),
             operations::watch(app),
             people::run(app),
-            alerts::run(app),
+            alerts::run(app, dead_letters, disk),
             reports::run(app, jobs)
         )
     };

@@ -11,7 +11,10 @@ use registry::RegistryError;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
-pub(crate) use self::judge::Judge;
+pub(crate) use self::{
+    incidents::{IncidentItem, open_of as open_incidents},
+    judge::Judge,
+};
 use crate::{
     app::App,
     operations::DeadLetters,

@@ -90,6 +90,20 @@ ids! {
     ScheduleId
     /// A token with which a program uses the interface.
     ApiTokenId
+    /// What is looked at, and from which value on it is trouble.
+    AlertRuleId
+    /// One trouble, from its opening to its resolution.
+    IncidentId
+    /// Where alerts are sent.
+    ChannelId
+    /// Which incidents are told on which channels.
+    AlertRouteId
+    /// One message on a channel.
+    NotificationId
+    /// For some time some incidents are not told.
+    SilenceId
+    /// For some time some servers are not expected to report.
+    MaintenanceWindowId
 }
 
 #[cfg(test)]

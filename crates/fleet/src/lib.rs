@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod alert;
 pub mod availability;
 pub mod calendar;
 pub mod id;

@@ -13,10 +13,11 @@
 //! every method that writes one.
 //!
 //! The rooms are three storeys. The ground knows no domain: `engine`, `audit` and `refusal`. Each domain is a folder:
-//! `people`, `servers`, `pipeline`, `reports` and `outbox`. A domain uses the ground, and of another domain only what its
+//! `people`, `servers`, `pipeline`, `reports`, `alerts` and `outbox`. A domain uses the ground, and of another domain only what its
 //! `mod.rs` offers. The roof is `restored`, which joins the domains, and this file, which says what the crate offers.
 #![warn(missing_docs)]
 
+mod alerts;
 mod audit;
 mod engine;
 mod outbox;
@@ -27,6 +28,10 @@ mod reports;
 mod restored;
 mod servers;
 
+pub use alerts::{
+    AlertRule, Failures, Incident, IncidentEvent, IncidentFilter, Judged, Lasting, Observation, Raised,
+    Response, SilentServer, StateKey,
+};
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{
     BadDatabaseRole, BadUrl, DatabaseRole, Guest, Page, Postgres, PostgresUrl, Registry, RegistryError,

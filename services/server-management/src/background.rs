@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use chassis::Trouble;
+use chassis::{Room, Trouble};
 use fleet::MailJob;
 use queue::Publisher;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts,
     app::App,
     operations::{self, DeadLetters},
     people, reports, servers,
@@ -36,6 +37,7 @@ const CORRECT_EVERY: Duration = Duration::from_secs(60);
 pub(crate) async fn run(
     app: &App,
     dead_letters: &DeadLetters,
+    disk: Option<&Room>,
     jobs: &Publisher<MailJob>,
     shutdown: CancellationToken,
 ) {
@@ -50,6 +52,7 @@ pub(crate) async fn run(
             Box::pin(servers::forget_due(app)),
             operations::watch(app),
             people::run(app),
+            alerts::run(app, dead_letters, disk),
             reports::run(app, jobs)
         )
     };

@@ -4,10 +4,11 @@
 //! and bodies stand before the handlers, so that no handler sees a raw string.
 //!
 //! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`,
-//! `reports`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
+//! `reports`, `alerts`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
 //! that others may use of it. The roof (the other files) joins them.
 #![warn(missing_docs)]
 
+mod alerts;
 mod app;
 mod background;
 pub mod commands;
@@ -89,6 +90,7 @@ impl Management {
     ) -> Self {
         http::instruments::describe();
         operations::describe();
+        alerts::describe();
         let Settings { keyring, token_key, public_url, downloads, .. } = settings;
         let Settings { kept, api_token_max_days, audit_days, proxies, allowed_domains, .. } = settings;
         let settings =
@@ -151,10 +153,30 @@ impl Management {
         reports::make_due(&self.app, self.app.clock.now()).await
     }
 
+    /// Makes the rules for alerts that the suite is shipped with, once in its life.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn ship_alert_rules(&self) -> Result<(), RegistryError> {
+        alerts::ship(&self.app).await
+    }
+
+    /// Looks who fell silent, and makes incidents of what breaks rules, as [`run`](Self::run) does every second.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn judge(&self) -> Result<(), RegistryError> {
+        let disk = self.disk.as_ref().as_ref();
+        alerts::Judge::default().judge(&self.app, &self.dead_letters, disk).await
+    }
+
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history, and people's tokens, sessions and audit log, forget what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
-    /// are due are made and computed, and their mails brought to `jobs`.
+    /// are due are made and computed, and their mails brought to `jobs`; incidents are opened and resolved every second.
     pub fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) -> Running<()> {
-        Box::pin(async move { background::run(&self.app, &self.dead_letters, &jobs, shutdown).await })
+        Box::pin(async move {
+            let disk = self.disk.as_ref().as_ref();
+            background::run(&self.app, &self.dead_letters, disk, &jobs, shutdown).await;
+        })
     }
 }

@@ -6,6 +6,7 @@ use actix_web::HttpResponse;
 use utoipa::{Modify, OpenApi};
 
 use crate::{
+    alerts,
     http::document::{Doors, Exact, Lists, Pages, Problems, Tokens},
     operations, people, reports, routes, servers,
 };
@@ -31,6 +32,7 @@ use crate::{
         (name = "enrolment", description = "How hosts get their credentials"),
         (name = "agents", description = "What agents need, and what they send"),
         (name = "reports", description = "Reports by mail, now and by schedule"),
+        (name = "alerts", description = "What is trouble, what was, and where it is told"),
         (name = "status", description = "The suite itself"),
         (name = "openapi", description = "This document")
     ),
@@ -58,6 +60,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(people::Document::openapi());
     document.merge(servers::Document::openapi());
     document.merge(reports::Document::openapi());
+    document.merge(alerts::Document::openapi());
     document.merge(operations::Document::openapi());
     Doors { at_the_root: &[GATE] }.modify(&mut document);
     Pages.modify(&mut document);

@@ -12,6 +12,7 @@ use actix_web::{
 use chassis::{Problem, problem::not_found_route};
 
 use crate::{
+    alerts,
     http::{PREFIX, body, compression::compress},
     openapi, operations,
     people::{self, Access::Public, Endpoint, Resource, get},
@@ -21,7 +22,8 @@ use crate::{
 /// The table.
 pub(crate) fn table() -> Vec<Resource> {
     let own = vec![("/openapi.json", vec![get(Public, openapi::show)])];
-    let domains = [people::routes(), servers::routes(), reports::routes(), operations::routes()];
+    let domains =
+        [people::routes(), servers::routes(), reports::routes(), alerts::routes(), operations::routes()];
     own.into_iter().chain(domains.into_iter().flatten()).collect()
 }
 

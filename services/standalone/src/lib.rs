@@ -104,6 +104,7 @@ async fn until_stopped(
 
     let (jobs, mail) = mail(&data, &settings, &stores.registry, &clock);
 
+    management.ship_alert_rules().await?;
     management.publish_denylist().await?;
     gate.read_denylist().await;
     warn_of_clear(bound, settings.proxies);

@@ -21,6 +21,14 @@ pub enum Scope {
     AgentEnroll,
     /// Read the audit log.
     AuditRead,
+    /// Read rules, incidents, routes, silences, windows and what was sent.
+    AlertRead,
+    /// Acknowledge, comment and close incidents; silence.
+    AlertRespond,
+    /// Change rules, routes and maintenance windows.
+    AlertWrite,
+    /// Change where alerts are sent.
+    ChannelWrite,
 }
 
 /// A text that is no scope.
@@ -30,7 +38,7 @@ pub struct BadScope;
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ServerRead,
         Self::ServerWrite,
         Self::UserRead,
@@ -39,6 +47,10 @@ impl Scope {
         Self::ReportWrite,
         Self::AgentEnroll,
         Self::AuditRead,
+        Self::AlertRead,
+        Self::AlertRespond,
+        Self::AlertWrite,
+        Self::ChannelWrite,
     ];
 
     /// As the interface spells it.
@@ -52,6 +64,10 @@ impl Scope {
             Self::ReportWrite => "report:write",
             Self::AgentEnroll => "agent:enroll",
             Self::AuditRead => "audit:read",
+            Self::AlertRead => "alert:read",
+            Self::AlertRespond => "alert:respond",
+            Self::AlertWrite => "alert:write",
+            Self::ChannelWrite => "channel:write",
         }
     }
 }

@@ -62,13 +62,61 @@ pub enum Action {
     ReportScheduleChange,
     /// `report_schedule.delete`: A schedule is deleted.
     ReportScheduleDelete,
+    /// `alert_rule.create`: A rule for alerts is made.
+    AlertRuleCreate,
+    /// `alert_rule.change`: A rule for alerts is changed.
+    AlertRuleChange,
+    /// `alert_rule.delete`: A rule for alerts is deleted.
+    AlertRuleDelete,
+    /// `incident.acknowledge`: Somebody takes an incident on.
+    IncidentAcknowledge,
+    /// `incident.unacknowledge`: Nobody has an incident any more.
+    IncidentUnacknowledge,
+    /// `incident.close`: An incident is closed by hand.
+    IncidentClose,
+    /// `incident.comment`: Somebody says something of an incident.
+    IncidentComment,
+    /// `channel.create`: A channel for alerts is made.
+    ChannelCreate,
+    /// `channel.change`: A channel for alerts is changed.
+    ChannelChange,
+    /// `channel.delete`: A channel for alerts is deleted.
+    ChannelDelete,
+    /// `channel.test`: A message is sent to see whether a channel works.
+    ChannelTest,
+    /// `channel.disable`: A channel for alerts refuses for good, and is not used any more.
+    ChannelDisable,
+    /// `alert_route.create`: A route for alerts is made.
+    AlertRouteCreate,
+    /// `alert_route.change`: A route for alerts is changed.
+    AlertRouteChange,
+    /// `alert_route.delete`: A route for alerts is deleted.
+    AlertRouteDelete,
+    /// `notification.resend`: A message is sent again that failed or may have been lost.
+    NotificationResend,
+    /// `silence.create`: A silence is made.
+    SilenceCreate,
+    /// `silence.change`: A silence is changed.
+    SilenceChange,
+    /// `silence.delete`: A silence is deleted.
+    SilenceDelete,
+    /// `maintenance_window.create`: A maintenance window is made.
+    MaintenanceWindowCreate,
+    /// `maintenance_window.change`: A maintenance window is changed.
+    MaintenanceWindowChange,
+    /// `maintenance_window.delete`: A maintenance window is deleted.
+    MaintenanceWindowDelete,
+    /// `maintenance_window.begin`: A run of a maintenance window begins.
+    MaintenanceWindowBegin,
+    /// `maintenance_window.end`: A run of a maintenance window ends.
+    MaintenanceWindowEnd,
     /// `registry.restore`: What a backup that was restored brought back is ended.
     RegistryRestore,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 54] = [
         Self::SessionBegin,
         Self::SessionEnd,
         Self::SessionElevate,
@@ -98,6 +146,30 @@ impl Action {
         Self::ReportScheduleCreate,
         Self::ReportScheduleChange,
         Self::ReportScheduleDelete,
+        Self::AlertRuleCreate,
+        Self::AlertRuleChange,
+        Self::AlertRuleDelete,
+        Self::IncidentAcknowledge,
+        Self::IncidentUnacknowledge,
+        Self::IncidentClose,
+        Self::IncidentComment,
+        Self::ChannelCreate,
+        Self::ChannelChange,
+        Self::ChannelDelete,
+        Self::ChannelTest,
+        Self::ChannelDisable,
+        Self::AlertRouteCreate,
+        Self::AlertRouteChange,
+        Self::AlertRouteDelete,
+        Self::NotificationResend,
+        Self::SilenceCreate,
+        Self::SilenceChange,
+        Self::SilenceDelete,
+        Self::MaintenanceWindowCreate,
+        Self::MaintenanceWindowChange,
+        Self::MaintenanceWindowDelete,
+        Self::MaintenanceWindowBegin,
+        Self::MaintenanceWindowEnd,
         Self::RegistryRestore,
     ];
 
@@ -133,6 +205,30 @@ impl Action {
             Self::ReportScheduleCreate => "report_schedule.create",
             Self::ReportScheduleChange => "report_schedule.change",
             Self::ReportScheduleDelete => "report_schedule.delete",
+            Self::AlertRuleCreate => "alert_rule.create",
+            Self::AlertRuleChange => "alert_rule.change",
+            Self::AlertRuleDelete => "alert_rule.delete",
+            Self::IncidentAcknowledge => "incident.acknowledge",
+            Self::IncidentUnacknowledge => "incident.unacknowledge",
+            Self::IncidentClose => "incident.close",
+            Self::IncidentComment => "incident.comment",
+            Self::ChannelCreate => "channel.create",
+            Self::ChannelChange => "channel.change",
+            Self::ChannelDelete => "channel.delete",
+            Self::ChannelTest => "channel.test",
+            Self::ChannelDisable => "channel.disable",
+            Self::AlertRouteCreate => "alert_route.create",
+            Self::AlertRouteChange => "alert_route.change",
+            Self::AlertRouteDelete => "alert_route.delete",
+            Self::NotificationResend => "notification.resend",
+            Self::SilenceCreate => "silence.create",
+            Self::SilenceChange => "silence.change",
+            Self::SilenceDelete => "silence.delete",
+            Self::MaintenanceWindowCreate => "maintenance_window.create",
+            Self::MaintenanceWindowChange => "maintenance_window.change",
+            Self::MaintenanceWindowDelete => "maintenance_window.delete",
+            Self::MaintenanceWindowBegin => "maintenance_window.begin",
+            Self::MaintenanceWindowEnd => "maintenance_window.end",
             Self::RegistryRestore => "registry.restore",
         }
     }

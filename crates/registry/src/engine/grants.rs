@@ -29,7 +29,9 @@ pub struct BadDatabaseRole;
 type Grant = (&'static str, &'static [&'static str]);
 
 const WORKER: &[Grant] = &[
-    ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations"]),
+    ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations", "labels"]),
+    ("SELECT", &["alert_rules", "alert_rule_scope", "alert_rule_exclusions"]),
+    ("SELECT, INSERT, UPDATE, DELETE", &["alert_states"]),
     ("SELECT, INSERT, UPDATE", &["sightings", "facts"]),
     ("SELECT, INSERT, UPDATE, DELETE", &["workers", "leases"]),
 ];

@@ -63,6 +63,7 @@ pub(crate) struct Statement {
 pub(crate) enum Value {
     Text(Option<String>),
     Number(Option<i64>),
+    Real(Option<f64>),
     /// A column of a batch. PostgreSQL alone has such values.
     Texts(Vec<String>),
     /// A column of a batch. PostgreSQL alone has such values.
@@ -98,6 +99,7 @@ fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, BoxDynError> 
         match value {
             Value::Text(text) => arguments.add(text)?,
             Value::Number(number) => arguments.add(number)?,
+            Value::Real(number) => arguments.add(number)?,
             Value::Texts(_) | Value::Numbers(_) => return Err("SQLite has no arrays".into()),
         }
     }
@@ -110,6 +112,7 @@ fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, BoxDynError> {
         match value {
             Value::Text(text) => arguments.add(text)?,
             Value::Number(number) => arguments.add(number)?,
+            Value::Real(number) => arguments.add(number)?,
             Value::Texts(texts) => arguments.add(texts)?,
             Value::Numbers(numbers) => arguments.add(numbers)?,
         }
@@ -229,6 +232,12 @@ impl From<i64> for Value {
 impl From<Option<i64>> for Value {
     fn from(number: Option<i64>) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<Option<f64>> for Value {
+    fn from(number: Option<f64>) -> Self {
+        Self::Real(number)
     }
 }
 

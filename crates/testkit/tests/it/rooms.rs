@@ -21,19 +21,19 @@ const HOUSES: [House; 3] = [
     House {
         folder: "crates/registry/src",
         ground: &["engine", "audit", "refusal"],
-        domains: &["people", "servers", "pipeline", "reports", "outbox"],
+        domains: &["people", "servers", "pipeline", "reports", "alerts", "outbox"],
         roof: &["restored"],
     },
     House {
         folder: "services/server-management/src",
         ground: &["app", "http"],
-        domains: &["people", "servers", "reports", "operations"],
+        domains: &["people", "servers", "reports", "alerts", "operations"],
         roof: &["background", "commands", "openapi", "routes", "service", "settings"],
     },
     House {
         folder: "crates/fleet/src",
         ground: &["id", "text"],
-        domains: &["access", "availability", "snapshot", "calendar", "messages"],
+        domains: &["access", "availability", "snapshot", "alert", "calendar", "messages"],
         roof: &[],
     },
 ];

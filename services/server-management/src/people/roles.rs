@@ -104,6 +104,10 @@ fn described(scope: Scope) -> &'static str {
         Scope::ReportWrite => "Ask for reports and change schedules",
         Scope::AgentEnroll => "Make, list and revoke enrolment tokens",
         Scope::AuditRead => "Read the audit log",
+        Scope::AlertRead => "Read rules for alerts, incidents, routes, silences, windows and what was sent",
+        Scope::AlertRespond => "Acknowledge, comment and close incidents; silence",
+        Scope::AlertWrite => "Change rules for alerts, routes and maintenance windows",
+        Scope::ChannelWrite => "Change where alerts are sent",
     }
 }
 

@@ -30,7 +30,13 @@ pub async fn every_answer_is_as_documented(place: Place) {
     let suite = Suite::offering(place, agents.path()).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
+    suite.management.ship_alert_rules().await.unwrap();
+    for name in ["silent-1", "silent-2", "silent-3"] {
+        let silent = suite.enrol(name).await;
+        suite.hear(silent, &[(NOW - HOUR / 4, 0)]).await;
+    }
     suite.settle(NOW, NOW - HOUR).await;
+    suite.management.judge().await.unwrap();
     let unknown = Unknown { server: UNKNOWN.parse().unwrap(), generation: 1_790_000_000, last_seen: NOW };
     suite.cache.note_unknown(&[unknown]).await.unwrap();
     // What it says of the password may count as wrong too often before it makes a token.

@@ -11,7 +11,7 @@ use registry::{
 
 use crate::store::{ALL, NOW, Store, password, refresh_token};
 
-const READ: [Scope; 2] = [Scope::ServerRead, Scope::ReportRead];
+const READ: [Scope; 3] = [Scope::ServerRead, Scope::ReportRead, Scope::AlertRead];
 
 fn user_id(number: u8) -> UserId {
     UserId::new(NOW, [number; 10])
@@ -223,7 +223,7 @@ pub async fn built_in_roles_stay_as_they_are(store: Store) {
     let (roles, total) = registry.roles(ALL).await.unwrap();
     let names: Vec<_> =
         roles.iter().map(|role| (role.name.as_str(), role.scopes.len(), role.built_in)).collect();
-    assert_eq!((names, total), (vec![("admin", Scope::ALL.len(), true), ("viewer", 2, true)], 2));
+    assert_eq!((names, total), (vec![("admin", Scope::ALL.len(), true), ("viewer", 3, true)], 2));
 }
 
 pub async fn a_user_or_a_role_of_another_version_stays_as_it_is(store: Store) {
@@ -286,7 +286,7 @@ pub async fn a_role_is_made_changed_and_deleted_when_nobody_has_it(store: Store)
 
 pub async fn nobody_gives_or_takes_more_than_they_have(store: Store) {
     let admin = admin(&store).await;
-    let mine = [Scope::UserRead, Scope::UserWrite, Scope::ServerRead, Scope::ReportRead];
+    let mine = [Scope::UserRead, Scope::UserWrite, Scope::ServerRead, Scope::ReportRead, Scope::AlertRead];
     let operators = role(&store, 1, "operators", &[Scope::ServerWrite]).await.unwrap();
     make(&store, 1, "viewer", "viewer").await.unwrap();
     let (by, registry) = (Actor::system(), &store.registry);

@@ -1,0 +1,113 @@
+//! Alerts: rules, incidents, maintenance windows, and where all of it is told.
+
+mod incidents;
+mod judge;
+mod listing;
+mod rules;
+
+use chassis::{Room, Trouble, random};
+use fleet::{Millis, Scope, id::AlertRuleId};
+use registry::RegistryError;
+use tokio::time::{Duration, MissedTickBehavior, interval};
+use utoipa::OpenApi;
+
+pub(crate) use self::{
+    incidents::{IncidentItem, open_of as open_incidents},
+    judge::Judge,
+};
+use crate::{
+    app::App,
+    operations::DeadLetters,
+    people::{Access::Needs, Resource, delete, get, list, patch, post},
+};
+
+/// How often the judge works.
+const JUDGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often incidents are counted for the metrics, and old ones are forgotten: every so many turns of the judge.
+const COUNT_EVERY: u32 = 10;
+const FORGET_EVERY: u32 = 3_600;
+
+/// For how long incidents are kept after they are resolved, in ms.
+const KEPT: Millis = 400 * 86_400_000;
+
+/// Rows that are forgotten at once.
+const PART: u32 = 1_000;
+
+/// What is documented of them.
+#[derive(OpenApi)]
+#[openapi(paths(
+    rules::list,
+    rules::make,
+    rules::show,
+    rules::change,
+    rules::remove,
+    incidents::list,
+    incidents::show,
+    incidents::acknowledge,
+    incidents::unacknowledge,
+    incidents::close,
+    incidents::comment
+))]
+pub(crate) struct Document;
+
+/// Where their URLs lead.
+pub(crate) fn routes() -> Vec<Resource> {
+    let (read, respond, write) = (Scope::AlertRead, Scope::AlertRespond, Scope::AlertWrite);
+    vec![
+        ("/alert-rules", vec![list(Needs(read), rules::list), post(Needs(write), rules::make)]),
+        (
+            "/alert-rules/{id}",
+            vec![
+                get(Needs(read), rules::show),
+                patch(Needs(write), rules::change),
+                delete(Needs(write), rules::remove),
+            ],
+        ),
+        ("/incidents", vec![list(Needs(read), incidents::list)]),
+        ("/incidents/{id}", vec![get(Needs(read), incidents::show)]),
+        ("/incidents/{id}/acknowledge", vec![post(Needs(respond), incidents::acknowledge)]),
+        ("/incidents/{id}/unacknowledge", vec![post(Needs(respond), incidents::unacknowledge)]),
+        ("/incidents/{id}/close", vec![post(Needs(respond), incidents::close)]),
+        ("/incidents/{id}/comments", vec![post(Needs(respond), incidents::comment)]),
+    ]
+}
+
+/// Describes what `/metrics` tells of them.
+pub(crate) fn describe() {
+    judge::describe();
+}
+
+/// What is done about them without being asked, until it is dropped.
+pub(crate) async fn run(app: &App, dead_letters: &DeadLetters, disk: Option<&Room>) {
+    let trouble = Trouble::new("keeping incidents");
+    let mut judge = Judge::default();
+    let mut due = interval(JUDGE_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for turn in 0_u32.. {
+        due.tick().await;
+        judge.turn(app, dead_letters, disk).await;
+        // Here what the judge found is told.
+        if turn.is_multiple_of(COUNT_EVERY) {
+            trouble.watch(judge::count(app).await);
+        }
+        if turn.is_multiple_of(FORGET_EVERY) {
+            trouble.watch(forget(app).await);
+        }
+    }
+}
+
+/// Makes the rules that the suite is shipped with, at its first start.
+pub(crate) async fn ship(app: &App) -> Result<(), RegistryError> {
+    let now = app.clock.now();
+    if app.registry.ship_alert_rules(|| AlertRuleId::new(now, random()), now).await? {
+        tracing::info!("the first rules for alerts are made");
+    }
+    Ok(())
+}
+
+async fn forget(app: &App) -> Result<(), RegistryError> {
+    let before = app.clock.now() - KEPT;
+    while app.registry.forget_incidents(before, PART).await? == u64::from(PART) {}
+    Ok(())
+}

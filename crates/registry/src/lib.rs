@@ -28,6 +28,10 @@ mod reports;
 mod restored;
 mod servers;
 
+pub use alerts::{
+    AlertRoute, Channel, Claim, ClaimedMessage, KeptSilence, Notification, NotificationFilter, NotificationKind,
+    NotificationState, Told,
+};
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{
     BadDatabaseRole, BadUrl, DatabaseRole, Guest, Page, Postgres, PostgresUrl, Registry, RegistryError,

@@ -174,14 +174,20 @@ fn tell_the_trouble(
         match told {
             Some(level) if level >= trouble.level => remind(trouble, channel, said, reminder_ms, now, decision),
             _ if retry.is_some() => decision.look_at(retry.unwrap_or(now)),
-            Some(_) => decision.say.push((channel, What::Rise, reminders(said))),
+            Some(_) => {
+                decision.say.push((channel, What::Rise, reminders(said)));
+                remind_later(trouble, reminder_ms, now, decision);
+            }
             // Whoever acknowledged it knows it.
             None if trouble.state == IncidentState::Acknowledged => {}
             None => {
                 let apart = channels.alerted.get(&channel).map(|at| at + APART);
                 match apart.max(trouble.wait_until).filter(|at| *at > now) {
                     Some(at) => decision.look_at(at),
-                    None => decision.say.push((channel, What::Alert, 0)),
+                    None => {
+                        decision.say.push((channel, What::Alert, 0));
+                        remind_later(trouble, reminder_ms, now, decision);
+                    }
                 }
             }
         }
@@ -198,7 +204,17 @@ fn remind(trouble: &Trouble, channel: ChannelId, said: &[Said], every: Millis, n
     if let (Some(last), true, IncidentState::Open) = (last, every > 0, trouble.state) {
         // A reminder of what was not sent yet reminds nobody.
         let due = if waits { now + every } else { last + every };
-        if due > now { decision.look_at(due) } else { decision.say.push((channel, What::Reminder, reminders(said) + 1)) }
+        if due <= now {
+            decision.say.push((channel, What::Reminder, reminders(said) + 1));
+        }
+        decision.look_at(if due > now { due } else { now + every });
+    }
+}
+
+/// What is said now is reminded of later.
+fn remind_later(trouble: &Trouble, every: Millis, now: Millis, decision: &mut Decision) {
+    if every > 0 && trouble.state == IncidentState::Open {
+        decision.look_at(now + every);
     }
 }
 
@@ -402,8 +418,11 @@ mod tests {
         let every = route(&[(0, &[1])], 10 * MINUTE);
         let told = world(&[(1, vec![alert(Fate::Gone)])]);
         assert_eq!(told.decide(trouble(), &every, NOW).next, Some(NOW + 10 * MINUTE));
-        let reminder = Decision { say: vec![(channel(1), What::Reminder, 1)], ..Decision::default() };
+        let next = Some(NOW + 20 * MINUTE);
+        let reminder = Decision { say: vec![(channel(1), What::Reminder, 1)], next, ..Decision::default() };
         assert_eq!(told.decide(trouble(), &every, NOW + 10 * MINUTE), reminder);
+        let first = Decision { next: Some(NOW + 10 * MINUTE), ..says(What::Alert) };
+        assert_eq!(world(&[]).decide(trouble(), &every, NOW), first);
         let known = Trouble { state: IncidentState::Acknowledged, ..trouble() };
         assert_eq!(told.decide(known, &every, NOW + 10 * MINUTE), Decision::default());
         let waits = world(&[(1, vec![alert(Fate::Queued)])]);

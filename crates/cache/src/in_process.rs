@@ -43,6 +43,11 @@ impl InProcess {
         lock(&self.roll).silent(from, to)
     }
 
+    pub(crate) fn silent_at(&self, servers: &[ServerId]) -> HashMap<ServerId, Millis> {
+        let roll = lock(&self.roll);
+        servers.iter().filter_map(|server| Some((*server, roll.silent_at(server)?))).collect()
+    }
+
     pub(crate) fn latest(&self, servers: &[ServerId]) -> HashMap<ServerId, Latest> {
         let roll = lock(&self.roll);
         servers.iter().filter_map(|server| Some((*server, roll.latest(server)?))).collect()

@@ -91,6 +91,23 @@ impl InRedis {
         Ok(found.iter().filter_map(|(member, score)| Some((parse(member)?, moment(*score)?))).collect())
     }
 
+    pub(crate) async fn silent_at(
+        &self,
+        servers: &[ServerId],
+    ) -> Result<HashMap<ServerId, Millis>, Unavailable> {
+        if servers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut scores = redis::cmd("ZMSCORE");
+        scores.arg(self.silent_key());
+        for server in servers {
+            scores.arg(server.to_string());
+        }
+        let found: Vec<Option<f64>> = self.read(&scores).await?;
+        let known = servers.iter().zip(&found);
+        Ok(known.filter_map(|(server, score)| Some((*server, moment((*score)?)?))).collect())
+    }
+
     pub(crate) async fn latest(
         &self,
         servers: &[ServerId],

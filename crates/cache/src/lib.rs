@@ -161,6 +161,14 @@ impl Cache {
         }
     }
 
+    /// From when each of these servers counts as silent; one that is not known is left out.
+    pub async fn silent_at(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Millis>, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.silent_at(servers)),
+            Self::Redis(cache) => cache.silent_at(servers).await,
+        }
+    }
+
     /// The latest of these servers; one that is not known is left out.
     pub async fn latest(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Latest>, Unavailable> {
         match self {

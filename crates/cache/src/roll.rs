@@ -80,6 +80,11 @@ impl Roll {
         range.map(|(silent_at, server)| (*server, *silent_at)).collect()
     }
 
+    /// From when this server counts as silent.
+    pub fn silent_at(&self, server: &ServerId) -> Option<Millis> {
+        self.servers.get(server).map(|known| known.beat.silent_at)
+    }
+
     pub fn latest(&self, server: &ServerId) -> Option<Latest> {
         let Known { beat, sampled_at, snapshot } = self.servers.get(server)?;
         Some(Latest {

@@ -29,8 +29,9 @@ mod restored;
 mod servers;
 
 pub use alerts::{
-    AlertRoute, Channel, Claim, ClaimedMessage, KeptSilence, Notification, NotificationFilter, NotificationKind,
-    NotificationState, Told,
+    AlertRoute, AlertRule, Channel, Claim, ClaimedMessage, Failures, Incident, IncidentEvent, IncidentFilter,
+    Judged, KeptSilence, Lasting, Notification, NotificationFilter, NotificationKind, NotificationState,
+    Observation, Raised, Response, SilentServer, StateKey, Told,
 };
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{

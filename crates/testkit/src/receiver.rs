@@ -195,9 +195,11 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Option<Taken>> {
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
     let mut lines = head.lines();
     let path = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+    let header =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let headers: Vec<(String, String)> = lines.filter_map(header).collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
+    let length =
+        headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
     let end = head_end + length.unwrap_or(0).min(MOST);
     while bytes.len() < end {
         let read = stream.read(&mut buffer).await?;
@@ -215,7 +217,8 @@ type Answer = (u16, Vec<(&'static str, String)>, String);
 
 /// What the service answers, by its documents.
 fn usual(service: Service, taken: &Taken) -> Answer {
-    let json = |status, body: &str| (status, vec![("content-type", "application/json".to_owned())], body.to_owned());
+    let json =
+        |status, body: &str| (status, vec![("content-type", "application/json".to_owned())], body.to_owned());
     let body = &taken.body;
     match service {
         Service::Wecom => match body.pointer("/markdown/content").and_then(Value::as_str) {
@@ -225,10 +228,14 @@ fn usual(service: Service, taken: &Taken) -> Answer {
             _ => json(200, r#"{"errcode":40058,"errmsg":"markdown.content exceed max length 4096"}"#),
         },
         Service::Telegram => match body["text"].as_str() {
-            Some(text) if !body["chat_id"].is_null() && (1..=4_096).contains(&text.encode_utf16().count()) => {
+            Some(text)
+                if !body["chat_id"].is_null() && (1..=4_096).contains(&text.encode_utf16().count()) =>
+            {
                 json(200, r#"{"ok":true,"result":{"message_id":1}}"#)
             }
-            _ => json(400, r#"{"ok":false,"error_code":400,"description":"Bad Request: message is too long"}"#),
+            _ => {
+                json(400, r#"{"ok":false,"error_code":400,"description":"Bad Request: message is too long"}"#)
+            }
         },
         Service::Slack => match body["text"].as_str() {
             Some(text) if !text.is_empty() => (200, Vec::new(), "ok".to_owned()),

@@ -10,6 +10,7 @@ use registry::{Registry, Standing};
 use tracing::Instrument;
 
 use crate::{
+    alerts::Alerts,
     batch::{Admission, Batch},
     heard::{Facts, Heard},
     instruments::{Instruments, timed},
@@ -23,6 +24,7 @@ pub struct Stores {
     pub cache: Cache,
     clock: Clock,
     facts: Facts,
+    alerts: Alerts,
     cache_away: Trouble,
 }
 
@@ -32,12 +34,14 @@ pub struct Applied {
     pub rejected: Vec<Rejected>,
     /// Rows written to the registry.
     pub sightings: usize,
+    /// Observations of what breaks rules, sent to the registry.
+    pub observations: usize,
 }
 
 impl Stores {
     pub fn new(registry: Registry, history: History, cache: Cache, clock: Clock) -> Self {
         let (facts, cache_away) = (Facts::default(), Trouble::new("the cache"));
-        Self { registry, history, cache, clock, facts, cache_away }
+        Self { registry, history, cache, clock, facts, alerts: Alerts::default(), cache_away }
     }
 
     /// Stores the batch, and returns the records that no store will ever take. Doing it again changes nothing. After
@@ -54,13 +58,14 @@ impl Stores {
         self.note_unknown(batch).await;
         let records = batch.records();
         if records.is_empty() {
-            return Ok(Applied { rejected: Vec::new(), sightings: 0 });
+            return Ok(Applied { rejected: Vec::new(), sightings: 0, observations: 0 });
         }
         let rejected = timed(&instruments.history, append(&self.history, records)).await?;
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
         let stored = records.iter().enumerate().filter(|(index, _)| !never.contains(index));
         let now = self.now().await;
-        let heard = Heard::all(stored.map(|(_, record)| record), now);
+        let stored = stored.map(|(_, record)| record);
+        let heard = Heard::all(stored.clone(), now);
         let mut sightings = Vec::new();
         for (server, heard) in &heard {
             let Some(standing) = standing.get(server) else { continue };
@@ -68,9 +73,11 @@ impl Stores {
         }
         timed(&instruments.registry, self.registry.sight(&sightings, now)).await?;
         self.facts.note(&sightings);
+        let look = self.alerts.look(&self.registry, &heard, stored, &standing, &self.clock);
+        let observations = timed(&instruments.alerts, look).await?;
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
         self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
-        Ok(Applied { rejected, sightings: sightings.len() })
+        Ok(Applied { rejected, sightings: sightings.len(), observations })
     }
 
     /// Of the servers of a batch: how those that the registry knows stand, and which of the others it knew.

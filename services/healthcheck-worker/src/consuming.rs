@@ -119,6 +119,7 @@ impl Consuming<'_> {
         instruments.deleted.increment(deleted as u64);
         instruments.revoked.increment(revoked as u64);
         instruments.sightings.increment(applied.sightings as u64);
+        instruments.observations.increment(applied.observations as u64);
         instruments.batch_size.record(size as f64);
         instruments.batch.record(begun.elapsed());
         Ok(())

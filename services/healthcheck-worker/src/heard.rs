@@ -68,6 +68,11 @@ impl<'a> Heard<'a> {
         }
     }
 
+    /// The snapshot that was sampled last.
+    pub fn newest(&self) -> &'a Record {
+        self.newest
+    }
+
     /// For the cache. `None` only if the snapshot cannot be written as JSON, which a checked one can.
     pub fn seen(&self, server: ServerId) -> Option<Seen> {
         let latest = serde_json::to_string(&self.newest.snapshot).ok()?.into();
@@ -171,7 +176,7 @@ mod tests {
         let mut rows = 0;
         for record in records {
             let heard = Heard::all(std::iter::once(&record), record.received_at);
-            let standing = Standing { generation: 1, sighting: *marks };
+            let standing = Standing { generation: 1, sighting: *marks, has_states: false };
             if let Some(sighting) = heard[&server()].sighting(server(), &standing, facts, record.received_at)
             {
                 *marks = Some(written(&sighting, *marks));

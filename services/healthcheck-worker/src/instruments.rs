@@ -21,12 +21,15 @@ pub struct Instruments {
     pub revoked: Counter,
     pub refused: Counter,
     pub sightings: Counter,
+    /// Rows of what breaks rules.
+    pub observations: Counter,
     /// Snapshots.
     pub batch_size: Histogram,
     pub batch: Histogram,
     pub registry: Histogram,
     pub history: Histogram,
     pub cache: Histogram,
+    pub alerts: Histogram,
     pub lag: Gauge,
 }
 
@@ -45,11 +48,13 @@ impl Instruments {
             revoked: snapshots("revoked"),
             refused: snapshots("refused"),
             sightings: counter!("rollcall_worker_sightings_written_total"),
+            observations: counter!("rollcall_worker_alert_observations_total"),
             batch_size: histogram!("rollcall_worker_batch_snapshots"),
             batch: histogram!("rollcall_worker_batch_seconds"),
             registry: store("registry"),
             history: store("history"),
             cache: store("cache"),
+            alerts: histogram!("rollcall_worker_alerts_seconds"),
             lag: gauge!("rollcall_worker_lag_seconds"),
         }
     }
@@ -67,6 +72,15 @@ fn describe() {
         "Snapshots of settled messages, by what became of them; what is refused is a dead letter, and so are the first 10,000 messages of unknown servers"
     );
     describe_counter!("rollcall_worker_sightings_written_total", "Rows written to the registry");
+    describe_counter!(
+        "rollcall_worker_alert_observations_total",
+        "Rows about what breaks rules, sent to the registry"
+    );
+    describe_histogram!(
+        "rollcall_worker_alerts_seconds",
+        Unit::Seconds,
+        "Looking at a batch for what breaks rules, with what is asked and written"
+    );
     describe_histogram!("rollcall_worker_batch_snapshots", "Snapshots that are stored together");
     describe_histogram!("rollcall_worker_batch_seconds", Unit::Seconds, "From a batch to its last ack");
     describe_histogram!(

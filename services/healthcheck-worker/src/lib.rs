@@ -2,6 +2,7 @@
 //!
 //! Every write is idempotent, so a batch that was handed back half-done is simply done again.
 
+mod alerts;
 mod apply;
 mod batch;
 mod consuming;

@@ -48,7 +48,9 @@ pub enum BadAuthorities {
     #[error("cannot read {0}: {1}")]
     Unreadable(String, io::Error),
     /// There is none in it.
-    #[error("{0} holds no certificate that can be used; it must be a PEM file, with -----BEGIN CERTIFICATE----- in it")]
+    #[error(
+        "{0} holds no certificate that can be used; it must be a PEM file, with -----BEGIN CERTIFICATE----- in it"
+    )]
     Empty(String),
 }
 
@@ -73,7 +75,12 @@ impl Sender {
     ///
     /// # Errors
     /// When the file of authorities holds none.
-    pub fn new(allowed: Allowed, bases: Bases, authorities: Option<&Path>, scale: u32) -> Result<Self, BadAuthorities> {
+    pub fn new(
+        allowed: Allowed,
+        bases: Bases,
+        authorities: Option<&Path>,
+        scale: u32,
+    ) -> Result<Self, BadAuthorities> {
         // Whoever was first has set it.
         chassis::service::provide_tls();
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -127,12 +134,14 @@ impl Sender {
             return Ended::Refused(refused.to_string());
         }
         let left = |bound: Duration| bound.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
-        let client = self.client(&request.url, &addresses).connect_timeout(left(connect)).timeout(left(all)).build();
+        let client =
+            self.client(&request.url, &addresses).connect_timeout(left(connect)).timeout(left(all)).build();
         let client = match client {
             Ok(client) => client,
             Err(error) => return Ended::Unreached(format!("no request can be made: {}", told(error))),
         };
-        let mut asked = client.post(request.url).header(header::CONTENT_TYPE, "application/json").body(request.body);
+        let mut asked =
+            client.post(request.url).header(header::CONTENT_TYPE, "application/json").body(request.body);
         for (name, value) in request.headers {
             asked = asked.header(name, value);
         }
@@ -175,7 +184,8 @@ async fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
 }
 
 async fn read(mut response: Response) -> Ended {
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header =
+        |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let spent = header("x-ratelimit-remaining").is_some_and(|left| left.trim() == "0");
     let reset_after = header("x-ratelimit-reset-after").filter(|_| spent);
     let (status, retry_after, mut body) = (response.status().as_u16(), header("retry-after"), Vec::new());
@@ -183,7 +193,9 @@ async fn read(mut response: Response) -> Ended {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => body.extend_from_slice(&chunk),
             // As much of it as counts.
-            Ok(Some(_)) | Ok(None) => return Ended::Answered(Whole { status, retry_after, reset_after, body }),
+            Ok(Some(_)) | Ok(None) => {
+                return Ended::Answered(Whole { status, retry_after, reset_after, body });
+            }
             Err(_) => return Ended::Lost(format!("HTTP {status}, and its answer was cut short")),
         }
     }

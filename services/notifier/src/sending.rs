@@ -130,7 +130,8 @@ impl Shared {
     async fn tell_at(&self, place: &str) {
         // Before the claim: from here on its age is counted, whatever clocks say.
         let begun = Instant::now();
-        let name = format!("msg_{}", random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let name =
+            format!("msg_{}", random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         let claim = Claim {
             name: &name,
             lease: self.scaled(LEASE),
@@ -167,7 +168,9 @@ impl Shared {
     async fn send(&self, message: &ClaimedMessage, begun: Instant) -> Verdict {
         let channel = &message.channel;
         let failed = |reason: String| Verdict::Failed { reason, disables: false };
-        let Some(sealed) = &channel.secret else { return failed("the channel has no secret; set it".to_owned()) };
+        let Some(sealed) = &channel.secret else {
+            return failed("the channel has no secret; set it".to_owned());
+        };
         let secret = match self.settings.keys.open(channel.id, channel.kind(), sealed) {
             Ok(secret) => secret,
             Err(error) => return failed(error.to_string()),
@@ -212,7 +215,9 @@ fn tell(message: &ClaimedMessage, verdict: &Verdict) {
     let ClaimedMessage { claim, channel, rows, attempts, items, .. } = message;
     let (id, channel, kind, incidents) = (claim, &channel.name, channel.kind().as_str(), items.len());
     match verdict {
-        Verdict::Sent { .. } => tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent"),
+        Verdict::Sent { .. } => {
+            tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent")
+        }
         Verdict::NotSent(reason) => {
             tracing::info!(id, channel, kind, attempts, reason, "a message was not sent, and is tried again");
         }
@@ -223,7 +228,14 @@ fn tell(message: &ClaimedMessage, verdict: &Verdict) {
             tracing::warn!(id, channel, kind, incidents, reason, disables, "a message failed");
         }
         Verdict::Unknown(reason) => {
-            tracing::warn!(id, channel, kind, incidents, reason, "a message may have been taken; it is not sent again");
+            tracing::warn!(
+                id,
+                channel,
+                kind,
+                incidents,
+                reason,
+                "a message may have been taken; it is not sent again"
+            );
         }
     }
 }

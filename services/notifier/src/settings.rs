@@ -106,7 +106,8 @@ pub fn scale() -> u32 {
 
 /// An address for links, without the slash at its end.
 pub fn public_url(text: &str) -> Result<String, String> {
-    let url: Url = text.parse().map_err(|_| "must be a URL such as https://rollcall.example.org".to_owned())?;
+    let url: Url =
+        text.parse().map_err(|_| "must be a URL such as https://rollcall.example.org".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
         return Err("must be a URL such as https://rollcall.example.org".to_owned());
     }
@@ -119,7 +120,10 @@ mod tests {
 
     #[test]
     fn a_public_url_has_no_slash_at_its_end() {
-        assert_eq!(public_url("https://rollcall.example.org/").as_deref(), Ok("https://rollcall.example.org"));
+        assert_eq!(
+            public_url("https://rollcall.example.org/").as_deref(),
+            Ok("https://rollcall.example.org")
+        );
         assert_eq!(public_url("http://a/b/").as_deref(), Ok("http://a/b"));
         for bad in ["a", "ftp://a", "https://a/?b", "https://a/#b"] {
             assert!(public_url(bad).is_err(), "{bad}");

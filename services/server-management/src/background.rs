@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use chassis::Trouble;
+use chassis::{Room, Trouble};
 use fleet::MailJob;
 use queue::Publisher;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts,
+    alerts::{self, Sealing},
     app::App,
     operations::{self, DeadLetters},
     people, reports,
@@ -36,7 +36,9 @@ const CORRECT_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(
     app: &App,
+    sealing: &Sealing,
     dead_letters: &DeadLetters,
+    disk: Option<&Room>,
     jobs: &Publisher<MailJob>,
     shutdown: CancellationToken,
 ) {
@@ -50,7 +52,7 @@ pub(crate) async fn run(
             correct_beats(app),
             operations::watch(app),
             people::run(app),
-            alerts::run(app),
+            alerts::run(app, sealing, dead_letters, disk),
             reports::run(app, jobs)
         )
     };

@@ -119,7 +119,8 @@ impl Start {
     async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         let Self { management, registry, guests, history, cache, admin_password, jobs, clock, health } = self;
         let manage = async {
-            reach("the registry", || prepare(&registry, &guests, &admin_password, &clock)).await?;
+            reach("the registry", || prepare(&management, &registry, &guests, &admin_password, &clock))
+                .await?;
             health.reached("registry");
             management.let_in();
             management.run(jobs, stop).await;
@@ -142,6 +143,7 @@ impl Start {
 /// Brings the schema up to date, lets the other services in and makes the first user. The outer error is that the
 /// registry is away, which passes; the inner one is for a person to mend.
 async fn prepare(
+    management: &Management,
     registry: &Registry,
     guests: &[(Guest, DatabaseRole)],
     admin_password: &Option<Secret>,
@@ -152,6 +154,7 @@ async fn prepare(
         for (guest, role) in guests {
             registry.admit(*guest, role).await?;
         }
+        management.ship_alert_rules().await?;
         Ok(given_first_admin(registry, admin_password.clone(), clock).await?)
     };
     match work.await {

@@ -9,14 +9,15 @@ use chassis::{
     telemetry::LogFormat,
 };
 use clap::{Parser, Subcommand};
-use fleet::{AgentKey, AllowedDomains, Recipient, retention};
+use fleet::{AgentKey, AllowedDomains, Recipient, alert::seal::ChannelKeys, retention};
 use mail::{Authorities, SmtpUrl};
+use notifier::settings::TellingArguments;
 use server_management::{
     Downloads, PublicUrl, TokenKey,
     settings::{self, ResetArguments},
 };
 
-/// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
+/// Server-fleet monitoring in one process: gate, worker, management, mail, notifier and this host's own agent on one port.
 #[derive(Debug, Parser)]
 #[command(name = "rollcall", version, about)]
 pub struct Arguments {
@@ -67,6 +68,8 @@ pub struct Arguments {
     #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
     agent_downloads: Option<PathBuf>,
     #[command(flatten)]
+    telling: TellingArguments,
+    #[command(flatten)]
     doors: DoorArguments,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
@@ -114,6 +117,11 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// `None`: no agents are offered to hosts.
     pub downloads: Option<Downloads>,
+    /// `None`: made at first start and kept in the data folder.
+    pub channel_keys: Option<ChannelKeys>,
+    /// Where messages may go, and what sends them.
+    pub telling: TellingArguments,
+    pub sender: notifier::Sender,
     /// `None`: generated at first start and kept in the data folder.
     pub admin_password: Option<Secret>,
 }
@@ -123,7 +131,9 @@ impl Settings {
     pub fn check(arguments: &Arguments) -> Result<Self, BadSettings> {
         let mut mistakes = Mistakes::default();
         let smtp_url: Option<SmtpUrl> = mistakes.parsed("SMTP_URL");
-        let Some(mail_from) = mail_from(arguments, smtp_url.is_some(), &mut mistakes) else {
+        let sender = arguments.telling.sender(&mut mistakes);
+        let mail_from = mail_from(arguments, smtp_url.is_some(), &mut mistakes);
+        let (Some(mail_from), Some(sender)) = (mail_from, sender) else {
             return Err(mistakes.into());
         };
         // Without an SMTP server mails become files, whoever they are addressed to.
@@ -149,6 +159,9 @@ impl Settings {
             allowed_domains: arguments.mail_allowed_domains.clone().unwrap_or(allowed),
             public_url: arguments.public_url.clone(),
             downloads: downloads(arguments, &mut mistakes),
+            channel_keys: settings::channel_keys(&mut mistakes),
+            telling: arguments.telling.clone(),
+            sender,
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;

@@ -112,6 +112,8 @@ pub async fn a_server_that_answers_again_is_not_silent(cache: Cache) {
     assert_eq!(silent(&cache, 0, 500).await.len(), 1);
     cache.see(vec![seen(1, 600, 600)], NOW).await.unwrap();
     assert_eq!(silent(&cache, 0, 500).await, []);
+    assert_eq!(cache.silent_at(&[id(2), id(1)]).await.unwrap(), [(id(1), 720)].into());
+    assert_eq!(cache.silent_at(&[]).await.unwrap(), [].into());
 }
 
 pub async fn a_hundred_thousand_beats_of_a_thousand_servers_are_a_thousand_entries(cache: Cache) {

@@ -305,7 +305,9 @@ fn chat(fields: &Fields<'_>) -> Result<String, BadChannel> {
     match text.parse::<i64>() {
         Ok(number) => Ok(number.to_string()),
         Err(_) if public => Ok(text),
-        Err(_) => bad("config.chat_id", "must be a number such as -1001234567890, or a name such as @ops_alerts"),
+        Err(_) => {
+            bad("config.chat_id", "must be a number such as -1001234567890, or a name such as @ops_alerts")
+        }
     }
 }
 
@@ -419,7 +421,9 @@ impl FromStr for SigningKey {
 /// recipients are, so each channel of the kind mail is a target of its own.
 pub fn target_key(channel: ChannelId, config: &Config, secret: Option<&Secret>) -> String {
     let place = match (config, secret) {
-        (Config::Telegram { chat_id }, Some(Secret::Telegram { token })) => format!("telegram {token} {chat_id}"),
+        (Config::Telegram { chat_id }, Some(Secret::Telegram { token })) => {
+            format!("telegram {token} {chat_id}")
+        }
         (_, Some(Secret::Wecom { key })) => format!("wecom {key}"),
         (config, Some(secret)) => match secret.url() {
             Some(url) => format!("{} {url}", config.kind()),
@@ -455,10 +459,18 @@ mod tests {
         let key = format!("whsec_{}", STANDARD.encode([7; 32]));
         for (kind, config, secret) in [
             (Kind::Wecom, json!({}), json!({"key": "693a91f6-7xxx-4bc4-97a0-0ec2sifa5aaa"})),
-            (Kind::Telegram, json!({"chat_id": "-1001234"}), json!({"token": "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"})),
+            (
+                Kind::Telegram,
+                json!({"chat_id": "-1001234"}),
+                json!({"token": "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"}),
+            ),
             (Kind::Slack, json!({}), json!({"url": "https://hooks.slack.com/services/T0/B0/x"})),
             (Kind::Discord, json!({}), json!({"url": "https://discord.com/api/webhooks/1/x"})),
-            (Kind::Webhook, json!({"form": "standard"}), json!({"url": "https://example.org/hook", "key": key})),
+            (
+                Kind::Webhook,
+                json!({"form": "standard"}),
+                json!({"url": "https://example.org/hook", "key": key}),
+            ),
             (Kind::Webhook, json!({"form": "plain"}), json!({"url": "https://example.org/hook"})),
         ] {
             let read = Config::read(kind, &config).unwrap();
@@ -471,8 +483,14 @@ mod tests {
         let mail = json!({"recipients": ["ops@example.org"]});
         assert_eq!(Config::read(Kind::Mail, &mail).unwrap().write(), mail);
         assert!(Secret::read(Kind::Mail, &json!({})).is_err());
-        assert_eq!(Config::read(Kind::Telegram, &json!({"chat_id": -5})).unwrap().write(), json!({"chat_id": "-5"}));
-        assert_eq!(Config::read(Kind::Webhook, &json!({})).unwrap(), Config::Webhook { form: Form::Standard });
+        assert_eq!(
+            Config::read(Kind::Telegram, &json!({"chat_id": -5})).unwrap().write(),
+            json!({"chat_id": "-5"})
+        );
+        assert_eq!(
+            Config::read(Kind::Webhook, &json!({})).unwrap(),
+            Config::Webhook { form: Form::Standard }
+        );
     }
 
     #[test]
@@ -506,7 +524,9 @@ mod tests {
 
     #[test]
     fn of_a_hook_its_origin_alone_may_be_shown() {
-        let secret = Secret::read(Kind::Slack, &json!({"url": "https://hooks.slack.com/services/T0/B0/x?y=z"})).unwrap();
+        let secret =
+            Secret::read(Kind::Slack, &json!({"url": "https://hooks.slack.com/services/T0/B0/x?y=z"}))
+                .unwrap();
         assert_eq!(secret.origin().as_deref(), Some("https://hooks.slack.com"));
         assert_eq!(Secret::Wecom { key: "k".to_owned() }.origin(), None);
     }

@@ -72,7 +72,8 @@ impl Allowed {
         if let Some(address) = literal(url) {
             return self.judge(url, &[address]);
         }
-        let some_network = self.0.iter().any(|entry| entry.port == port && matches!(entry.place, Place::Network(..)));
+        let some_network =
+            self.0.iter().any(|entry| entry.port == port && matches!(entry.place, Place::Network(..)));
         if url.scheme() == "https" || some_network || self.names(&host, port) {
             return Ok(());
         }
@@ -80,7 +81,9 @@ impl Allowed {
     }
 
     fn names(&self, host: &str, port: u16) -> bool {
-        self.0.iter().any(|entry| entry.port == port && matches!(&entry.place, Place::Host(named) if named == host))
+        self.0
+            .iter()
+            .any(|entry| entry.port == port && matches!(&entry.place, Place::Host(named) if named == host))
     }
 
     fn lists(&self, address: IpAddr, port: u16) -> bool {
@@ -204,7 +207,8 @@ const SPECIAL_FOUR: [([u8; 4], u8); 16] = [
 ];
 
 fn is_global_four(address: Ipv4Addr) -> bool {
-    let special = |(network, bits): &([u8; 4], u8)| is_within(address.into(), Ipv4Addr::from(*network).into(), *bits);
+    let special =
+        |(network, bits): &([u8; 4], u8)| is_within(address.into(), Ipv4Addr::from(*network).into(), *bits);
     !SPECIAL_FOUR.iter().any(special)
 }
 
@@ -223,7 +227,9 @@ fn is_global_six(address: Ipv6Addr) -> bool {
     let four = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match parts {
         // Mapped, and NAT64: what stands at the end.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_global_four(four(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            is_global_four(four(high, low))
+        }
         // 6to4: what stands behind the prefix.
         [0x2002, high, low, ..] => is_global_four(four(high, low)),
         _ => {
@@ -252,21 +258,83 @@ mod tests {
     #[test]
     fn only_addresses_of_the_internet_are_global() {
         for global in [
-            "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
-            "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "192.167.255.255",
-            "192.169.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255", "2600::", "2a00:1450:4001:82b::200e",
-            "2001:200::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1", "3fff:1000::",
+            "1.1.1.1",
+            "8.8.8.8",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "2600::",
+            "2a00:1450:4001:82b::200e",
+            "2001:200::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "3fff:1000::",
         ] {
             assert!(is_global(address(global)), "{global}");
         }
         for other in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.255",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1",
-            "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1",
-            "255.255.255.255", "::", "::1", "::127.0.0.1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-            "::ffff:0:8.8.8.8", "64:ff9b::10.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b:1::8.8.8.8", "100::1",
-            "2001::1", "2001:10::1", "2001:20::1", "2001:db8::1", "2002:a00:1::1", "2002:7f00:1::1", "2002:a9fe:a9fe::1",
-            "3fff::1", "5f00::1", "fc00::1", "fd12:3456::1", "fe80::1", "fec0::1", "ff02::1", "4000::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::8.8.8.8",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:0:8.8.8.8",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::8.8.8.8",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:20::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "2002:7f00:1::1",
+            "2002:a9fe:a9fe::1",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
         ] {
             assert!(!is_global(address(other)), "{other}");
         }
@@ -279,12 +347,16 @@ mod tests {
         assert_eq!(none.judge(&https, &[address("1.1.1.1"), address("2600::1")]), Ok(()));
         let refused = none.judge(&https, &[address("1.1.1.1"), address("127.0.0.1")]).unwrap_err();
         assert!(refused.to_string().contains("NOTIFY_ALLOW=hooks.example.org:443"), "{refused}");
-        assert!(matches!(none.judge(&url("http://example.org/"), &[address("1.1.1.1")]), Err(Refused::Clear(_))));
+        assert!(matches!(
+            none.judge(&url("http://example.org/"), &[address("1.1.1.1")]),
+            Err(Refused::Clear(_))
+        ));
     }
 
     #[test]
     fn what_is_allowed_is_allowed_on_its_port_alone() {
-        let allowed: Allowed = "Hooks.internal:8443, 10.0.0.0/8:9000,[fd00::]/8:443,127.0.0.1:80".parse().unwrap();
+        let allowed: Allowed =
+            "Hooks.internal:8443, 10.0.0.0/8:9000,[fd00::]/8:443,127.0.0.1:80".parse().unwrap();
         for (text, at) in [
             ("http://hooks.internal:8443/x", "192.168.0.1"),
             ("https://hooks.internal:8443/x", "169.254.169.254"),
@@ -310,7 +382,19 @@ mod tests {
 
     #[test]
     fn a_list_of_targets_names_their_ports() {
-        for bad in ["localhost", "10.0.0.0/33:1", "10.0.0.0/8", "a b:1", "host:0", "host:99999", "http://x:1", "[::1:1", "*:1", "host/8:1", "1.2:5"] {
+        for bad in [
+            "localhost",
+            "10.0.0.0/33:1",
+            "10.0.0.0/8",
+            "a b:1",
+            "host:0",
+            "host:99999",
+            "http://x:1",
+            "[::1:1",
+            "*:1",
+            "host/8:1",
+            "1.2:5",
+        ] {
             assert_eq!(bad.parse::<Allowed>(), Err(BadAllowed), "{bad}");
         }
         assert_eq!("".parse(), Ok(Allowed::default()));
@@ -320,7 +404,14 @@ mod tests {
     fn a_url_is_judged_before_it_is_resolved_as_far_as_can_be() {
         let none = Allowed::default();
         assert_eq!(none.judge_unresolved(&url("https://example.org/")), Ok(()));
-        for bad in ["http://example.org/", "https://127.0.0.1/", "https://0x7f.1/", "https://2130706433/", "https://[::1]/", "https://017700000001/"] {
+        for bad in [
+            "http://example.org/",
+            "https://127.0.0.1/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://[::1]/",
+            "https://017700000001/",
+        ] {
             assert!(none.judge_unresolved(&url(bad)).is_err(), "{bad}");
         }
         let some: Allowed = "10.0.0.0/8:80,hook:80".parse().unwrap();

@@ -83,7 +83,9 @@ pub enum BadTemplate {
     #[error("must have 1 to 1,000 bytes")]
     Length,
     /// It names what there is not.
-    #[error("may name {{server}}, {{level}}, {{metric}}, {{value}}, {{since}} and {{url}}; a brace alone is written twice")]
+    #[error(
+        "may name {{server}}, {{level}}, {{metric}}, {{value}}, {{since}} and {{url}}; a brace alone is written twice"
+    )]
     Place,
 }
 
@@ -119,7 +121,8 @@ impl Item {
         if self.what.ends() { "resolved" } else { "open" }
     }
 
-    fn title(&self, words: &Words) -> String {
+    /// What is before it: its level, or that it is over.
+    pub fn title(&self, words: &Words) -> String {
         let level = match self.level {
             Level::Critical => words.critical,
             Level::Warning => words.warning,
@@ -287,9 +290,16 @@ fn fit(paper: Paper, lines: &[(String, usize)], link: &str, words: &Words) -> St
 fn lines(items: &[Item], manner: &Manner<'_>, paper: Paper) -> Vec<(String, usize)> {
     let words = manner.language.words();
     // Open before over, critical before warning; within that by rule and instance, so that equal things stand together.
-    let mut groups: BTreeMap<(bool, What, std::cmp::Reverse<Level>, &str, &str), Vec<&Item>> = BTreeMap::new();
+    let mut groups: BTreeMap<(bool, What, std::cmp::Reverse<Level>, &str, &str), Vec<&Item>> =
+        BTreeMap::new();
     for item in items {
-        let key = (item.what.ends(), item.what, std::cmp::Reverse(item.level), item.rule.as_str(), item.instance.as_str());
+        let key = (
+            item.what.ends(),
+            item.what,
+            std::cmp::Reverse(item.level),
+            item.rule.as_str(),
+            item.instance.as_str(),
+        );
         groups.entry(key).or_default().push(item);
     }
     let mut lines = Vec::new();
@@ -349,10 +359,14 @@ fn fill(template: &str, item: &Item, manner: &Manner<'_>, paper: Paper) -> Strin
         "since" => manner.zone.tell(item.since),
         _ => item.url(manner.url),
     };
-    pieces(template).unwrap_or_default().into_iter().map(|piece| match piece {
-        Piece::Text(text) => text.to_owned(),
-        Piece::Place(name) => place(name),
-    }).collect()
+    pieces(template)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Place(name) => place(name),
+        })
+        .collect()
 }
 
 enum Piece<'a> {
@@ -379,7 +393,8 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, BadTemplate> {
             rest = &from[2..];
             continue;
         }
-        let inner = from.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or(BadTemplate::Place)?;
+        let inner =
+            from.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or(BadTemplate::Place)?;
         let name = PLACES.into_iter().find(|place| *place == inner.0).ok_or(BadTemplate::Place)?;
         pieces.push(Piece::Place(name));
         rest = inner.1;
@@ -416,8 +431,11 @@ pub(super) mod tests {
     #[test]
     fn one_trouble_is_a_line_and_its_link() {
         let disk = Item {
-            rule: "Disk".to_owned(), metric: "disk.used_percent".to_owned(), instance: "/var".to_owned(),
-            value: Some(96.04), ..item(What::Alert, "web-1")
+            rule: "Disk".to_owned(),
+            metric: "disk.used_percent".to_owned(),
+            instance: "/var".to_owned(),
+            value: Some(96.04),
+            ..item(What::Alert, "web-1")
         };
         let id = disk.incident;
         let told = text(Kind::Telegram, &[disk], &manner(Language::English));
@@ -430,19 +448,32 @@ pub(super) mod tests {
 
     #[test]
     fn many_are_one_line_that_counts_them() {
-        let many: Vec<Item> = (1..=380).map(|number| item(What::Alert, &format!("web-{number:03}"))).collect();
+        let many: Vec<Item> =
+            (1..=380).map(|number| item(What::Alert, &format!("web-{number:03}"))).collect();
         let told = text(Kind::Slack, &many, &manner(Language::Chinese));
-        assert!(told.starts_with("严重: Silent · 380 台服务器: web-[001-380] (自 2026-09-21 14:13 UTC 起)\n"), "{told}");
+        assert!(
+            told.starts_with("严重: Silent · 380 台服务器: web-[001-380] (自 2026-09-21 14:13 UTC 起)\n"),
+            "{told}"
+        );
         assert!(told.ends_with("https://rollcall.example.org/#/incidents"), "{told}");
     }
 
     #[test]
     fn the_worst_comes_first_and_what_is_over_last() {
         let warning = Item { level: Level::Warning, ..item(What::Alert, "b") };
-        let items = [item(What::Recovery, "a"), warning, item(What::Alert, "c"), item(What::Unwatched, "d"), item(What::Reminder, "e")];
+        let items = [
+            item(What::Recovery, "a"),
+            warning,
+            item(What::Alert, "c"),
+            item(What::Unwatched, "d"),
+            item(What::Reminder, "e"),
+        ];
         let told = text(Kind::Telegram, &items, &manner(Language::English));
         let titles: Vec<&str> = told.lines().filter_map(|line| line.split(':').next()).take(5).collect();
-        assert_eq!(titles, ["CRITICAL", "WARNING", "STILL OPEN (CRITICAL)", "RECOVERED", "No longer watched"]);
+        assert_eq!(
+            titles,
+            ["CRITICAL", "WARNING", "STILL OPEN (CRITICAL)", "RECOVERED", "No longer watched"]
+        );
     }
 
     #[test]
@@ -469,8 +500,12 @@ pub(super) mod tests {
     #[test]
     fn amounts_have_units() {
         for (metric, value, told) in [
-            ("cpu.total", 95.0, "95 %"), ("disk.free", 1_610_612_736.0, "1.5 GiB"), ("network.sent", 512.0, "512 B/s"),
-            ("temperature", 85.25, "85.2 °C"), ("load.1", 3.0, "3"), ("agent.skew_ms", 40.0, "40 ms"),
+            ("cpu.total", 95.0, "95 %"),
+            ("disk.free", 1_610_612_736.0, "1.5 GiB"),
+            ("network.sent", 512.0, "512 B/s"),
+            ("temperature", 85.25, "85.2 °C"),
+            ("load.1", 3.0, "3"),
+            ("agent.skew_ms", 40.0, "40 ms"),
         ] {
             assert_eq!(amount(metric, value), told);
         }

@@ -1,14 +1,27 @@
-//! Alerts: what is trouble, how bad it is, where it is told, in which words, and what becomes of a message.
+//! Alerts: what is trouble, how bad and when, where it is told, in which words, and what becomes of a message.
 
 pub mod channel;
 pub mod fold;
+mod glob;
 pub mod guard;
 pub mod message;
+mod metric;
 pub mod request;
 pub mod route;
+mod rule;
 pub mod seal;
+mod shipped;
+mod state;
 pub mod telling;
 pub mod verdict;
 mod words;
 
+pub use glob::{BadGlob, Glob};
+pub use metric::Metric;
+pub use rule::{
+    Binding, DEFAULT_CLEAR_HOLD, Draft, MAX_HOLD, Rule, RuleFault, SelfCheck, Threshold, Verdict, Watch,
+    Watches,
+};
+pub use shipped::shipped;
+pub use state::{BACK_FILL, Holds, IN_TIME, MOST_STATES, Sample, State};
 pub use words::{BadWord, IncidentEventKind, IncidentState, Level, Op, Phase, Resolution, RuleKind};

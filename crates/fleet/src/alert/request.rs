@@ -87,13 +87,22 @@ pub enum NoRequest {
 }
 
 /// The request that tells `message` on such a channel.
-pub fn request(config: &Config, secret: &Secret, bases: &Bases, message: &Message<'_>) -> Result<Request, NoRequest> {
+pub fn request(
+    config: &Config,
+    secret: &Secret,
+    bases: &Bases,
+    message: &Message<'_>,
+) -> Result<Request, NoRequest> {
     let kind = config.kind();
     let text = || match message.content {
         Content::Incidents(items) => message::text(kind, items, &message.manner),
         Content::Test(channel) => message::test_text(kind, channel, &message.manner),
     };
-    let json = |url: Url, body: Value| Request { url: bases.moved(kind, url), headers: Vec::new(), body: body.to_string().into_bytes() };
+    let json = |url: Url, body: Value| Request {
+        url: bases.moved(kind, url),
+        headers: Vec::new(),
+        body: body.to_string().into_bytes(),
+    };
     let parse = |text: String| text.parse::<Url>().map_err(|_| NoRequest::Url);
     Ok(match (config, secret) {
         (Config::Wecom, Secret::Wecom { key }) => {
@@ -202,7 +211,8 @@ mod tests {
         assert_eq!((told["chat_id"].as_i64(), told.as_object().unwrap().len()), (Some(-5), 2));
         let slack = ask(Kind::Slack, json!({}), json!({"url": "https://hooks.slack.com/x"}));
         assert!(body(&slack)["text"].as_str().unwrap().contains("&lt;b&gt; &amp; @all"));
-        let discord = ask(Kind::Discord, json!({}), json!({"url": "https://discord.com/api/webhooks/1/x?thread_id=2"}));
+        let discord =
+            ask(Kind::Discord, json!({}), json!({"url": "https://discord.com/api/webhooks/1/x?thread_id=2"}));
         assert_eq!(discord.url.query(), Some("thread_id=2&wait=true"));
         assert_eq!(body(&discord)["allowed_mentions"], json!({"parse": []}));
         assert!(body(&discord)["content"].as_str().unwrap().contains("\\<b\\> & \\@all"));
@@ -215,11 +225,20 @@ mod tests {
     fn a_webhook_is_signed_as_standard_webhooks_says() {
         // The example of the specification, with its id, time and body replaced by ours: verified by the rule itself.
         let key = STANDARD.encode([7; 32]);
-        let (config, secret) = read(Kind::Webhook, json!({}), json!({"url": "https://example.org/h", "key": format!("whsec_{key}")}));
+        let (config, secret) = read(
+            Kind::Webhook,
+            json!({}),
+            json!({"url": "https://example.org/h", "key": format!("whsec_{key}")}),
+        );
         let items = [item(What::Recovery, "web-1")];
         let request = request(&config, &secret, &Bases::default(), &message(&items)).unwrap();
-        let header = |name: &str| request.headers.iter().find(|(of, _)| *of == name).map(|(_, value)| value.clone()).unwrap();
-        assert_eq!((header("webhook-id").as_str(), header("webhook-timestamp").as_str()), ("msg_1", "1790000000"));
+        let header = |name: &str| {
+            request.headers.iter().find(|(of, _)| *of == name).map(|(_, value)| value.clone()).unwrap()
+        };
+        assert_eq!(
+            (header("webhook-id").as_str(), header("webhook-timestamp").as_str()),
+            ("msg_1", "1790000000")
+        );
         let mac = Hmac::<Sha256>::new_from_slice(&[7; 32]).unwrap();
         let signed = [b"msg_1.1790000000.".as_slice(), &request.body].concat();
         let expected = STANDARD.encode(mac.chain_update(signed).finalize().into_bytes());
@@ -236,18 +255,30 @@ mod tests {
         let request = request(&config, &secret, &Bases::default(), &message(&items)).unwrap();
         assert!(!request.headers.iter().any(|(name, _)| *name == "webhook-signature"));
         let told = body(&request);
-        assert_eq!((told["data"]["incidents"].as_array().unwrap().len(), &told["data"]["truncated"]), (100, &json!(30)));
+        assert_eq!(
+            (told["data"]["incidents"].as_array().unwrap().len(), &told["data"]["truncated"]),
+            (100, &json!(30))
+        );
     }
 
     #[test]
     fn a_stand_in_is_asked_by_the_same_path() {
-        let bases = Bases::new(vec![(Kind::Wecom, "http://127.0.0.1:9".parse().unwrap()), (Kind::Slack, "http://[::1]:8".parse().unwrap())]);
+        let bases = Bases::new(vec![
+            (Kind::Wecom, "http://127.0.0.1:9".parse().unwrap()),
+            (Kind::Slack, "http://[::1]:8".parse().unwrap()),
+        ]);
         let items = [item(What::Alert, "a")];
         let (config, secret) = read(Kind::Wecom, json!({}), json!({"key": "k"}));
         let wecom = request(&config, &secret, &bases, &message(&items)).unwrap();
         assert_eq!(wecom.url.as_str(), "http://127.0.0.1:9/cgi-bin/webhook/send?key=k");
         let (config, secret) = read(Kind::Slack, json!({}), json!({"url": "https://hooks.slack.com/a/b?c"}));
-        assert_eq!(request(&config, &secret, &bases, &message(&items)).unwrap().url.as_str(), "http://[::1]:8/a/b?c");
-        assert_eq!(request(&config, &Secret::Wecom { key: "k".to_owned() }, &bases, &message(&items)), Err(NoRequest::OtherSecret));
+        assert_eq!(
+            request(&config, &secret, &bases, &message(&items)).unwrap().url.as_str(),
+            "http://[::1]:8/a/b?c"
+        );
+        assert_eq!(
+            request(&config, &Secret::Wecom { key: "k".to_owned() }, &bases, &message(&items)),
+            Err(NoRequest::OtherSecret)
+        );
     }
 }

@@ -82,7 +82,8 @@ impl Match {
     pub fn takes(&self, traits: &Traits) -> bool {
         let label = |(key, value): (&String, &String)| traits.labels.get(key) == Some(value);
         let rule = self.rules.is_empty() || traits.rule.is_some_and(|rule| self.rules.contains(&rule));
-        let server = self.servers.is_empty() || traits.server.is_some_and(|server| self.servers.contains(&server));
+        let server =
+            self.servers.is_empty() || traits.server.is_some_and(|server| self.servers.contains(&server));
         rule && server && self.labels.iter().all(label)
     }
 }
@@ -103,7 +104,9 @@ pub fn routes_of<'a>(routes: &'a [Route], traits: &Traits, level: Level) -> Vec<
 
 /// Until when such an incident is not told; `None`: it is.
 pub fn silent_until(silences: &[Silence], traits: &Traits, now: Millis) -> Option<Millis> {
-    let lasts = |silence: &&Silence| (silence.starts_at..silence.ends_at).contains(&now) && silence.matches.takes(traits);
+    let lasts = |silence: &&Silence| {
+        (silence.starts_at..silence.ends_at).contains(&now) && silence.matches.takes(traits)
+    };
     silences.iter().filter(lasts).map(|silence| silence.ends_at).max()
 }
 
@@ -144,7 +147,12 @@ mod tests {
     #[test]
     fn the_first_route_that_takes_it_is_the_last_unless_it_goes_on() {
         let route = |number: u8, text: &str, min_level, goes_on| Route {
-            id: AlertRouteId::new(1, [number; 10]), matches: read(text), min_level, steps: Vec::new(), reminder_ms: 0, goes_on,
+            id: AlertRouteId::new(1, [number; 10]),
+            matches: read(text),
+            min_level,
+            steps: Vec::new(),
+            reminder_ms: 0,
+            goes_on,
         };
         let routes = [
             route(1, r#"{"labels":{"site":"us"}}"#, Level::Warning, false),
@@ -152,14 +160,20 @@ mod tests {
             route(3, "{}", Level::Warning, false),
             route(4, "{}", Level::Warning, false),
         ];
-        let taken = |level| routes_of(&routes, &traits(), level).iter().map(|route| route.id).collect::<Vec<_>>();
+        let taken =
+            |level| routes_of(&routes, &traits(), level).iter().map(|route| route.id).collect::<Vec<_>>();
         assert_eq!(taken(Level::Critical), [routes[1].id, routes[2].id]);
         assert_eq!(taken(Level::Warning), [routes[2].id]);
     }
 
     #[test]
     fn a_silence_lasts_from_its_start_to_its_end() {
-        let silence = |starts_at, ends_at| Silence { id: SilenceId::new(1, [1; 10]), matches: Match::default(), starts_at, ends_at };
+        let silence = |starts_at, ends_at| Silence {
+            id: SilenceId::new(1, [1; 10]),
+            matches: Match::default(),
+            starts_at,
+            ends_at,
+        };
         let both = [silence(10, 20), silence(15, 30)];
         let until = |now| silent_until(&both, &traits(), now);
         assert_eq!([9, 10, 16, 20, 29, 30].map(until), [None, Some(20), Some(30), Some(30), Some(30), None]);

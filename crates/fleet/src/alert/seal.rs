@@ -48,7 +48,9 @@ pub struct Sealed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CannotOpen {
     /// It is sealed with a key that is not held here.
-    #[error("its secret is sealed with another CHANNEL_KEY; set it again, or bring the key back as CHANNEL_KEY_PREVIOUS")]
+    #[error(
+        "its secret is sealed with another CHANNEL_KEY; set it again, or bring the key back as CHANNEL_KEY_PREVIOUS"
+    )]
     OtherKey,
     /// It is not what was sealed for this channel.
     #[error("its secret is damaged; set it again")]
@@ -97,10 +99,17 @@ impl ChannelKeys {
     ///
     /// # Errors
     /// Of a secret that is longer than any can be.
-    pub fn seal(&self, channel: ChannelId, kind: Kind, secret: &Secret, nonce: [u8; NONCE_BYTES]) -> Result<Sealed, CannotOpen> {
+    pub fn seal(
+        &self,
+        channel: ChannelId,
+        kind: Kind,
+        secret: &Secret,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<Sealed, CannotOpen> {
         let (text, bound) = (secret.write().to_string(), bound(channel, kind));
         let payload = Payload { msg: text.as_bytes(), aad: bound.as_bytes() };
-        let sealed = self.current.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| CannotOpen::Damaged)?;
+        let sealed =
+            self.current.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| CannotOpen::Damaged)?;
         let bytes = [nonce.as_slice(), &sealed].concat();
         Ok(Sealed { key: self.current.name.clone(), text: URL_SAFE_NO_PAD.encode(bytes) })
     }
@@ -108,7 +117,8 @@ impl ChannelKeys {
     /// Opens what was sealed for this channel.
     pub fn open(&self, channel: ChannelId, kind: Kind, sealed: &Sealed) -> Result<Secret, CannotOpen> {
         let keys = [Some(&self.current), self.previous.as_ref()];
-        let key = keys.into_iter().flatten().find(|key| key.name == sealed.key).ok_or(CannotOpen::OtherKey)?;
+        let key =
+            keys.into_iter().flatten().find(|key| key.name == sealed.key).ok_or(CannotOpen::OtherKey)?;
         let bytes = URL_SAFE_NO_PAD.decode(&sealed.text).map_err(|_| CannotOpen::Damaged)?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(CannotOpen::Damaged)?;
         let bound = bound(channel, kind);

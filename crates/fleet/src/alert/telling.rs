@@ -132,7 +132,13 @@ fn counts(said: &Said) -> bool {
     !matches!(said.fate, Fate::Failed(_))
 }
 
-fn tell_the_end(at: Millis, resolution: Resolution, channels: &Channels<'_>, now: Millis, decision: &mut Decision) {
+fn tell_the_end(
+    at: Millis,
+    resolution: Resolution,
+    channels: &Channels<'_>,
+    now: Millis,
+    decision: &mut Decision,
+) {
     let what = if resolution == Resolution::Recovered { What::Recovery } else { What::Unwatched };
     for (channel, said) in channels.said {
         let troubles = || said.iter().filter(|said| !said.what.ends());
@@ -172,7 +178,9 @@ fn tell_the_trouble(
         let told = said.iter().filter(|said| counts(said)).map(|said| said.level).max();
         let retry = retry_at(said).filter(|at| *at > now);
         match told {
-            Some(level) if level >= trouble.level => remind(trouble, channel, said, reminder_ms, now, decision),
+            Some(level) if level >= trouble.level => {
+                remind(trouble, channel, said, reminder_ms, now, decision)
+            }
             _ if retry.is_some() => decision.look_at(retry.unwrap_or(now)),
             Some(_) => {
                 decision.say.push((channel, What::Rise, reminders(said)));
@@ -198,7 +206,14 @@ fn reminders(said: &[Said]) -> i64 {
     said.iter().map(|said| said.reminder).max().unwrap_or(0)
 }
 
-fn remind(trouble: &Trouble, channel: ChannelId, said: &[Said], every: Millis, now: Millis, decision: &mut Decision) {
+fn remind(
+    trouble: &Trouble,
+    channel: ChannelId,
+    said: &[Said],
+    every: Millis,
+    now: Millis,
+    decision: &mut Decision,
+) {
     let waits = said.iter().any(|said| matches!(said.fate, Fate::Queued | Fate::Sending));
     let last = said.iter().map(|said| said.at).max();
     if let (Some(last), true, IncidentState::Open) = (last, every > 0, trouble.state) {
@@ -277,8 +292,12 @@ mod tests {
 
     fn trouble() -> Trouble {
         Trouble {
-            state: IncidentState::Open, level: Level::Warning, opened_at: NOW, resolved: None,
-            silent_until: None, wait_until: None,
+            state: IncidentState::Open,
+            level: Level::Warning,
+            opened_at: NOW,
+            resolved: None,
+            silent_until: None,
+            wait_until: None,
         }
     }
 
@@ -288,11 +307,16 @@ mod tests {
 
     fn route(steps: &[(Millis, &[u8])], reminder_ms: Millis) -> Route {
         let step = |(after_ms, channels): &(Millis, &[u8])| Step {
-            after_ms: *after_ms, channels: channels.iter().map(|number| channel(*number)).collect(),
+            after_ms: *after_ms,
+            channels: channels.iter().map(|number| channel(*number)).collect(),
         };
         Route {
-            id: AlertRouteId::new(1, [1; 10]), matches: Match::default(), min_level: Level::Warning,
-            steps: steps.iter().map(step).collect(), reminder_ms, goes_on: false,
+            id: AlertRouteId::new(1, [1; 10]),
+            matches: Match::default(),
+            min_level: Level::Warning,
+            steps: steps.iter().map(step).collect(),
+            reminder_ms,
+            goes_on: false,
         }
     }
 
@@ -342,7 +366,11 @@ mod tests {
             (vec![alert(Fate::Gone)], over(Resolution::Closed), says(What::Unwatched)),
             (vec![], over(Resolution::Recovered), nothing.clone()),
             (vec![alert(Fate::Failed(NOW))], over(Resolution::Recovered), nothing.clone()),
-            (vec![alert(Fate::Gone), said(What::Recovery, Level::Warning, Fate::Gone)], over(Resolution::Recovered), nothing),
+            (
+                vec![alert(Fate::Gone), said(What::Recovery, Level::Warning, Fate::Gone)],
+                over(Resolution::Recovered),
+                nothing,
+            ),
         ] {
             assert_eq!(world(&[(1, said.clone())]).decide(is, &one, NOW), decision, "{said:?}");
         }
@@ -357,7 +385,8 @@ mod tests {
         assert_eq!(wait, Decision { next: Some(NOW + LOOK_AGAIN), ..Decision::default() });
         // Its alert was sent: the rise falls, and the recovery goes.
         let rise = said(What::Rise, Level::Critical, Fate::Queued);
-        let both = world(&[(1, vec![alert(Fate::Gone), rise])]).decide(over(Resolution::Recovered), &one, NOW);
+        let both =
+            world(&[(1, vec![alert(Fate::Gone), rise])]).decide(over(Resolution::Recovered), &one, NOW);
         assert_eq!(both, Decision { fall: vec![channel(1)], ..says(What::Recovery) });
     }
 
@@ -374,7 +403,10 @@ mod tests {
         let world = world(&[(1, vec![alert(Fate::Gone), failed])]);
         assert_eq!(world.decide(over(Resolution::Recovered), &one, NOW).next, Some(NOW + RETRY));
         assert_eq!(world.decide(over(Resolution::Recovered), &one, NOW + RETRY), says(What::Recovery));
-        assert_eq!(world.decide(over(Resolution::Recovered), &one, NOW + RECOVERIES_LAST + 1), Decision::default());
+        assert_eq!(
+            world.decide(over(Resolution::Recovered), &one, NOW + RECOVERIES_LAST + 1),
+            Decision::default()
+        );
     }
 
     #[test]
@@ -382,7 +414,9 @@ mod tests {
         let steps = route(&[(0, &[1]), (15 * MINUTE, &[2]), (30 * MINUTE, &[3])], 0);
         let told = world(&[(1, vec![alert(Fate::Gone)])]);
         assert_eq!(told.decide(trouble(), &steps, NOW).next, Some(NOW + 15 * MINUTE));
-        let say = |numbers: &[u8]| numbers.iter().map(|number| (channel(*number), What::Alert, 0)).collect::<Vec<_>>();
+        let say = |numbers: &[u8]| {
+            numbers.iter().map(|number| (channel(*number), What::Alert, 0)).collect::<Vec<_>>()
+        };
         assert_eq!(told.decide(trouble(), &steps, NOW + 15 * MINUTE).say, say(&[2]));
         let known = Trouble { state: IncidentState::Acknowledged, ..trouble() };
         assert_eq!(told.decide(known, &steps, NOW + 60 * MINUTE), Decision::default());
@@ -399,7 +433,10 @@ mod tests {
     fn a_silence_mutes_and_what_is_left_at_its_end_is_told_once() {
         let one = route(&[(0, &[1])], 0);
         let muted = Trouble { silent_until: Some(NOW + 9), ..trouble() };
-        assert_eq!(world(&[]).decide(muted, &one, NOW), Decision { next: Some(NOW + 9), ..Decision::default() });
+        assert_eq!(
+            world(&[]).decide(muted, &one, NOW),
+            Decision { next: Some(NOW + 9), ..Decision::default() }
+        );
         let over = Trouble { silent_until: Some(NOW + 9), ..over(Resolution::Recovered) };
         assert_eq!(world(&[(1, vec![alert(Fate::Gone)])]).decide(over, &one, NOW).say, []);
     }

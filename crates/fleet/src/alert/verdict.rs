@@ -89,7 +89,9 @@ fn answered(kind: Kind, answer: &Answer<'_>) -> Verdict {
     let body = || serde_json::from_slice::<Value>(answer.body).unwrap_or(Value::Null);
     match status {
         200..=299 => taken(kind, answer),
-        429 => Verdict::Blocked { wait: wait(answer, &body()), reason: "HTTP 429: too many messages".to_owned() },
+        429 => {
+            Verdict::Blocked { wait: wait(answer, &body()), reason: "HTTP 429: too many messages".to_owned() }
+        }
         408 | 500.. => Verdict::Unknown(format!("HTTP {status}: it may have been taken")),
         300..=499 => refused(kind, status, &body()),
         _ => Verdict::Unknown(format!("HTTP {status} is no answer to a message")),
@@ -110,7 +112,10 @@ fn taken(kind: Kind, answer: &Answer<'_>) -> Verdict {
                 let reason = "WeCom says that there are too many messages".to_owned();
                 Verdict::Blocked { wait: USUAL_BLOCK, reason }
             }
-            Some(code) => Verdict::Failed { reason: format!("WeCom refuses it: errcode {code}"), disables: code == 93000 },
+            Some(code) => Verdict::Failed {
+                reason: format!("WeCom refuses it: errcode {code}"),
+                disables: code == 93000,
+            },
             None => foreign(),
         },
         Kind::Telegram => match body()["ok"].as_bool() {
@@ -132,10 +137,14 @@ fn refused(kind: Kind, status: u16, body: &Value) -> Verdict {
         Kind::Telegram => {
             let code = body["error_code"].as_u64().unwrap_or(status.into());
             if code == 429 {
-                return Verdict::Blocked { wait: in_body(body).unwrap_or(USUAL_BLOCK), reason: "too many messages".to_owned() };
+                return Verdict::Blocked {
+                    wait: in_body(body).unwrap_or(USUAL_BLOCK),
+                    reason: "too many messages".to_owned(),
+                };
             }
             let told = short(body["description"].as_str().unwrap_or_default());
-            let lost_chat = body["parameters"]["migrate_to_chat_id"].is_i64() || told.contains("chat not found");
+            let lost_chat =
+                body["parameters"]["migrate_to_chat_id"].is_i64() || told.contains("chat not found");
             let disables = gone || lost_chat || matches!(code, 401 | 403 | 404);
             failed(format!("Telegram refuses it: {code} {told}").trim_end().to_owned(), disables)
         }
@@ -206,8 +215,13 @@ mod tests {
     #[test]
     fn a_success_that_is_not_the_services_own_is_unknown() {
         for kind in [Kind::Wecom, Kind::Telegram, Kind::Slack, Kind::Discord] {
-            for (status, body) in [(200, "<html>log in to this network</html>"), (200, ""), (200, "{}"), (204, ""), (202, "ok")] {
-                assert!(matches!(judge(kind, answer(status, body)), Verdict::Unknown(_)), "{kind} {status} {body}");
+            for (status, body) in
+                [(200, "<html>log in to this network</html>"), (200, ""), (200, "{}"), (204, ""), (202, "ok")]
+            {
+                assert!(
+                    matches!(judge(kind, answer(status, body)), Verdict::Unknown(_)),
+                    "{kind} {status} {body}"
+                );
             }
         }
     }
@@ -218,24 +232,30 @@ mod tests {
             Verdict::Blocked { wait, .. } => wait,
             other => panic!("{kind}: {other:?}"),
         };
-        assert_eq!(blocked(Kind::Wecom, answer(200, r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#)), 60_000);
+        assert_eq!(
+            blocked(Kind::Wecom, answer(200, r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#)),
+            60_000
+        );
         let telegram = r#"{"ok":false,"error_code":429,"parameters":{"retry_after":17}}"#;
         assert_eq!(blocked(Kind::Telegram, answer(429, telegram)), 17_000);
         assert_eq!(blocked(Kind::Telegram, answer(200, telegram)), 17_000);
         assert_eq!(blocked(Kind::Discord, answer(429, r#"{"retry_after":0.25,"global":false}"#)), 1_000);
-        let header = Ending::Answered(Answer { status: 429, retry_after: Some("30"), reset_after: None, body: b"" });
+        let header =
+            Ending::Answered(Answer { status: 429, retry_after: Some("30"), reset_after: None, body: b"" });
         for kind in Kind::ALL {
             assert_eq!(blocked(kind, header), 30_000, "{kind}");
             assert_eq!(blocked(kind, answer(429, "not JSON")), 60_000, "{kind}");
         }
-        let never = Ending::Answered(Answer { status: 429, retry_after: Some("1e99"), reset_after: None, body: b"" });
+        let never =
+            Ending::Answered(Answer { status: 429, retry_after: Some("1e99"), reset_after: None, body: b"" });
         assert_eq!(blocked(Kind::Slack, never), 3_600_000);
     }
 
     #[test]
     fn a_spent_budget_of_discord_is_waited_for() {
         let body = br#"{"id":"1"}"#;
-        let spent = Ending::Answered(Answer { status: 200, retry_after: None, reset_after: Some("2.5"), body });
+        let spent =
+            Ending::Answered(Answer { status: 200, retry_after: None, reset_after: Some("2.5"), body });
         assert_eq!(judge(Kind::Discord, spent), Verdict::Sent { pause: Some(2_500) });
     }
 
@@ -255,10 +275,18 @@ mod tests {
         }
         assert!(disables(Kind::Wecom, 200, r#"{"errcode":93000,"errmsg":"invalid webhook url"}"#));
         assert!(!disables(Kind::Wecom, 200, r#"{"errcode":40058,"errmsg":"bad request"}"#));
-        assert!(disables(Kind::Telegram, 401, r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#));
+        assert!(disables(
+            Kind::Telegram,
+            401,
+            r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#
+        ));
         let moved = r#"{"ok":false,"error_code":400,"parameters":{"migrate_to_chat_id":-100}}"#;
         assert!(disables(Kind::Telegram, 400, moved));
-        assert!(disables(Kind::Telegram, 400, r#"{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}"#));
+        assert!(disables(
+            Kind::Telegram,
+            400,
+            r#"{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}"#
+        ));
         assert!(disables(Kind::Slack, 403, "invalid_token") && disables(Kind::Discord, 401, ""));
     }
 

@@ -1,7 +1,5 @@
 //! The words of alerts, as stores and the interface spell them.
 
-use std::{fmt, str::FromStr};
-
 /// A text that is none of the words that may stand there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of {0}")]
@@ -27,21 +25,22 @@ macro_rules! words {
             }
         }
 
-        impl FromStr for $name {
-            type Err = BadWord;
+        impl std::str::FromStr for $name {
+            type Err = $crate::alert::BadWord;
 
-            fn from_str(text: &str) -> Result<Self, BadWord> {
-                Self::ALL.into_iter().find(|word| word.as_str() == text).ok_or(BadWord($list))
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.into_iter().find(|word| word.as_str() == text).ok_or($crate::alert::BadWord($list))
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
     )*};
 }
+pub(super) use words;
 
 words! {
     /// How bad it is; the greater, the worse.

@@ -20,5 +20,7 @@ pub(super) const WORDS: Words = Words {
     },
     subject_of_one: |what, rule, server| format!("{what}: {rule} on {server}"),
     look: "Look at it",
-    why: |channel| format!("Rollcall sent this mail because the channel {channel} is told of such incidents."),
+    why: |channel| {
+        format!("Rollcall sent this mail because the channel {channel} is told of such incidents.")
+    },
 };

@@ -108,7 +108,8 @@ mod tests {
     /// All that a language says, with arguments by which they are found again.
     fn all(words: &Words) -> Vec<String> {
         let Words { critical, warning, recovered, unwatched, reminder, suite, look, .. } = words;
-        let plain = [critical, warning, recovered, unwatched, reminder, suite, look].map(|text| (*text).to_owned());
+        let plain =
+            [critical, warning, recovered, unwatched, reminder, suite, look].map(|text| (*text).to_owned());
         let made = [
             (words.since)("<1>"),
             (words.servers)(1_234),
@@ -129,7 +130,18 @@ mod tests {
                 assert!(!text.trim().is_empty() && text.trim() == text, "{language}: {text:?}");
                 assert!(!text.chars().any(char::is_control), "{language}: {text:?}");
             }
-            for (index, wanted) in [(7, "<1>"), (8, "1234"), (9, "1234"), (10, "<1>"), (11, "1234"), (11, "5678"), (12, "<1>"), (12, "<2>"), (12, "<3>"), (13, "<1>")] {
+            for (index, wanted) in [
+                (7, "<1>"),
+                (8, "1234"),
+                (9, "1234"),
+                (10, "<1>"),
+                (11, "1234"),
+                (11, "5678"),
+                (12, "<1>"),
+                (12, "<2>"),
+                (12, "<3>"),
+                (13, "<1>"),
+            ] {
                 assert!(said[index].contains(wanted), "{language}: {:?} lacks {wanted}", said[index]);
             }
         }

@@ -20,5 +20,7 @@ pub(super) const WORDS: Words = Words {
     },
     subject_of_one: |what, rule, server| format!("{what}: {rule} në {server}"),
     look: "Shihni hollësitë",
-    why: |channel| format!("Rollcall e dërgoi këtë mesazh sepse kanali {channel} njoftohet për incidente të tilla."),
+    why: |channel| {
+        format!("Rollcall e dërgoi këtë mesazh sepse kanali {channel} njoftohet për incidente të tilla.")
+    },
 };

@@ -75,10 +75,12 @@ struct Row {
     updated_at: Millis,
 }
 
-const ADD: &str = "INSERT INTO channels (id, name, name_folded, kind, target_key, language, time_zone, template, config,
+const ADD: &str =
+    "INSERT INTO channels (id, name, name_folded, kind, target_key, language, time_zone, template, config,
 secret, secret_key, secret_origin, secret_set_at, version, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $14)";
-const CHANGE: &str = "UPDATE channels SET name = $2, name_folded = $3, target_key = $4, language = $5, time_zone = $6,
+const CHANGE: &str =
+    "UPDATE channels SET name = $2, name_folded = $3, target_key = $4, language = $5, time_zone = $6,
 template = $7, config = $8, secret = $9, secret_key = $10, secret_origin = $11, secret_set_at = $12,
 disabled_at = $13, disabled_reason = $14, version = version + 1, updated_at = $15 WHERE id = $1";
 const DELETE: &str = "DELETE FROM channels WHERE id = $1";
@@ -102,13 +104,16 @@ const LIST: &str = select!("ORDER BY name_folded LIMIT $1 OFFSET $2");
 const ALL: &str = select!("ORDER BY name_folded");
 const OF_ANOTHER_KEY: &str = select!("WHERE secret IS NOT NULL AND secret_key <> $1 ORDER BY id");
 const RESEAL: &str = "UPDATE channels SET secret = $3, secret_key = $4 WHERE id = $1 AND secret = $2";
-const TARGET: &str = "INSERT INTO targets (target_key, next_at, blocked_until, busy_until) VALUES ($1, 0, 0, 0)
+const TARGET: &str =
+    "INSERT INTO targets (target_key, next_at, blocked_until, busy_until) VALUES ($1, 0, 0, 0)
 ON CONFLICT (target_key) DO NOTHING";
 /// What waits for a place that a channel does not lead to any more goes to the one where it leads.
 const MOVE: &str = "UPDATE notifications SET target_key = $2 WHERE channel = $1 AND state = 'queued'";
-const DROP_QUEUED: &str = "UPDATE notifications SET state = 'failed', reason = $2, due_at = NULL, updated_at = $3
+const DROP_QUEUED: &str =
+    "UPDATE notifications SET state = 'failed', reason = $2, due_at = NULL, updated_at = $3
 WHERE channel = $1 AND state = 'queued'";
-const FORGET_TARGETS: &str = "DELETE FROM targets WHERE busy_until <= $1 AND next_at <= $1 AND blocked_until <= $1
+const FORGET_TARGETS: &str =
+    "DELETE FROM targets WHERE busy_until <= $1 AND next_at <= $1 AND blocked_until <= $1
 AND NOT EXISTS (SELECT 1 FROM channels c WHERE c.target_key = targets.target_key)";
 
 pub(super) async fn all(tx: &mut Tx<'_>) -> Result<Vec<Channel>, RegistryError> {
@@ -147,7 +152,11 @@ impl Registry {
     }
 
     /// Makes a channel.
-    pub async fn make_channel(&self, channel: &Channel, by: &Actor) -> Result<Result<(), Refusal>, RegistryError> {
+    pub async fn make_channel(
+        &self,
+        channel: &Channel,
+        by: &Actor,
+    ) -> Result<Result<(), Refusal>, RegistryError> {
         self.change(async |tx| {
             telling::hold(tx).await?;
             let (total,): (i64,) = tx.one(TOTAL).await?;
@@ -158,7 +167,8 @@ impl Registry {
             let add = channel.bind_common(query(ADD).bind(channel.id.to_string()), true);
             tx.run(add.bind(channel.created_at)).await?;
             channel.add_target(tx).await?;
-            let change = Change::new(by, channel.created_at, Action::ChannelCreate, channel.id).after(channel.told());
+            let change =
+                Change::new(by, channel.created_at, Action::ChannelCreate, channel.id).after(channel.told());
             Ok(audit::record(tx, &[change]).await?)
         })
         .await
@@ -166,7 +176,12 @@ impl Registry {
 
     /// Makes a channel what `after` says, if it is still of the version that `after` was made of. What waits to be told on it
     /// goes where it leads now.
-    pub async fn change_channel(&self, after: &Channel, by: &Actor, now: Millis) -> Result<Result<(), Refusal>, RegistryError> {
+    pub async fn change_channel(
+        &self,
+        after: &Channel,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<Result<(), Refusal>, RegistryError> {
         self.change(async |tx| {
             telling::hold(tx).await?;
             let before = find(tx, after.id).await?.ok_or(Refusal::NotFound)?;
@@ -215,7 +230,8 @@ impl Registry {
     /// Keeps the same secret of a channel sealed anew, unless another was set meanwhile.
     pub async fn reseal_channel(&self, channel: &Channel, sealed: &Sealed) -> Result<bool, RegistryError> {
         let old = channel.secret.as_ref().map(|sealed| sealed.text.as_str());
-        let reseal = query(RESEAL).bind(channel.id.to_string()).bind(old).bind(&sealed.text).bind(&sealed.key);
+        let reseal =
+            query(RESEAL).bind(channel.id.to_string()).bind(old).bind(&sealed.text).bind(&sealed.key);
         Ok(self.writer().run(reseal).await? > 0)
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     outbox::{self, DeliveryState},
 };
 
-const ANY: &str = "SELECT n.id FROM notifications n JOIN deliveries d ON d.kind = 'notification' AND d.subject_id = n.id
+const ANY: &str =
+    "SELECT n.id FROM notifications n JOIN deliveries d ON d.kind = 'notification' AND d.subject_id = n.id
 WHERE n.state IN ('queued', 'sending') LIMIT 1";
 const UNDER_WAY: &str = "SELECT n.id FROM notifications n WHERE n.state IN ('queued', 'sending')
 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.kind = 'notification' AND d.subject_id = n.id) ORDER BY n.id LIMIT 1000";
@@ -37,7 +38,8 @@ pub(super) async fn settle(tx: &mut Tx<'_>, now: Millis) -> Result<(), RegistryE
         let state = state(&states);
         let reason = deliveries.iter().find_map(|delivery| delivery.error.as_deref());
         let attempts = deliveries.iter().map(|delivery| delivery.attempts).max().unwrap_or(0);
-        let row = query(SETTLE).bind(&notification).bind(state).bind(reason).bind(i64::from(attempts)).bind(now);
+        let row =
+            query(SETTLE).bind(&notification).bind(state).bind(reason).bind(i64::from(attempts)).bind(now);
         tx.run(row).await?;
         if state == "failed" {
             failed.push(notification);
@@ -56,7 +58,13 @@ fn state(mails: &[DeliveryState]) -> &'static str {
     match () {
         () if any(&[Sending]) => "sending",
         // Some are gone, and some wait: no more of it falls.
-        () if any(&[Queued]) => if any(&[Sent, Written, Unknown, Failed]) { "sending" } else { "queued" },
+        () if any(&[Queued]) => {
+            if any(&[Sent, Written, Unknown, Failed]) {
+                "sending"
+            } else {
+                "queued"
+            }
+        }
         () if any(&[Sent, Written]) => "sent",
         () if any(&[Unknown]) => "unknown",
         () => "failed",
@@ -75,7 +83,12 @@ pub(super) async fn hold(tx: &mut Tx<'_>, held: &mut BTreeSet<String>) -> Result
 }
 
 /// The mails of these messages are not sent.
-pub(super) async fn fall(tx: &mut Tx<'_>, notifications: &[&str], reason: &str, now: Millis) -> Result<(), RegistryError> {
+pub(super) async fn fall(
+    tx: &mut Tx<'_>,
+    notifications: &[&str],
+    reason: &str,
+    now: Millis,
+) -> Result<(), RegistryError> {
     for notification in notifications {
         outbox::fail(tx, &subject(notification)?, reason, now).await?;
     }

@@ -16,3 +16,12 @@ pub use routes::AlertRoute;
 pub use sent::{Notification, NotificationFilter, NotificationState};
 pub use silences::KeptSilence;
 pub use telling::Told;
+mod incidents;
+mod judge;
+mod rules;
+mod states;
+
+pub use incidents::{Incident, IncidentEvent, IncidentFilter, Response};
+pub use judge::{Failures, Judged, Lasting, Raised, SilentServer};
+pub use rules::AlertRule;
+pub use states::{Observation, StateKey};

@@ -98,7 +98,8 @@ const EXPIRE: &str = "UPDATE notifications SET state = 'failed', reason = $3, du
 WHERE target_key = $1 AND state = 'queued' AND expires_at <= $2";
 const FIRST: &str = "SELECT channel, kind FROM notifications
 WHERE target_key = $1 AND state = 'queued' AND due_at <= $2 ORDER BY due_at, id LIMIT 1";
-const CLAIM: &str = "UPDATE notifications SET state = 'sending', attempts = attempts + 1, claim = $4, message_id = $4,
+const CLAIM: &str =
+    "UPDATE notifications SET state = 'sending', attempts = attempts + 1, claim = $4, message_id = $4,
 sending_at = $5, updated_at = $5 WHERE state = 'queued' AND id IN (SELECT id FROM notifications
     WHERE target_key = $1 AND channel = $2 AND kind = $3 AND state = 'queued' AND due_at <= $5
     ORDER BY due_at, id LIMIT $6) RETURNING id, attempts";
@@ -118,16 +119,21 @@ const LOOK_AGAIN: &str = "UPDATE incidents SET tell_at = $2 WHERE (tell_at IS NU
 (SELECT incident FROM notification_items WHERE notification IN (SELECT id FROM notifications WHERE claim = $1))";
 const DISABLE: &str = "UPDATE channels SET disabled_at = $2, disabled_reason = $3, updated_at = $2
 WHERE id = $1 AND disabled_at IS NULL AND version = $4";
-const FAIL_QUEUED: &str = "UPDATE notifications SET state = 'failed', reason = $2, due_at = NULL, updated_at = $3
+const FAIL_QUEUED: &str =
+    "UPDATE notifications SET state = 'failed', reason = $2, due_at = NULL, updated_at = $3
 WHERE channel = $1 AND state = 'queued'";
-const LOOK_AT_CHANNEL: &str = "UPDATE incidents SET tell_at = $2 WHERE (tell_at IS NULL OR tell_at > $2) AND state <> 'resolved'
+const LOOK_AT_CHANNEL: &str =
+    "UPDATE incidents SET tell_at = $2 WHERE (tell_at IS NULL OR tell_at > $2) AND state <> 'resolved'
 AND id IN (SELECT incident FROM told WHERE channel = $1)";
-const GIVE_UP: &str = "UPDATE notifications SET state = 'unknown', sending_at = NULL, due_at = NULL, reason = $2,
+const GIVE_UP: &str =
+    "UPDATE notifications SET state = 'unknown', sending_at = NULL, due_at = NULL, reason = $2,
 updated_at = $3 WHERE state = 'sending' AND sending_at < $1";
-const DOUBT: &str = "UPDATE notifications SET state = 'unknown', sending_at = NULL, due_at = NULL, reason = $1,
+const DOUBT: &str =
+    "UPDATE notifications SET state = 'unknown', sending_at = NULL, due_at = NULL, reason = $1,
 updated_at = $2 WHERE state IN ('queued', 'sending')";
 const PENDING: &str = "DELETE FROM alert_states WHERE phase = 'pending'";
-const OF_MAIL: &str = "SELECT channel, kind FROM notifications WHERE id = $1 AND state IN ('queued', 'sending')";
+const OF_MAIL: &str =
+    "SELECT channel, kind FROM notifications WHERE id = $1 AND state IN ('queued', 'sending')";
 
 /// What waits or is under way becomes unknown, for this reason, and what was about to become an alert is forgotten. Answers how
 /// many messages there were.
@@ -249,7 +255,13 @@ impl Registry {
     }
 }
 
-async fn leave(tx: &mut Tx<'_>, place: &str, lease: Millis, next: Millis, blocked: Millis) -> Result<(), RegistryError> {
+async fn leave(
+    tx: &mut Tx<'_>,
+    place: &str,
+    lease: Millis,
+    next: Millis,
+    blocked: Millis,
+) -> Result<(), RegistryError> {
     tx.run(query(LEAVE_PLACE).bind(place).bind(lease).bind(next).bind(blocked)).await.map(drop)
 }
 

@@ -52,15 +52,19 @@ struct Row {
 const ADD: &str = "INSERT INTO alert_routes
 (id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)";
-const CHANGE: &str = "UPDATE alert_routes SET name = $2, position = $3, matches = $4, min_level = $5, steps = $6,
+const CHANGE: &str =
+    "UPDATE alert_routes SET name = $2, position = $3, matches = $4, min_level = $5, steps = $6,
 reminder_ms = $7, goes_on = $8, version = version + 1, updated_at = $9 WHERE id = $1";
 const DELETE: &str = "DELETE FROM alert_routes WHERE id = $1";
 const TOTAL: &str = "SELECT COUNT(*) FROM alert_routes";
-const ONE: &str = "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
+const ONE: &str =
+    "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
 updated_at FROM alert_routes WHERE id = $1";
-const LIST: &str = "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
+const LIST: &str =
+    "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
 updated_at FROM alert_routes ORDER BY position, id LIMIT $1 OFFSET $2";
-const ALL: &str = "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
+const ALL: &str =
+    "SELECT id, name, position, matches, min_level, steps, reminder_ms, goes_on, version, created_at,
 updated_at FROM alert_routes ORDER BY position, id";
 /// Makes room at a position, and closes the gap that one leaves. Only where a route stands changes, so that nobody's version
 /// does.
@@ -179,7 +183,12 @@ impl Registry {
     }
 }
 
-fn bind(text: &'static str, route: &Route, name: &str, position: i64) -> Result<crate::engine::Query, RegistryError> {
+fn bind(
+    text: &'static str,
+    route: &Route,
+    name: &str,
+    position: i64,
+) -> Result<crate::engine::Query, RegistryError> {
     Ok(query(text)
         .bind(route.id.to_string())
         .bind(name)

@@ -96,7 +96,8 @@ struct Row {
 const COLUMNS: &str = "SELECT n.id, n.channel, n.channel_name, n.kind, n.state, n.attempts, n.message_id, n.reason,
 n.resend_of, (SELECT COUNT(*) FROM notification_items i WHERE i.notification = n.id) AS incidents, n.created_at,
 n.updated_at FROM notifications n";
-const ADD: &str = "INSERT INTO notifications (id, channel, channel_name, target_key, kind, state, attempts, due_at,
+const ADD: &str =
+    "INSERT INTO notifications (id, channel, channel_name, target_key, kind, state, attempts, due_at,
 resend_of, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 'queued', 0, $6, $7, $6, $6)";
 /// The next round of each, so that the key is one of its own.
 const COPY_ITEMS: &str = "INSERT INTO notification_items
@@ -104,11 +105,13 @@ const COPY_ITEMS: &str = "INSERT INTO notification_items
 SELECT o.channel, o.incident, o.transition, o.reminder, (SELECT MAX(a.round) + 1 FROM notification_items a
     WHERE a.channel = o.channel AND a.incident = o.incident), $2, o.kind, o.level, o.value
 FROM notification_items o WHERE o.notification = $1";
-const STATES: &str = "SELECT state, COUNT(*) FROM notifications WHERE state IN ('queued', 'sending') GROUP BY state";
+const STATES: &str =
+    "SELECT state, COUNT(*) FROM notifications WHERE state IN ('queued', 'sending') GROUP BY state";
 const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT n.id FROM notifications n
 WHERE n.created_at < $1 AND n.state NOT IN ('queued', 'sending') AND NOT EXISTS (SELECT 1 FROM notification_items i
     JOIN incidents o ON o.id = i.incident WHERE i.notification = n.id AND o.state <> 'resolved') LIMIT 1000)";
-const TEST_WAITS: &str = "SELECT id FROM notifications WHERE channel = $1 AND kind = 'test' AND state = 'queued'";
+const TEST_WAITS: &str =
+    "SELECT id FROM notifications WHERE channel = $1 AND kind = 'test' AND state = 'queued'";
 
 fn narrowed(statement: &mut Statement, filter: &NotificationFilter) {
     let NotificationFilter { channel, state, incident } = filter;
@@ -163,7 +166,10 @@ impl Registry {
         let dialect = self.dialect();
         let mut list = Statement::new(dialect);
         narrowed(list.push(COLUMNS), filter);
-        list.push(" ORDER BY n.created_at DESC, n.id LIMIT ").bind(page.limit()).push(" OFFSET ").bind(page.offset());
+        list.push(" ORDER BY n.created_at DESC, n.id LIMIT ")
+            .bind(page.limit())
+            .push(" OFFSET ")
+            .bind(page.offset());
         let mut total = Statement::new(dialect);
         narrowed(total.push("SELECT COUNT(*) FROM notifications n"), filter);
         let (rows, (total,)) = self
@@ -240,7 +246,9 @@ impl Registry {
     /// How many messages wait and are under way.
     pub async fn notification_counts(&self) -> Result<(u64, u64), RegistryError> {
         let rows: Vec<(String, i64)> = self.reader().all(STATES).await?;
-        let of = |state: &str| rows.iter().find(|(of, _)| of == state).map_or(0, |(_, count)| count.unsigned_abs());
+        let of = |state: &str| {
+            rows.iter().find(|(of, _)| of == state).map_or(0, |(_, count)| count.unsigned_abs())
+        };
         Ok((of("queued"), of("sending")))
     }
 
@@ -276,7 +284,8 @@ impl NotificationState {
 impl Row {
     fn notification(self) -> Result<Notification, RegistryError> {
         let corrupt = |column| corrupt("notifications", column, &self.id);
-        let resend_of = self.resend_of.as_deref().map(|of| id("notifications", "resend_of", of)).transpose()?;
+        let resend_of =
+            self.resend_of.as_deref().map(|of| id("notifications", "resend_of", of)).transpose()?;
         Ok(Notification {
             state: NotificationState::of(&self.state).ok_or_else(|| corrupt("state"))?,
             kind: read_kind(&self.kind)?,

@@ -1,10 +1,6 @@
 //! For some time some incidents are not told.
 
-use fleet::{
-    Millis,
-    alert::route::Silence,
-    id::SilenceId,
-};
+use fleet::{Millis, alert::route::Silence, id::SilenceId};
 use serde_json::{Value, json};
 
 use super::telling;
@@ -53,7 +49,8 @@ struct Row {
 const ADD: &str =
     "INSERT INTO silences (id, matches, starts_at, ends_at, reason, made_by, version, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)";
-const CHANGE: &str = "UPDATE silences SET matches = $2, starts_at = $3, ends_at = $4, reason = $5, version = version + 1,
+const CHANGE: &str =
+    "UPDATE silences SET matches = $2, starts_at = $3, ends_at = $4, reason = $5, version = version + 1,
 updated_at = $6 WHERE id = $1";
 const DELETE: &str = "DELETE FROM silences WHERE id = $1";
 const LASTING: &str = "SELECT COUNT(*) FROM silences WHERE ends_at > $1";
@@ -62,7 +59,8 @@ const ONE: &str = "SELECT id, matches, starts_at, ends_at, reason, made_by, vers
 FROM silences WHERE id = $1";
 const LIST: &str = "SELECT id, matches, starts_at, ends_at, reason, made_by, version, created_at, updated_at
 FROM silences ORDER BY created_at DESC, id LIMIT $1 OFFSET $2";
-const IN_FORCE: &str = "SELECT id, matches, starts_at, ends_at, reason, made_by, version, created_at, updated_at
+const IN_FORCE: &str =
+    "SELECT id, matches, starts_at, ends_at, reason, made_by, version, created_at, updated_at
 FROM silences WHERE ends_at > $1 AND starts_at <= $1";
 const FORGET: &str = "DELETE FROM silences WHERE ends_at < $1";
 
@@ -183,7 +181,8 @@ impl KeptSilence {
 
 impl Row {
     fn silence(self) -> Result<KeptSilence, RegistryError> {
-        let matches = serde_json::from_str(&self.matches).map_err(|_| corrupt("silences", "matches", &self.id))?;
+        let matches =
+            serde_json::from_str(&self.matches).map_err(|_| corrupt("silences", "matches", &self.id))?;
         let silence = Silence {
             id: id("silences", "id", &self.id)?,
             matches,

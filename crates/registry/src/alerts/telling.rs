@@ -71,7 +71,12 @@ impl Registry {
 
     /// Makes messages of what there is to say, in one transaction. `ahead`: so many servers are about to fall silent, see
     /// [`STORM_AHEAD`](fleet::alert::telling::STORM_AHEAD). `random` makes ids.
-    pub async fn tell(&self, ahead: usize, random: fn() -> [u8; 10], now: Millis) -> Result<Told, RegistryError> {
+    pub async fn tell(
+        &self,
+        ahead: usize,
+        random: fn() -> [u8; 10],
+        now: Millis,
+    ) -> Result<Told, RegistryError> {
         self.write(async |tx| {
             hold(tx).await?;
             mailed::settle(tx, now).await?;
@@ -100,10 +105,16 @@ struct World {
 }
 
 impl World {
-    async fn read(tx: &mut Tx<'_>, found: &[Found], ahead: usize, now: Millis) -> Result<Self, RegistryError> {
+    async fn read(
+        tx: &mut Tx<'_>,
+        found: &[Found],
+        ahead: usize,
+        now: Millis,
+    ) -> Result<Self, RegistryError> {
         let routes = routes::all(tx).await?.into_iter().map(|route| route.route).collect();
         let channels = channels::all(tx).await?;
-        let usable = channels.iter().filter(|channel| channel.disabled.is_none()).map(|channel| channel.id).collect();
+        let usable =
+            channels.iter().filter(|channel| channel.disabled.is_none()).map(|channel| channel.id).collect();
         let untold = || found.iter().filter(|one| one.kind == RuleKind::Silent && one.is_untold());
         let first = untold().map(|one| one.opened_at).min();
         let storm = first.and_then(|first| storm(untold().count(), first, ahead, now));

@@ -152,7 +152,7 @@ impl Actor {
 }
 
 impl Who {
-    fn parts(self) -> (&'static str, Option<String>) {
+    pub(crate) fn parts(self) -> (&'static str, Option<String>) {
         match self {
             Self::System => ("system", None),
             Self::Stranger => ("stranger", None),

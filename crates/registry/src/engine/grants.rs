@@ -31,7 +31,9 @@ pub struct BadDatabaseRole;
 type Grant = (&'static str, &'static [&'static str]);
 
 const WORKER: &[Grant] = &[
-    ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations"]),
+    ("SELECT", &["_sqlx_migrations", "versions", "servers", "revocations", "labels"]),
+    ("SELECT", &["alert_rules", "alert_rule_scope", "alert_rule_exclusions"]),
+    ("SELECT, INSERT, UPDATE, DELETE", &["alert_states"]),
     ("SELECT, INSERT, UPDATE", &["sightings", "facts"]),
     ("SELECT, INSERT, UPDATE, DELETE", &["workers"]),
 ];
@@ -49,7 +51,10 @@ const MAIL: &[Grant] = &[
 ];
 
 const NOTIFIER: &[Grant] = &[
-    ("SELECT", &["_sqlx_migrations", "versions", "channels", "notification_items", "incidents", "told", "workers"]),
+    (
+        "SELECT",
+        &["_sqlx_migrations", "versions", "channels", "notification_items", "incidents", "told", "workers"],
+    ),
     ("SELECT, UPDATE", &["targets", "notifications"]),
     // A channel that refuses for good is disabled, which the audit log tells.
     ("UPDATE (disabled_at, disabled_reason, updated_at)", &["channels"]),

@@ -124,7 +124,8 @@ WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
 const FAIL: &str = "UPDATE deliveries SET state = 'failed', error = $3, publish_at = NULL, updated_at = $4
 WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
 /// Changes nothing, and holds the rows.
-const HOLD: &str = "UPDATE deliveries SET state = state WHERE kind = $1 AND subject_id = $2 RETURNING id, state";
+const HOLD: &str =
+    "UPDATE deliveries SET state = state WHERE kind = $1 AND subject_id = $2 RETURNING id, state";
 const FORGET: &str = "DELETE FROM deliveries WHERE kind = $1 AND subject_id = $2";
 const COUNT: &str = "SELECT state, COUNT(*) FROM deliveries GROUP BY state";
 

@@ -20,6 +20,8 @@ pub struct Standing {
     pub generation: u32,
     /// How far its sighting has got, if there is one.
     pub sighting: Option<Marks>,
+    /// Whether it breaks a rule, or did.
+    pub has_states: bool,
 }
 
 /// How far a sighting has got. Times in Unix ms.
@@ -44,6 +46,7 @@ struct StandingRow {
     interval_ms: Option<Millis>,
     sampled_at: Option<Millis>,
     facts_at: Option<Millis>,
+    has_states: i64,
 }
 
 /// What a worker saw of one server. All times in Unix ms.
@@ -129,7 +132,8 @@ WHERE excluded.facts_at > facts.facts_at"
 }
 
 const STANDING: PerEngine = one_of!(
-    "SELECT s.id, s.generation, g.received_at, g.silent_at, g.interval_ms, g.sampled_at, f.facts_at
+    "SELECT s.id, s.generation, g.received_at, g.silent_at, g.interval_ms, g.sampled_at, f.facts_at,
+    CAST(CASE WHEN EXISTS (SELECT 1 FROM alert_states a WHERE a.server = s.id) THEN 1 ELSE 0 END AS BIGINT) AS has_states
 FROM servers s LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id
 WHERE s.id",
     ""
@@ -194,8 +198,8 @@ impl Registry {
         let mut standing = HashMap::with_capacity(rows.len());
         for row in rows {
             let generation = count("servers", "generation", &row.id, row.generation)?;
-            let sighting = row.marks()?;
-            standing.insert(id("servers", "id", &row.id)?, Standing { generation, sighting });
+            let (sighting, has_states) = (row.marks()?, row.has_states != 0);
+            standing.insert(id("servers", "id", &row.id)?, Standing { generation, sighting, has_states });
         }
         Ok(standing)
     }

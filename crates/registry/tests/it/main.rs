@@ -1,6 +1,7 @@
 //! The contract of the registry: the same cases on every engine. And what is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod audit;
 mod engine;
 mod kept;
@@ -158,6 +159,17 @@ contract! {
         a_tick_is_once_at_any_number_of_replicas
         a_changed_schedule_takes_no_tick_of_what_it_was
         reports_and_mails_are_counted_by_state_and_the_size_is_told;
+    alerts:
+        a_state_is_what_the_rule_says_in_whatever_order_samples_come
+        what_is_in_time_is_told_by_the_stores_clock
+        a_worker_that_knows_an_older_rule_writes_nothing
+        an_incident_opens_rises_and_is_over_once
+        judges_at_once_open_one_incident_each
+        what_is_closed_does_not_open_again_until_it_was_right_once
+        what_is_paused_gone_or_not_bound_is_not_called_a_recovery
+        while_one_rule_is_judged_alone_what_others_raised_waits
+        rules_are_made_changed_and_deleted_and_shipped_once
+        incidents_are_narrowed_and_forgotten_once_they_are_old;
     outbox:
         a_mail_is_sent_at_most_once_whatever_it_is_about
         the_release_before_makes_and_sends_mails_beside_this_one

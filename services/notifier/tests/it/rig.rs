@@ -16,9 +16,7 @@ use fleet::{
     words::Language,
 };
 use notifier::{Notifier, Sender, Settings};
-use registry::{
-    Actor, Channel, Notification, NotificationFilter, NotificationState, Page, Registry, Told,
-};
+use registry::{Actor, Channel, Notification, NotificationFilter, NotificationState, Page, Registry, Told};
 use serde_json::{Value, json};
 use testkit::{Receiver, Service, TempDir, eventually, tempdir};
 use tokio::task::JoinHandle;
@@ -74,7 +72,9 @@ impl Rig {
     /// Ports of `allow` that are 0 are those of all receivers.
     pub fn start_with(&mut self, allow: &str, scale: u32) {
         let allowed = match allow {
-            "127.0.0.0/8:0" => (1_024..=u16::MAX).map(|port| format!("127.0.0.0/8:{port}")).collect::<Vec<_>>().join(","),
+            "127.0.0.0/8:0" => {
+                (1_024..=u16::MAX).map(|port| format!("127.0.0.0/8:{port}")).collect::<Vec<_>>().join(",")
+            }
             other => other.to_owned(),
         };
         let sender = Sender::new(allowed.parse().unwrap(), Bases::default(), None, scale).unwrap();
@@ -113,12 +113,23 @@ impl Rig {
 
     /// All incidents, on these channels at once.
     pub async fn route(&self, channels: &[&Channel]) {
-        self.route_by(vec![Step { after_ms: 0, channels: channels.iter().map(|channel| channel.id).collect() }], 0).await;
+        self.route_by(
+            vec![Step { after_ms: 0, channels: channels.iter().map(|channel| channel.id).collect() }],
+            0,
+        )
+        .await;
     }
 
     pub async fn route_by(&self, steps: Vec<Step>, reminder_ms: Millis) {
         let id = AlertRouteId::new(self.now(), random());
-        let route = Route { id, matches: Match::default(), min_level: Level::Warning, steps, reminder_ms, goes_on: false };
+        let route = Route {
+            id,
+            matches: Match::default(),
+            min_level: Level::Warning,
+            steps,
+            reminder_ms,
+            goes_on: false,
+        };
         let system = Actor::system();
         self.registry.make_alert_route(&route, "all", None, &system, self.now()).await.unwrap().unwrap();
     }
@@ -157,7 +168,9 @@ impl Rig {
 
     pub async fn change(&self, incident: IncidentId, set: &str) {
         let now = self.now();
-        let sql = format!("UPDATE incidents SET {set}, transition = transition + 1, tell_at = {now} WHERE id = '{incident}'");
+        let sql = format!(
+            "UPDATE incidents SET {set}, transition = transition + 1, tell_at = {now} WHERE id = '{incident}'"
+        );
         self.execute(&sql).await;
     }
 

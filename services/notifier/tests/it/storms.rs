@@ -12,7 +12,9 @@ async fn five_hundred_hosts_that_are_cut_at_once_are_one_message_a_channel() {
     let mut rig = Rig::new().await;
     let mut channels = Vec::new();
     let mut receivers = Vec::new();
-    for (kind, service) in [(Kind::Slack, Service::Slack), (Kind::Discord, Service::Discord), (Kind::Webhook, Service::Webhook)] {
+    for (kind, service) in
+        [(Kind::Slack, Service::Slack), (Kind::Discord, Service::Discord), (Kind::Webhook, Service::Webhook)]
+    {
         let receiver = Receiver::start(service).await;
         channels.push(rig.channel_to(&receiver, kind).await);
         receivers.push(receiver);
@@ -45,5 +47,8 @@ async fn five_hundred_hosts_that_are_cut_at_once_are_one_message_a_channel() {
         assert!(text.contains("500 servers: web-") && text.contains("[000-499"), "{text}");
     }
     let data = &receivers[2].taken()[0].body["data"];
-    assert_eq!((data["incidents"].as_array().unwrap().len(), &data["truncated"]), (100, &serde_json::json!(400)));
+    assert_eq!(
+        (data["incidents"].as_array().unwrap().len(), &data["truncated"]),
+        (100, &serde_json::json!(400))
+    );
 }

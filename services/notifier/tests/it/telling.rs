@@ -31,10 +31,16 @@ async fn an_alert_and_its_recovery_are_told_once_each_and_signed() {
     rig.pass(3 * SECOND).await;
     rig.until(&[State::Sent, State::Sent]).await;
     let taken = receiver.taken();
-    let told: Vec<_> = taken.iter().map(|one| (one.body["data"]["incidents"][0]["change"].clone(), one.path.clone())).collect();
+    let told: Vec<_> = taken
+        .iter()
+        .map(|one| (one.body["data"]["incidents"][0]["change"].clone(), one.path.clone()))
+        .collect();
     assert_eq!(told, [(json!("alert"), "/hook".to_owned()), (json!("recovery"), "/hook".to_owned())]);
     let first = &taken[0].body["data"]["incidents"][0];
-    assert_eq!((&first["id"], &first["server"], &first["level"]), (&json!(incident), &json!("web-1"), &json!("warning")));
+    assert_eq!(
+        (&first["id"], &first["server"], &first["level"]),
+        (&json!(incident), &json!("web-1"), &json!("warning"))
+    );
     assert_eq!(first["url"], json!(format!("https://rollcall.example.org/#/incidents/{incident}")));
     for one in &taken {
         let (id, at) = (one.header("webhook-id").unwrap(), one.header("webhook-timestamp").unwrap());
@@ -77,12 +83,21 @@ async fn what_is_over_before_it_was_sent_falls() {
     rig.start();
     rig.until(&[State::Sent, State::Fallen]).await;
     let text = receiver.taken()[0].text();
-    assert!(receiver.count() == 1 && text.contains("web-2") && !text.contains("web-1") && !text.contains("web-3"), "{text}");
+    assert!(
+        receiver.count() == 1 && text.contains("web-2") && !text.contains("web-1") && !text.contains("web-3"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_been_taken_is_unknown_and_never_sent_again() {
-    for reply in [Reply::With(500, Vec::new(), String::new()), Reply::Reset, Reply::Cut, Reply::Close, Reply::With(408, Vec::new(), String::new())] {
+    for reply in [
+        Reply::With(500, Vec::new(), String::new()),
+        Reply::Reset,
+        Reply::Cut,
+        Reply::Close,
+        Reply::With(408, Vec::new(), String::new()),
+    ] {
         let (rig, receiver) = rig_with(Service::Wecom).await;
         let channel = rig.channel_to(&receiver, Kind::Webhook).await;
         rig.route(&[&channel]).await;
@@ -117,10 +132,12 @@ async fn no_answer_in_time_is_unknown_and_a_black_hole_is_not_sent() {
     // A listener whose queue is full accepts nobody.
     let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let hole = full.local_addr().unwrap();
-    let clog: Vec<_> = (0..300).map(|_| {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        tokio::spawn(socket.connect(hole))
-    }).collect();
+    let clog: Vec<_> = (0..300)
+        .map(|_| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            tokio::spawn(socket.connect(hole))
+        })
+        .collect();
     let other = rig.channel(Kind::Slack, json!({}), json!({"url": format!("http://{hole}/")})).await;
     rig.route(&[&channel, &other]).await;
     receiver.behave(|_| Reply::Hang(Duration::from_secs(60)));
@@ -129,7 +146,9 @@ async fn no_answer_in_time_is_unknown_and_a_black_hole_is_not_sent() {
     rig.pass(3 * SECOND).await;
     eventually("one is unknown, and one waits", async || {
         let notifications = rig.notifications().await;
-        let state = |channel| notifications.iter().find(|one| one.channel == channel).map(|one| (one.state, one.attempts));
+        let state = |channel| {
+            notifications.iter().find(|one| one.channel == channel).map(|one| (one.state, one.attempts))
+        };
         state(channel.id) == Some((State::Unknown, 1)) && state(other.id) == Some((State::Queued, 1))
     })
     .await;
@@ -156,7 +175,9 @@ async fn after_an_hour_without_a_way_out_and_one_refusal_every_open_incident_is_
     rig.resolve(incidents[0], "recovered").await;
     // The way out is there again, and the first message is refused.
     let mut first = true;
-    receiver.behave(move |_| if std::mem::take(&mut first) { Reply::With(400, Vec::new(), String::new()) } else { Reply::Usual });
+    receiver.behave(move |_| {
+        if std::mem::take(&mut first) { Reply::With(400, Vec::new(), String::new()) } else { Reply::Usual }
+    });
     let mut changed = rig.registry.channel(channel.id).await.unwrap().unwrap();
     let moved = crate::rig::channel(Kind::Slack, &json!({}), &json!({"url": receiver.url()}), rig.now());
     let secret = fleet::alert::channel::Secret::read(Kind::Slack, &json!({"url": receiver.url()})).unwrap();
@@ -179,7 +200,8 @@ async fn after_an_hour_without_a_way_out_and_one_refusal_every_open_incident_is_
 async fn a_channel_that_is_gone_is_disabled_alone_and_the_next_step_is_told() {
     let (rig, receiver) = rig_with(Service::Slack).await;
     let other = Receiver::start(Service::Slack).await;
-    let (gone, next) = (rig.channel_to(&receiver, Kind::Slack).await, rig.channel_to(&other, Kind::Slack).await);
+    let (gone, next) =
+        (rig.channel_to(&receiver, Kind::Slack).await, rig.channel_to(&other, Kind::Slack).await);
     let step = |after_ms, channel: &registry::Channel| Step { after_ms, channels: vec![channel.id] };
     rig.route_by(vec![step(0, &gone), step(HOUR, &next)], 0).await;
     receiver.behave(|_| Reply::With(410, Vec::new(), "secret of an internal page".to_owned()));
@@ -258,7 +280,8 @@ async fn reminders_go_until_somebody_acknowledges() {
     rig.change(incident, "state = 'open', level = 'critical'").await;
     rig.pass(3 * SECOND).await;
     rig.until(&[State::Sent, State::Sent, State::Sent]).await;
-    let changes: Vec<_> = receiver.taken().iter().map(|one| one.body["data"]["incidents"][0]["change"].clone()).collect();
+    let changes: Vec<_> =
+        receiver.taken().iter().map(|one| one.body["data"]["incidents"][0]["change"].clone()).collect();
     assert_eq!(changes, [json!("alert"), json!("reminder"), json!("rise")]);
 }
 
@@ -270,13 +293,24 @@ async fn flapping_for_an_hour_is_told_twelve_times_at_most() {
     for _ in 0..90 {
         let incident = rig.incident("web-1").await;
         rig.pass(20 * SECOND).await;
-        eventually("nothing waits", async || !rig.states().await.iter().any(|state| matches!(state, State::Queued | State::Sending))).await;
+        eventually("nothing waits", async || {
+            !rig.states().await.iter().any(|state| matches!(state, State::Queued | State::Sending))
+        })
+        .await;
         rig.resolve(incident, "recovered").await;
         rig.pass(20 * SECOND).await;
-        eventually("nothing waits", async || !rig.states().await.iter().any(|state| matches!(state, State::Queued | State::Sending))).await;
+        eventually("nothing waits", async || {
+            !rig.states().await.iter().any(|state| matches!(state, State::Queued | State::Sending))
+        })
+        .await;
     }
     let all = receiver.taken();
     let changes = all.iter().flat_map(|one| one.body["data"]["incidents"].as_array().unwrap().clone());
     let (alerts, others): (Vec<_>, Vec<_>) = changes.partition(|one| one["change"] == "alert");
-    assert!((6..=12).contains(&alerts.len()) && others.len() == alerts.len(), "{} {}", alerts.len(), others.len());
+    assert!(
+        (6..=12).contains(&alerts.len()) && others.len() == alerts.len(),
+        "{} {}",
+        alerts.len(),
+        others.len()
+    );
 }

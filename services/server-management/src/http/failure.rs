@@ -53,6 +53,11 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("last_admin", 409, "Nobody would be left who is enabled and has the role `admin`."),
     ("built_in", 409, "The role is built in and stays as it is."),
     ("role_in_use", 409, "Users have this role."),
+    (
+        "no_channel_key",
+        409,
+        "Secrets of channels cannot be kept: `CHANNEL_KEY` is not set, or is not the one of the channel.",
+    ),
     ("not_lost", 409, "The message neither failed nor may have been lost; only such a one is sent again."),
     ("no_channel", 409, "The channel of the message is deleted or disabled."),
     ("too_many", 409, "There are as many as there may be; delete one first."),
@@ -63,7 +68,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     (
         "invalid_body",
         422,
-        "The body is JSON, but not what is asked for; `detail` says why, and `field` names a field that there is not.",
+        "The body is JSON, but not what is asked for; `detail` says why, and `field` names a field that there is not, or is wrong.",
     ),
     ("invalid_sheet", 422, "The file is not a sheet that can be read; `detail` says why."),
     ("invalid_rows", 422, "Some rows of the sheet are wrong, and nothing was changed; `errors` names them."),
@@ -216,9 +221,10 @@ impl From<Refusal> for Failure {
             Refusal::RoleInUse => {
                 conflict("role_in_use", "users have this role; give them another one first")
             }
-            Refusal::NotLost => {
-                conflict("not_lost", "it neither failed nor may have been lost; only such a message is sent again")
-            }
+            Refusal::NotLost => conflict(
+                "not_lost",
+                "it neither failed nor may have been lost; only such a message is sent again",
+            ),
             Refusal::NoChannel => conflict("no_channel", "its channel is deleted or disabled"),
             Refusal::TooMany => conflict("too_many", "there are as many as there may be; delete one first"),
             Refusal::Beyond(scope) => insufficient_scope(scope),

@@ -46,8 +46,15 @@ pub async fn after_restore(
 impl AfterRestore {
     /// What was done, with figures, and what else there is to do. `command` is how a person calls this program.
     pub fn tell(&self, command: &str) -> String {
-        let Restored { sessions, api_tokens, enrolment_tokens, deliveries, notifications, schedules, revoked } =
-            self.done;
+        let Restored {
+            sessions,
+            api_tokens,
+            enrolment_tokens,
+            deliveries,
+            notifications,
+            schedules,
+            revoked,
+        } = self.done;
         let (denied, left) = match self.remembered {
             true => (
                 format!(

@@ -96,7 +96,8 @@ pub(super) async fn due(tx: &mut Tx<'_>, most: i64, now: Millis) -> Result<Vec<F
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let servers: Vec<&str> = rows.iter().map(|row| row.server.as_str()).filter(|server| !server.is_empty()).collect();
+    let servers: Vec<&str> =
+        rows.iter().map(|row| row.server.as_str()).filter(|server| !server.is_empty()).collect();
     let labels: Vec<(String, String, String)> = tx.all(query(LABELS).bind(json(&servers)?)).await?;
     let mut of_servers: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (server, key, value) in labels {

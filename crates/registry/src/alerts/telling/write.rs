@@ -14,9 +14,9 @@ use fleet::{
 use serde::Serialize;
 
 use super::{
+    super::{channels::Channel, mailed},
     Saying, Told,
     read::Found,
-    super::{channels::Channel, mailed},
 };
 use crate::{
     engine::{PerEngine, RegistryError, Tx, json, one_of, query},
@@ -26,7 +26,8 @@ use crate::{
 /// How soon to look again at what was to fall and is being sent by now.
 const SOON: Millis = 1_000;
 
-const ADD: &str = "INSERT INTO notifications (id, channel, channel_name, target_key, kind, state, attempts, due_at,
+const ADD: &str =
+    "INSERT INTO notifications (id, channel, channel_name, target_key, kind, state, attempts, due_at,
 expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, 'incidents', 'queued', 0, $5, $6, $5, $5)";
 const ADD_ITEMS: PerEngine = PerEngine {
     sqlite: "INSERT INTO notification_items
@@ -136,12 +137,21 @@ pub(super) async fn write(
     Ok(told)
 }
 
-fn sayings<'a>(found: &'a [Found], decisions: &[Decision], channel: ChannelId, ends: bool) -> Vec<Saying<'a>> {
+fn sayings<'a>(
+    found: &'a [Found],
+    decisions: &[Decision],
+    channel: ChannelId,
+    ends: bool,
+) -> Vec<Saying<'a>> {
     let pairs = found.iter().zip(decisions);
     let of_one = |(one, decision): (&'a Found, &Decision)| {
         let own = decision.say.iter().filter(move |(to, what, _)| *to == channel && what.ends() == ends);
         let saying = |(channel, what, reminder): &(ChannelId, What, i64)| Saying {
-            found: one, channel: *channel, what: *what, reminder: *reminder, round: one.failures(*channel),
+            found: one,
+            channel: *channel,
+            what: *what,
+            reminder: *reminder,
+            round: one.failures(*channel),
         };
         own.map(saying).collect::<Vec<_>>()
     };

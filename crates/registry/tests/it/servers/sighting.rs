@@ -172,7 +172,7 @@ pub async fn standing_tells_of_known_servers_alone(store: Store) {
     let standing = store.registry.standing(&[server_id(66), id, id]).await.unwrap();
     assert_eq!(
         standing.into_iter().collect::<Vec<_>>(),
-        [(id, Standing { generation: FIRST, sighting: None })]
+        [(id, Standing { generation: FIRST, sighting: None, has_states: false })]
     );
     assert!(store.registry.standing(&[]).await.unwrap().is_empty());
 }

@@ -272,7 +272,10 @@ fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
 
 /// Where people look at what messages tell them of.
 fn url(settings: &Settings, listen: SocketAddr) -> String {
-    let url = settings.public_url.as_ref().map_or_else(|| format!("http://{listen}"), |url| url.as_str().to_owned());
+    let url = settings
+        .public_url
+        .as_ref()
+        .map_or_else(|| format!("http://{listen}"), |url| url.as_str().to_owned());
     url.trim_end_matches('/').to_owned()
 }
 

@@ -325,7 +325,7 @@ impl Registry {
         }
         judge.push_is(&mut statement, fleet::Status::Down);
         statement.push(" AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.server_id = s.id");
-        statement.push(" AND COALESCE(p.resumed_at, p.ends_at) > ").bind(watermark);
+        statement.push(" AND COALESCE(p.resumed_at, p.ends_at) >= ").bind(watermark);
         statement.push(" - g.interval_ms * ").bind(SILENT_INTERVALS).push(") ORDER BY s.id");
         let rows: Vec<(String, Millis, Millis)> = self.reader().all(statement).await?;
         let read = |(server, silent_at, interval): (String, Millis, Millis)| {

@@ -109,7 +109,8 @@ const ITEMS: PerEngine = one_of!(
     " ORDER BY n.notification, i.server_name, n.incident"
 );
 /// Whoever sends what was given up as unknown may still say that it was sent, or refused.
-const SETTLE: &str = "UPDATE notifications SET state = $2, reason = $3, sending_at = NULL, updated_at = $4,
+const SETTLE: &str = "UPDATE notifications SET state = $2, sending_at = NULL, updated_at = $4,
+reason = CASE WHEN state = 'unknown' AND $2 = 'sent' THEN 'it was sent late, when it had been given up' ELSE $3 END,
 due_at = CASE WHEN $2 = 'queued' THEN due_at ELSE NULL END
 WHERE claim = $1 AND (state = 'sending' OR (state = 'unknown' AND $2 IN ('sent', 'failed')))";
 /// Only while it is ours still.

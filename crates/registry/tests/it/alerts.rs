@@ -461,3 +461,18 @@ pub async fn incidents_are_narrowed_and_forgotten_once_they_are_old(store: Store
     assert_eq!(registry.forget_incidents(NOW + 51, 10).await.unwrap(), 1);
     assert_eq!(found(all).await, ["db"], "what lasts is kept however old it is");
 }
+
+/// What a worker does, by an account of its own.
+pub async fn is_observed(management: &Registry, worker: &Registry, server: ServerId) {
+    let rule =
+        AlertRule::new(rule_id(1), "rule", true, Draft { hold_ms: 0, clear_hold_ms: 0, ..draft() }, NOW);
+    management.make_alert_rule(&rule, &Actor::system()).await.unwrap().unwrap();
+    assert_eq!(worker.enabled_alert_rules().await.unwrap(), (1, vec![rule.clone()]));
+    assert_eq!(worker.labels(&[server]).await.unwrap(), HashMap::new());
+    for (number, verdict) in
+        [Verdict::Over, Verdict::Between, Verdict::Inside, Verdict::Over].into_iter().enumerate()
+    {
+        see(worker, key(server, &rule, Level::Warning), &rule, verdict, NOW + number as Millis).await;
+    }
+    assert_eq!(phase(worker, &key(server, &rule, Level::Warning)).await, Some(Phase::Raised));
+}

@@ -2,6 +2,7 @@
 //! them in process, the others have the servers of a fleet.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod app;
 mod faults;
 mod fleet;

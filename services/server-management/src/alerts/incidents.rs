@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Json};
 use chassis::Problem;
 use fleet::{ServerId, id::IncidentId};
-use registry::{Incident, IncidentEvent, NotificationFilter, Page, Response};
+use registry::{Incident, IncidentEvent, NotificationFilter, Page, RegistryError, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -217,6 +217,11 @@ async fn respond(
     let note = note.map(|note| label("note", note)).transpose()?;
     let done = app.registry.respond(id, response, note.as_deref(), &by.0, app.clock.now()).await??;
     Ok(Json(item(done)))
+}
+
+/// What is not resolved of a server, those that opened last first.
+pub(crate) async fn open_of(app: &App, server: ServerId) -> Result<Vec<IncidentItem>, RegistryError> {
+    Ok(app.registry.open_incidents(server).await?.into_iter().map(item).collect())
 }
 
 pub(super) fn item(incident: Incident) -> IncidentItem {

@@ -17,7 +17,12 @@ use registry::RegistryError;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
-pub(crate) use self::{channels::Sealing, judge::Judge, telling::tell};
+pub(crate) use self::{
+    channels::Sealing,
+    incidents::{IncidentItem, open_of as open_incidents},
+    judge::Judge,
+    telling::tell,
+};
 use crate::{
     app::App,
     operations::DeadLetters,

@@ -84,8 +84,8 @@ pub(crate) struct RuleToMake {
     excludes: Vec<String>,
     /// Servers that it does not bind, whatever their labels.
     #[serde(default)]
-    #[schema(value_type = Vec<String>, max_items = 500)]
-    exclude_servers: Vec<ServerId>,
+    #[schema(max_items = 500)]
+    exclude_servers: Vec<String>,
 }
 
 /// What is to change of a rule; what is left out stays, what is null is as if it was never set.
@@ -141,7 +141,7 @@ pub(crate) struct AlertRuleChange {
     /// All of them anew.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<String>>, nullable = false, max_items = 500)]
-    exclude_servers: Option<Vec<ServerId>>,
+    exclude_servers: Option<Vec<String>>,
 }
 
 /// A rule. What does not apply is null.
@@ -302,8 +302,8 @@ impl RuleToMake {
             kind: self.kind,
             metric: text("metric", self.metric)?,
             instance: text("instance", self.instance)?,
-            op: self.op.unwrap_or_default(),
-            level: self.level.unwrap_or_default(),
+            op: text("op", self.op)?,
+            level: text("level", self.level)?,
             warning: self.warning,
             warning_clear: self.warning_clear,
             critical: self.critical,
@@ -313,7 +313,7 @@ impl RuleToMake {
             binding: Binding {
                 needs: labels("needs", self.needs)?,
                 excludes: labels("excludes", self.excludes)?,
-                exclude_servers: self.exclude_servers,
+                exclude_servers: ids(self.exclude_servers)?,
             },
         })
     }
@@ -323,18 +323,20 @@ impl AlertRuleChange {
     /// A threshold that moves takes its clear threshold with it, unless that is given.
     fn applied_to(self, draft: Draft) -> Result<Draft, Problem> {
         let Draft { binding, .. } = draft;
-        let or =
-            |given: Option<Option<String>>, before: String| given.map_or(before, Option::unwrap_or_default);
+        let or = |field, given: Option<Option<String>>, before: String| match given {
+            Some(given) => text(field, given),
+            None => Ok(before),
+        };
         let moved = |moves: bool, clear: Option<Option<f64>>, before: Option<f64>| {
             clear.unwrap_or(if moves { None } else { before })
         };
         let turns = self.op.is_some();
         Ok(Draft {
             kind: self.kind.unwrap_or(draft.kind),
-            metric: or(self.metric, draft.metric),
-            instance: text("instance", Some(or(self.instance, draft.instance)))?,
-            op: or(self.op, draft.op),
-            level: or(self.level, draft.level),
+            metric: or("metric", self.metric, draft.metric)?,
+            instance: or("instance", self.instance, draft.instance)?,
+            op: or("op", self.op, draft.op)?,
+            level: or("level", self.level, draft.level)?,
             warning_clear: moved(turns || self.warning.is_some(), self.warning_clear, draft.warning_clear),
             critical_clear: moved(
                 turns || self.critical.is_some(),
@@ -348,16 +350,21 @@ impl AlertRuleChange {
             binding: Binding {
                 needs: self.needs.map_or(Ok(binding.needs), |texts| labels("needs", texts))?,
                 excludes: self.excludes.map_or(Ok(binding.excludes), |texts| labels("excludes", texts))?,
-                exclude_servers: self.exclude_servers.unwrap_or(binding.exclude_servers),
+                exclude_servers: self.exclude_servers.map_or(Ok(binding.exclude_servers), ids)?,
             },
         })
     }
 }
 
-/// A pattern or a name; no text of a store holds a NUL.
+/// A text that may be absent, which is not the same as empty. No text of a store holds a NUL.
 fn text(field: &'static str, text: Option<String>) -> Result<String, Problem> {
-    let text = text.unwrap_or_default();
-    if text.contains('\0') { Err(faulty(field, "must have no NUL")) } else { Ok(text) }
+    let good = text.as_ref().is_none_or(|text| !text.is_empty() && !text.contains('\0'));
+    if good { Ok(text.unwrap_or_default()) } else { Err(faulty(field, "must not be empty, nor have a NUL")) }
+}
+
+fn ids(texts: Vec<String>) -> Result<Vec<ServerId>, Problem> {
+    let id = |text: &String| text.parse().map_err(|bad| faulty("exclude_servers", format!("is {bad}")));
+    texts.iter().map(id).collect()
 }
 
 fn labels(field: &'static str, texts: Vec<String>) -> Result<Vec<(String, String)>, Problem> {

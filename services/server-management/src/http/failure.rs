@@ -68,7 +68,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     (
         "invalid_body",
         422,
-        "The body is JSON, but not what is asked for; `detail` says why, and `field` names a field that there is not, or is wrong.",
+        "The body is JSON, but not what is asked for; `detail` says why, and `field` names the field where one is at fault.",
     ),
     ("invalid_sheet", 422, "The file is not a sheet that can be read; `detail` says why."),
     ("invalid_rows", 422, "Some rows of the sheet are wrong, and nothing was changed; `errors` names them."),

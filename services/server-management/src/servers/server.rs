@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
+    alerts::{self, IncidentItem},
     app::App,
     http::{
         PREFIX,
@@ -67,6 +68,16 @@ pub(crate) struct ServerItem {
     /// Its newest snapshot, in the shape in which it came; null while the cache does not know it.
     #[schema(value_type = Option<Snapshot>)]
     latest: Option<Box<RawValue>>,
+}
+
+/// A monitored host, and what is wrong with it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServerInFull)]
+pub(crate) struct ServerShown {
+    #[serde(flatten)]
+    server: ServerItem,
+    /// What is not resolved, those that opened last first; a hundred at the most.
+    open_incidents: Vec<IncidentItem>,
 }
 
 /// A pause that lasts. Times are Unix ms.
@@ -139,7 +150,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, path = "/servers/{id}", operation_id = "show_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")),
-    responses((status = 200, description = "The server", body = ServerItem,
+    responses((status = 200, description = "The server", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:read"]))
 )]
@@ -150,7 +161,7 @@ pub(crate) async fn show(app: Data<App>, id: Id<ServerId>) -> Result<HttpRespons
 /// Make a server. It has no credential yet: whoever enrols under its name, with a token that is good, takes it over, once.
 #[utoipa::path(
     post, path = "/servers", operation_id = "make_server", tag = "servers", request_body = ServerToMake,
-    responses((status = 201, description = "The server", body = ServerItem,
+    responses((status = 201, description = "The server", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`"),
             ("Location" = String, description = "Where it is")))),
     security(("token" = ["server:write"]))
@@ -176,7 +187,7 @@ pub(crate) async fn make(app: Data<App>, by: By, body: Body<ServerToMake>) -> Re
     params(("id" = String, Path, description = "Id of the server"),
         ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`")),
     request_body = ServerChange,
-    responses((status = 200, description = "The server as it is now", body = ServerItem,
+    responses((status = 200, description = "The server as it is now", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:write"]))
 )]
@@ -223,7 +234,7 @@ pub(crate) async fn remove(
 #[utoipa::path(
     post, path = "/servers/{id}/pause", operation_id = "pause_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")), request_body = PauseRequest,
-    responses((status = 200, description = "The server as it is now", body = ServerItem,
+    responses((status = 200, description = "The server as it is now", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:write"]))
 )]
@@ -247,7 +258,7 @@ pub(crate) async fn pause(
 #[utoipa::path(
     post, path = "/servers/{id}/resume", operation_id = "resume_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")),
-    responses((status = 200, description = "The server as it is now", body = ServerItem,
+    responses((status = 200, description = "The server as it is now", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("token" = ["server:write"]))
 )]
@@ -277,8 +288,9 @@ pub(super) async fn shown(
 ) -> Result<HttpResponse, Failure> {
     let server = app.registry.server(id, &app.roll().await?).await?.ok_or_else(Problem::not_found)?;
     let version = server.version;
-    let item = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
-    Ok(tagged(answer, version, item))
+    let open_incidents = alerts::open_incidents(app, id).await?;
+    let server = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
+    Ok(tagged(answer, version, ServerShown { server, open_incidents }))
 }
 
 /// Adds what the cache knows. Without it there is no `latest`, and `last_seen_at` is up to 5 min behind.

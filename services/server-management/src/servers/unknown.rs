@@ -11,7 +11,7 @@ use fleet::ServerId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::server::{ServerItem, shown};
+use super::server::{ServerShown, shown};
 use crate::{
     app::{App, RETRY_AFTER},
     http::{
@@ -66,7 +66,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     post, path = "/servers/unknown/{id}/adopt", operation_id = "adopt_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server")), request_body = Adoption,
-    responses((status = 201, description = "The server", body = ServerItem,
+    responses((status = 201, description = "The server", body = ServerShown,
         headers(("ETag" = String, description = "Its version, for `If-Match`"),
             ("Location" = String, description = "Where it is")))),
     security(("token" = ["agent:enroll"]))

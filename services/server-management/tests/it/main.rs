@@ -2,6 +2,7 @@
 //! is true of one alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod audit;
 mod authorisation;
 mod bodies;
@@ -55,6 +56,13 @@ macro_rules! compositions {
 compositions! {
     conformance:
         every_answer_is_as_documented;
+    alerts:
+        who_falls_silent_is_an_incident_until_heard_again
+        silence_is_found_and_ended_without_the_cache
+        while_monitoring_is_late_that_is_the_one_thing_that_is_told
+        who_enrolled_and_is_not_heard_for_an_hour_is_told
+        a_rule_that_no_longer_binds_ends_its_incidents
+        a_rule_that_cannot_work_is_refused_by_its_field;
     audit:
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled

@@ -79,7 +79,8 @@ async fn a_worker_writes_what_it_saw_and_nothing_else() {
     for received_at in [NOW, NOW + 1] {
         worker.sight(&[registry::Sighting { received_at, ..told.clone() }], CLOCK).await.unwrap();
     }
-    assert!(worker.standing(&[server]).await.unwrap().contains_key(&server));
+    crate::alerts::is_observed(&store.registry, &worker, server).await;
+    assert!(worker.standing(&[server]).await.unwrap()[&server].has_states);
     let progress = Progress { newest_settled: None, oldest_in_hand: None, open_since: None, written_at: NOW };
     for _ in 0..2 {
         worker.put_progress("worker-1", &progress).await.unwrap();

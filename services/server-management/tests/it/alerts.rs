@@ -1,0 +1,198 @@
+//! Rules of alerts and incidents by the interface, and the judge.
+
+use fleet::{Millis, ServerId};
+use serde_json::{Value, json};
+
+use crate::{
+    place::Place,
+    suite::{HOUR, MINUTE, NOW, SECOND, Suite, record},
+};
+
+/// Time passes, the pipeline keeps up, and the judge works.
+async fn pass(suite: &mut Suite, now: Millis) {
+    suite.at(now).await;
+    suite.settle(now, NOW - HOUR).await;
+    suite.management.judge().await.unwrap();
+}
+
+async fn suite(place: Place) -> Suite {
+    let suite = Suite::spawn(place).await;
+    suite.management.ship_alert_rules().await.unwrap();
+    suite
+}
+
+/// Incidents as the server or the check that they are about, their state and how they ended.
+async fn incidents(suite: &Suite) -> Vec<(String, String, Option<String>)> {
+    let listed = suite.read("/incidents").await;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut incidents: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let about = text(&one["server"]).or(text(&one["metric"])).unwrap();
+            (about, text(&one["state"]).unwrap(), text(&one["resolution"]))
+        })
+        .collect();
+    incidents.sort_unstable();
+    incidents
+}
+
+fn open(about: &str) -> (String, String, Option<String>) {
+    (about.to_owned(), "open".to_owned(), None)
+}
+
+fn resolved(about: &str, resolution: &str) -> (String, String, Option<String>) {
+    (about.to_owned(), "resolved".to_owned(), Some(resolution.to_owned()))
+}
+
+pub async fn who_falls_silent_is_an_incident_until_heard_again(place: Place) {
+    let mut suite = suite(place).await;
+    let (silent, paused) = (suite.enrol("silent").await, suite.enrol("paused").await);
+    suite.hear(silent, &[(NOW, 0)]).await;
+    suite.hear(paused, &[(NOW, 0)]).await;
+    let by = registry::Actor::system();
+    suite.registry.pause(paused, &registry::Pause::default(), &by, NOW).await.unwrap().unwrap();
+    pass(&mut suite, NOW + 120 * SECOND).await;
+    assert_eq!(incidents(&suite).await, []);
+    pass(&mut suite, NOW + 120 * SECOND + 1).await;
+    assert_eq!(incidents(&suite).await, [open("silent")]);
+    let shown = suite.read(&format!("/servers/{silent}")).await;
+    assert_eq!(shown["open_incidents"][0]["kind"], "silent");
+    assert_eq!(shown["open_incidents"][0]["began_at"], json!(NOW + 120 * SECOND));
+    pass(&mut suite, NOW + 3 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [open("silent")], "once");
+
+    // The beat is too young to be in the registry: the cache knows it.
+    suite.see(&record(silent, NOW + 3 * MINUTE, 0)).await;
+    pass(&mut suite, NOW + 3 * MINUTE + SECOND).await;
+    assert_eq!(incidents(&suite).await, [resolved("silent", "recovered")]);
+
+    // After a pause there are four intervals until it is missed.
+    suite.registry.resume(paused, &by, NOW + 10 * MINUTE).await.unwrap().unwrap();
+    suite.see(&record(silent, NOW + 10 * MINUTE, 0)).await;
+    pass(&mut suite, NOW + 12 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [resolved("silent", "recovered")]);
+    pass(&mut suite, NOW + 12 * MINUTE + 1).await;
+    assert_eq!(incidents(&suite).await.len(), 3);
+}
+
+pub async fn silence_is_found_and_ended_without_the_cache(place: Place) {
+    let mut suite = suite(place).await.restart_without_cache().await;
+    let server = suite.enrol("web").await;
+    suite.sight(&record(server, NOW, 0), NOW + 2 * MINUTE).await;
+    pass(&mut suite, NOW + 7 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, []);
+    pass(&mut suite, NOW + 7 * MINUTE + 1).await;
+    assert_eq!(incidents(&suite).await, [open("web")]);
+    let beat = record(server, NOW + 8 * MINUTE, 0);
+    suite.sight(&beat, beat.silent_at()).await;
+    pass(&mut suite, NOW + 8 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [resolved("web", "recovered")]);
+}
+
+pub async fn while_monitoring_is_late_that_is_the_one_thing_that_is_told(place: Place) {
+    let mut suite = suite(place).await;
+    let (silent, well) = (suite.enrol("silent").await, suite.enrol("well").await);
+    suite.hear(silent, &[(NOW, 0)]).await;
+    suite.hear(well, &[(NOW, 0)]).await;
+    pass(&mut suite, NOW + 121 * SECOND).await;
+    assert_eq!(incidents(&suite).await, [open("silent"), open("well")]);
+    // Workers are away for ten minutes.
+    for minute in 2..=12 {
+        suite.at(NOW + 121 * SECOND + minute * MINUTE).await;
+        suite.management.judge().await.unwrap();
+    }
+    assert_eq!(incidents(&suite).await, [open("late"), open("silent"), open("well")]);
+    // One was heard meanwhile. Gates were open all the time.
+    let now = NOW + 15 * MINUTE;
+    suite.see(&record(well, now, 0)).await;
+    pass(&mut suite, now).await;
+    assert_eq!(
+        incidents(&suite).await,
+        [resolved("late", "recovered"), open("silent"), resolved("well", "recovered")]
+    );
+}
+
+pub async fn who_enrolled_and_is_not_heard_for_an_hour_is_told(place: Place) {
+    let mut suite = suite(place).await;
+    let server = suite.enrol("web").await;
+    suite
+        .registry
+        .make_server(
+            ServerId::new(NOW, [9; 10]),
+            &registry::Profile { name: "made".to_owned(), ..Default::default() },
+            &registry::Actor::system(),
+            NOW,
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    pass(&mut suite, NOW + HOUR - 1).await;
+    assert_eq!(incidents(&suite).await, []);
+    pass(&mut suite, NOW + HOUR).await;
+    assert_eq!(incidents(&suite).await, [open("web")]);
+    suite.hear(server, &[(NOW + HOUR, 0)]).await;
+    pass(&mut suite, NOW + HOUR + SECOND).await;
+    assert_eq!(incidents(&suite).await, [resolved("web", "recovered")]);
+}
+
+pub async fn a_rule_that_no_longer_binds_ends_its_incidents(place: Place) {
+    let mut suite = suite(place).await;
+    let (web, db) = (suite.enrol("web").await, suite.enrol("db").await);
+    suite.label(db, &[("role", "db")]).await;
+    for server in [web, db] {
+        suite.hear(server, &[(NOW, 0)]).await;
+    }
+    pass(&mut suite, NOW + 3 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [open("db"), open("web")]);
+    let rules = suite.read("/alert-rules").await;
+    let rule = rules["items"].as_array().unwrap().iter().find(|rule| rule["kind"] == "silent").unwrap();
+    let path = format!("/alert-rules/{}", rule["id"].as_str().unwrap());
+    let changed = suite.patch(&path, "\"1\"", json!({"excludes": ["role:db"]})).await;
+    assert_eq!((changed.status, &changed.body["excludes"]), (200, &json!(["role:db"])), "{changed:?}");
+    pass(&mut suite, NOW + 4 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [resolved("db", "rule_gone"), open("web")]);
+    assert_eq!(suite.delete(&path).await.status, 204);
+    pass(&mut suite, NOW + 5 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [resolved("db", "rule_gone"), resolved("web", "rule_gone")]);
+}
+
+pub async fn a_rule_that_cannot_work_is_refused_by_its_field(place: Place) {
+    let suite = suite(place).await;
+    let rule = json!({"name": "disk", "kind": "value", "metric": "disk.used_percent", "op": "above", "critical": 90.0});
+    let made = suite.post("/alert-rules", rule.clone()).await;
+    assert_eq!(
+        (made.status, &made.body["critical_clear"], &made.body["instance"]),
+        (201, &json!(85.5), &json!("*"))
+    );
+    let path = format!("/alert-rules/{}", made.body["id"].as_str().unwrap());
+    let with = |field: &str, value: Value| {
+        let mut rule = rule.clone();
+        rule["name"] = json!("another");
+        rule[field] = value;
+        rule
+    };
+    for (field, value) in [
+        ("kind", json!("values")),
+        ("metric", json!("disk")),
+        ("instance", json!("x\0")),
+        ("op", json!("over")),
+        ("level", json!("critical")),
+        ("critical", json!(null)),
+        ("critical_clear", json!(91.0)),
+        ("hold_ms", json!(-1)),
+        ("needs", json!(["db"])),
+        ("excludes", json!([":db"])),
+        ("exclude_servers", json!([ServerId::new(1, [1; 10])])),
+    ] {
+        let refused = suite.post("/alert-rules", with(field, value)).await;
+        assert_eq!((refused.status, &refused.body["field"]), (422, &json!(field)), "{refused:?}");
+    }
+    assert_eq!(suite.post("/alert-rules", rule).await.body["code"], "name_taken");
+    let refused = suite.patch(&path, "\"1\"", json!({"critical": 80.0, "critical_clear": 81.0})).await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("critical_clear")));
+    let moved = suite.patch(&path, "\"1\"", json!({"critical": 80.0})).await;
+    assert_eq!((moved.status, &moved.body["critical_clear"]), (200, &json!(76.0)), "{moved:?}");
+    assert_eq!(suite.patch(&path, "\"1\"", json!({"enabled": false})).await.status, 412);
+}

@@ -15,7 +15,7 @@ import time
 from load import Load
 from suite import API, Connection, Suite, eventually
 
-SERVICES = ["healthcheck-server", "healthcheck-worker", "server-management", "mail"]
+SERVICES = ["healthcheck-server", "healthcheck-worker", "server-management", "mail", "notifier"]
 # Its own image writes beside its programs.
 WRITES_ITS_ROOT = {"elasticsearch"}
 SENDERS = 15
@@ -145,6 +145,9 @@ def accounts_may_no_more_than_they_need(stack):
     for sql in ["SELECT password_hash FROM users", "UPDATE servers SET generation = 0", "SELECT 1 FROM enrolment_tokens", "CREATE TABLE x ()"]:
         postgres_refuses("healthcheck-worker", sql)
         postgres_refuses("mail", sql)
+        postgres_refuses("notifier", sql)
+    postgres_refuses("mail", "SELECT secret FROM channels")
+    postgres_refuses("notifier", "UPDATE channels SET secret = NULL")
     postgres_refuses("mail", "UPDATE sightings SET silent_at = 0")
     rights = docker("exec", rabbitmq, "rabbitmqctl", "-q", "list_permissions", "--no-table-headers")
     assert "gate\t^$\t^amq\\.default$\t^$" in rights, rights

@@ -15,6 +15,7 @@ pub mod id;
 pub mod messages;
 pub mod snapshot;
 pub mod text;
+pub mod words;
 
 pub use access::{AgentKey, Credential, Keyring, Scope};
 pub use availability::{Pipeline, Status, hours, liveness, retention, rollup, uptime};

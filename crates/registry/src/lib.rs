@@ -29,8 +29,9 @@ mod restored;
 mod servers;
 
 pub use alerts::{
-    AlertRule, Failures, Incident, IncidentEvent, IncidentFilter, Judged, Lasting, Observation, Raised,
-    Response, SilentServer, StateKey,
+    AlertRoute, AlertRule, Channel, Claim, ClaimedMessage, Failures, Incident, IncidentEvent, IncidentFilter,
+    Judged, KeptSilence, Lasting, Notification, NotificationFilter, NotificationKind, NotificationState,
+    Observation, Raised, Response, SilentServer, StateKey, Told,
 };
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{

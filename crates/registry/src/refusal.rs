@@ -35,6 +35,12 @@ pub enum Refusal {
     /// There are as many as there may be.
     #[error("there are as many as there may be")]
     TooMany,
+    /// The message is not one that failed or may have been lost.
+    #[error("it neither failed nor may have been lost")]
+    NotLost,
+    /// The channel is gone, or disabled.
+    #[error("its channel is gone or disabled")]
+    NoChannel,
     /// The enrolment token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
     #[error("the enrolment token is no good")]
     BadToken,

@@ -6,6 +6,7 @@ use fleet::{Millis, ServerId};
 use serde_json::json;
 
 use crate::{
+    alerts,
     audit::{self, Action, Actor, Change},
     engine::{Registry, RegistryError},
     outbox, people, reports, servers,
@@ -25,6 +26,8 @@ pub struct Restored {
     pub enrolment_tokens: u64,
     /// Deliveries that waited or were under way at the time of the backup, and are unknown now.
     pub deliveries: u64,
+    /// Messages on channels that waited or were under way, and are unknown now.
+    pub notifications: u64,
     /// Schedules, which make up for no run that was due before now.
     pub schedules: u64,
     /// Servers of which a credential is refused again that was revoked since the backup.
@@ -53,16 +56,17 @@ impl Registry {
                 api_tokens: people::delete_every_token(tx, by, now).await?,
                 enrolment_tokens: servers::revoke_every_token(tx, by, now).await?,
                 deliveries: outbox::doubt(tx, DOUBTFUL, now).await?,
+                notifications: alerts::doubt(tx, DOUBTFUL, now).await?,
                 schedules: reports::forgo_runs(tx, now).await?,
                 revoked: match denylist {
                     Some((version, lowest)) => servers::learn(tx, version, lowest, now).await?,
                     None => 0,
                 },
             };
-            let Restored { sessions, api_tokens, enrolment_tokens, deliveries, schedules, revoked } = done;
+            let Restored { sessions, api_tokens, enrolment_tokens, deliveries, notifications, schedules, revoked } = done;
             let after = json!({
                 "sessions": sessions, "api_tokens": api_tokens, "enrolment_tokens": enrolment_tokens,
-                "deliveries": deliveries, "schedules": schedules, "revoked": revoked,
+                "deliveries": deliveries, "notifications": notifications, "schedules": schedules, "revoked": revoked,
             });
             let change = Change {
                 actor: by,

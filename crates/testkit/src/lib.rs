@@ -1,10 +1,11 @@
-//! For tests alone: the real servers, a proxy that breaks the network, waiting for a condition, an HTTP client, and programs
-//! in Python.
+//! For tests alone: the real servers, a proxy that breaks the network, stand-ins for chats and webhooks, waiting for a
+//! condition, an HTTP client, and programs in Python.
 #![warn(missing_docs)]
 
 mod exposition;
 mod proxy;
 mod python;
+mod receiver;
 mod servers;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 pub use exposition::{DocumentedMetric, documented_metrics, families, promtool};
 pub use proxy::Proxy;
 pub use python::python;
+pub use receiver::{Receiver, Reply, Service, Taken};
 pub use servers::{Door, Server, Servers};
 pub use tempfile::{TempDir, tempdir};
 

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use chassis::{Clock, Trouble};
-use fleet::{Millis, Recipient, Subject, id::ReportId};
+use fleet::{
+    Millis, Recipient, Subject,
+    id::{NotificationId, ReportId},
+};
 use queue::Consumer;
 use registry::{Attempt, Delivery, Registry, RegistryError, Report, ReportRow};
 use tokio::{
@@ -14,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AT_ONCE, Letterhead, Sender,
+    alert::Alert,
     attempt::{Ending, Stage, judge},
     instruments,
     letter::{self, BadLetter, Letter},
@@ -132,6 +136,7 @@ impl Shared {
         };
         let written = match &delivery.about {
             Subject::Report(id) => self.report(*id, message_id, to, give_up).await,
+            Subject::Notification(id) => self.alert(*id, message_id, to, give_up).await,
             // Nothing was sent, and a later release can.
             Subject::Other { kind, .. } => {
                 let reason = format!("this release knows no mails about {kind}; upgrade mail");
@@ -175,6 +180,26 @@ impl Shared {
         };
         let Some((report, rows)) = read else { return Err(Attempt::Failed("its report is gone".to_owned())) };
         self.write(report, rows, message_id, to).await.map_err(Attempt::Failed)
+    }
+
+    /// The letter of a message about incidents.
+    async fn alert(
+        &self,
+        id: NotificationId,
+        message_id: &str,
+        to: Recipient,
+        give_up: &CancellationToken,
+    ) -> Result<Letter, Attempt> {
+        let read = self.until_done(|| self.registry.message_by_mail(id));
+        let Some(read) = give_up.run_until_cancelled(read).await else {
+            return Err(Attempt::Again("the registry did not answer".to_owned(), self.clock.now()));
+        };
+        let Some((channel, kind, items)) = read else {
+            return Err(Attempt::Failed("what it was to tell is over, or its channel is gone".to_owned()));
+        };
+        let alert = Alert::new(&channel, kind, &items, self.letterhead.url.as_deref());
+        let written = letter::write_alert(&alert, message_id, &self.letterhead.from, &to, self.clock.now());
+        written.map_err(|error| Attempt::Failed(error.to_string()))
     }
 
     async fn read(&self, id: ReportId) -> Result<Option<(Report, Vec<ReportRow>)>, RegistryError> {

@@ -1,8 +1,8 @@
-//! A report as the mail of one delivery.
+//! A report, or a message about incidents, as the mail of one delivery.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::render::Told;
+use crate::{alert::Alert, render::Told};
 use fleet::{Millis, Recipient, id::DeliveryId};
 use lettre::{
     Address, Message,
@@ -43,7 +43,7 @@ pub fn message_id(id: DeliveryId, from: &Recipient) -> String {
     format!("<{id}@{}>", from.domain())
 }
 
-/// Writes the letter. Blocks: the sheet of a large fleet takes a while.
+/// Writes the letter of a report. Blocks: the sheet of a large fleet takes a while.
 pub fn write(
     told: &Told<'_>,
     message_id: &str,
@@ -52,18 +52,41 @@ pub fn write(
     now: Millis,
 ) -> Result<Letter, BadLetter> {
     let sheet_type = ContentType::parse(told.format.mime_type())?;
-    let (sender, receiver) = (address(from)?, address(to)?);
     let sheet = Attachment::new(told.file_name()).body(told.sheet()?, sheet_type);
     let both = MultiPart::alternative_plain_html(told.text()?, told.html()?);
+    let content = MultiPart::mixed().multipart(both).singlepart(sheet);
+    put_together(told.subject()?, content, message_id, from, to, now)
+}
+
+/// Writes the letter of a message about incidents.
+pub fn write_alert(
+    alert: &Alert,
+    message_id: &str,
+    from: &Recipient,
+    to: &Recipient,
+    now: Millis,
+) -> Result<Letter, BadLetter> {
+    let content = MultiPart::alternative_plain_html(alert.text()?, alert.html()?);
+    put_together(alert.subject(), content, message_id, from, to, now)
+}
+
+fn put_together(
+    subject: String,
+    content: MultiPart,
+    message_id: &str,
+    from: &Recipient,
+    to: &Recipient,
+    now: Millis,
+) -> Result<Letter, BadLetter> {
     let message = Message::builder()
-        .from(Mailbox::new(Some("Rollcall".to_owned()), sender))
-        .to(Mailbox::new(None, receiver))
-        .subject(told.subject()?)
+        .from(Mailbox::new(Some("Rollcall".to_owned()), address(from)?))
+        .to(Mailbox::new(None, address(to)?))
+        .subject(subject)
         .date(UNIX_EPOCH + Duration::from_millis(now.unsigned_abs()))
         .message_id(Some(message_id.to_owned()))
         .header(ListUnsubscribe(format!("<mailto:{from}?subject=unsubscribe>")))
         .header(AutoSubmitted)
-        .multipart(MultiPart::mixed().multipart(both).singlepart(sheet))?;
+        .multipart(content)?;
     let (envelope, content) = (message.envelope().clone(), message.formatted());
     Ok(Letter { envelope, content, hello: from.domain().to_owned() })
 }

@@ -4,6 +4,7 @@
 //! the process ends in between, the row stays claimed. After a while the delivery is `unknown`: it is shown to a
 //! person and never sent again.
 
+mod alert;
 mod attempt;
 mod authorities;
 mod consuming;
@@ -40,6 +41,8 @@ pub struct Letterhead {
     pub from: Recipient,
     /// Where it may go.
     pub allowed: AllowedDomains,
+    /// Where people look at incidents, without a slash at the end; without it there are no links.
+    pub url: Option<String>,
 }
 
 /// The part that sends. Any number of them may share a queue.

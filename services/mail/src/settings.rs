@@ -32,6 +32,9 @@ pub struct Arguments {
     /// PEM file of certificate authorities that may vouch for the SMTP server, besides the usual ones
     #[arg(long, env = "SMTP_CA_FILE")]
     smtp_ca_file: Option<PathBuf>,
+    /// Address under which people reach the suite, for links in mails about incidents
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
     #[command(subcommand)]
     pub command: Option<ConsumerCommand>,
 }
@@ -95,5 +98,10 @@ fn letterhead(arguments: &Arguments, mistakes: &mut Mistakes) -> Option<Letterhe
     if arguments.mail_allowed_domains.is_none() {
         mistakes.add("MAIL_ALLOWED_DOMAINS: is not set; set it to the domains that mail may go to, or to *");
     }
-    Some(Letterhead { from: arguments.mail_from.clone()?, allowed: arguments.mail_allowed_domains.clone()? })
+    let url = arguments.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    Some(Letterhead {
+        from: arguments.mail_from.clone()?,
+        allowed: arguments.mail_allowed_domains.clone()?,
+        url,
+    })
 }

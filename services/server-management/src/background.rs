@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts,
+    alerts::{self, Sealing},
     app::App,
     operations::{self, DeadLetters},
     people, reports, servers,
@@ -36,6 +36,7 @@ const CORRECT_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(
     app: &App,
+    sealing: &Sealing,
     dead_letters: &DeadLetters,
     disk: Option<&Room>,
     jobs: &Publisher<MailJob>,
@@ -52,7 +53,7 @@ pub(crate) async fn run(
             Box::pin(servers::forget_due(app)),
             operations::watch(app),
             people::run(app),
-            alerts::run(app, dead_letters, disk),
+            alerts::run(app, sealing, dead_letters, disk),
             reports::run(app, jobs)
         )
     };

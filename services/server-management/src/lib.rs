@@ -28,7 +28,11 @@ use std::sync::atomic::Ordering;
 use actix_web::web;
 use cache::Cache;
 use chassis::{Clock, Room, Running};
-use fleet::{AllowedDomains, Keyring, MailJob, retention::Kept};
+use fleet::{
+    AllowedDomains, Keyring, MailJob,
+    alert::{guard::Allowed, seal::ChannelKeys},
+    retention::Kept,
+};
 use history::History;
 use queue::Publisher;
 use registry::{Registry, RegistryError};
@@ -42,7 +46,7 @@ pub use people::{
 pub use servers::{BadPublicUrl, Downloads, PublicUrl, make_enrolment_token};
 pub use service::{StartError, run};
 
-use crate::{app::App, operations::DeadLetters, servers::Install};
+use crate::{alerts::Sealing, app::App, operations::DeadLetters, servers::Install};
 
 /// What the interface needs to know.
 #[derive(Debug, Clone)]
@@ -66,6 +70,10 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// The agents that are offered to hosts, if any.
     pub downloads: Option<Downloads>,
+    /// Seal the secrets of channels; without any no channel that has one can be made.
+    pub channel_keys: Option<ChannelKeys>,
+    /// The internal targets that messages may go to.
+    pub notify_allow: Allowed,
 }
 
 /// The interface. Clones share it.
@@ -75,6 +83,7 @@ pub struct Management {
     token_key: web::Data<TokenKey>,
     install: web::Data<Install>,
     dead_letters: web::Data<DeadLetters>,
+    sealing: web::Data<Sealing>,
     disk: web::Data<Option<Room>>,
 }
 
@@ -91,6 +100,7 @@ impl Management {
         http::instruments::describe();
         operations::describe();
         alerts::describe();
+        let sealing = Sealing { keys: settings.channel_keys.clone(), allowed: settings.notify_allow.clone() };
         let Settings { keyring, token_key, public_url, downloads, .. } = settings;
         let Settings { kept, api_token_max_days, audit_days, proxies, allowed_domains, .. } = settings;
         let settings =
@@ -100,6 +110,7 @@ impl Management {
             token_key: web::Data::new(token_key),
             install: web::Data::new(Install { public_url, downloads }),
             dead_letters: web::Data::new(DeadLetters::new(dead_letters)),
+            sealing: web::Data::new(sealing),
             disk: web::Data::new(None),
         }
     }
@@ -132,7 +143,7 @@ impl Management {
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.app.clone()).app_data(self.token_key.clone());
         config.app_data(self.install.clone()).app_data(self.dead_letters.clone());
-        config.app_data(self.disk.clone());
+        config.app_data(self.disk.clone()).app_data(self.sealing.clone());
         operations::mount_dashboard(config);
         routes::mount(config);
     }
@@ -170,13 +181,21 @@ impl Management {
         alerts::Judge::default().judge(&self.app, &self.dead_letters, disk).await
     }
 
+    /// Makes messages of what there is to tell of incidents, as [`run`](Self::run) does every second.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn tell(&self) -> Result<(), RegistryError> {
+        alerts::tell(&self.app).await
+    }
+
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history, and people's tokens, sessions and audit log, forget what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`; incidents are opened and resolved every second.
     pub fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) -> Running<()> {
         Box::pin(async move {
             let disk = self.disk.as_ref().as_ref();
-            background::run(&self.app, &self.dead_letters, disk, &jobs, shutdown).await;
+            background::run(&self.app, &self.sealing, &self.dead_letters, disk, &jobs, shutdown).await;
         })
     }
 }

@@ -7,6 +7,10 @@ use chassis::{Clock, Mistakes, Secret, http::Bounds, service::ServiceArguments, 
 use clap::{Args, Parser, Subcommand};
 use fleet::{
     AllowedDomains, Keyring,
+    alert::{
+        guard::Allowed,
+        seal::{ChannelKey, ChannelKeys},
+    },
     retention::{self, Kept},
 };
 use history::ElasticUrl;
@@ -18,7 +22,7 @@ use crate::{Downloads, PublicUrl, ResetPassword, ResetPasswordError, TokenKey, r
 /// Management: the REST interface and the dashboard, over PostgreSQL, Elasticsearch and Redis.
 ///
 /// From the environment alone, each also as a file named by NAME_FILE: AMQP_URL, DATABASE_URL, ELASTICSEARCH_URL, REDIS_URL,
-/// AGENT_KEY, AGENT_KEY_PREVIOUS, TOKEN_KEY, ADMIN_PASSWORD.
+/// AGENT_KEY, AGENT_KEY_PREVIOUS, TOKEN_KEY, CHANNEL_KEY, CHANNEL_KEY_PREVIOUS, ADMIN_PASSWORD.
 #[derive(Debug, Parser)]
 #[command(name = "server-management", version, about)]
 pub struct Arguments {
@@ -48,6 +52,12 @@ pub struct Arguments {
     /// Role in PostgreSQL, which has to be there, that is given what mail needs and nothing else
     #[arg(long, env = "DATABASE_MAIL_ROLE")]
     database_mail_role: Option<DatabaseRole>,
+    /// Role in PostgreSQL, which has to be there, that is given what the notifier needs and nothing else
+    #[arg(long, env = "DATABASE_NOTIFIER_ROLE")]
+    database_notifier_role: Option<DatabaseRole>,
+    /// Internal targets that messages may go to, hosts or networks with their ports, separated by commas; the same as the notifier's
+    #[arg(long, env = "NOTIFY_ALLOW", value_name = "HOST:PORT,…", default_value = "")]
+    notify_allow: Allowed,
     /// Address under which hosts reach the suite, for install.sh; unless set the one by which they ask for it
     #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
     public_url: Option<PublicUrl>,
@@ -165,6 +175,7 @@ impl Settings {
         let admin_password = mistakes.secret("ADMIN_PASSWORD");
         let admin_password = admin_password
             .and_then(|password| mistakes.take("ADMIN_PASSWORD", crate::admin_password(password)));
+        let channel_keys = channel_keys(&mut mistakes);
         let downloads = arguments.agent_downloads.as_deref();
         let downloads =
             downloads.and_then(|folder| mistakes.take("AGENT_DOWNLOADS", Downloads::list(folder)));
@@ -190,7 +201,10 @@ impl Settings {
             allowed_domains: arguments.mail_allowed_domains.clone(),
             public_url: arguments.public_url.clone(),
             downloads,
+            channel_keys,
+            notify_allow: arguments.notify_allow.clone(),
         };
+        let notifier = arguments.database_notifier_role.clone().map(|role| (Guest::Notifier, role));
         let worker = arguments.database_worker_role.clone().map(|role| (Guest::Worker, role));
         let mail = arguments.database_mail_role.clone().map(|role| (Guest::Mail, role));
         let (prefix, drain) = (arguments.service.prefix.clone(), arguments.service.drain());
@@ -198,7 +212,7 @@ impl Settings {
             interface,
             amqp_url,
             database_url,
-            guests: worker.into_iter().chain(mail).collect(),
+            guests: worker.into_iter().chain(mail).chain(notifier).collect(),
             elasticsearch_url,
             redis_url,
             prefix,
@@ -207,4 +221,14 @@ impl Settings {
             admin_password,
         })
     }
+}
+
+/// The keys of the secrets of channels, if there are any: CHANNEL_KEY and CHANNEL_KEY_PREVIOUS.
+pub fn channel_keys(mistakes: &mut Mistakes) -> Option<ChannelKeys> {
+    let key: Option<ChannelKey> = mistakes.parsed("CHANNEL_KEY");
+    let previous: Option<ChannelKey> = mistakes.parsed("CHANNEL_KEY_PREVIOUS");
+    if key.is_none() && previous.is_some() {
+        mistakes.add("CHANNEL_KEY: is not set, and CHANNEL_KEY_PREVIOUS is");
+    }
+    Some(ChannelKeys::new(key?, previous))
 }

@@ -11,12 +11,13 @@ use anyhow::{Context, bail};
 use chassis::{Secret, settings::read_secret};
 
 /// What names in the folder begin with.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "registry.db",
     "history.db",
     "lock",
     "agent",
     "token-key",
+    "channel-key",
     "admin-password",
     "outbox",
     // At the root of a file system of its own.

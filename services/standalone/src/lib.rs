@@ -1,4 +1,4 @@
-//! `rollcall`: the gate, the worker, management, mail and this host's own agent in one process, on SQLite and in-process
+//! `rollcall`: the gate, the worker, management, mail, the notifier and this host's own agent in one process, on SQLite and in-process
 //! parts. The composition root of the embedded suite; it holds no logic of its own.
 
 pub mod commands;
@@ -18,11 +18,12 @@ use actix_web::dev::Server;
 use anyhow::{Context, bail};
 use cache::Cache;
 use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, telemetry};
-use fleet::{AgentKey, Keyring, MailJob, Message};
+use fleet::{AgentKey, Keyring, MailJob, Message, alert::seal::ChannelKeys};
 use healthcheck_server::{Gate, GateSettings};
 use healthcheck_worker::Worker;
 use history::History;
 use mail::{Letterhead, Mail, Sender};
+use notifier::Notifier;
 use queue::{DeadLetters, Publisher, in_process};
 use registry::{Registry, RegistryError};
 use server_management::{DeadLetterQueues, FirstAdmin, Management, TokenKey};
@@ -92,7 +93,8 @@ async fn until_stopped(
         room: Some(keeper.room().clone()),
     };
     let gate = Gate::new(gate, publisher, stores.cache.clone(), clock.clone());
-    let management = management(&data, &settings, keyring, &stores, &clock)?.on(keeper.room().clone());
+    let keys = channel_keys(&data, &settings)?;
+    let management = management(&data, &settings, keyring, &keys, &stores, &clock)?.on(keeper.room().clone());
     let worker = Worker::new(
         WORKER.to_owned(),
         consumer,
@@ -102,7 +104,10 @@ async fn until_stopped(
         clock.clone(),
     );
 
-    let (jobs, mail) = mail(&data, &settings, &stores.registry, &clock);
+    let url = url(&settings, listen);
+    let (jobs, mail) = mail(&data, &settings, &url, &stores.registry, &clock);
+    let telling = notifier::Settings { keys, url: Some(url), scale: notifier::settings::scale() };
+    let notifier = Notifier::new(stores.registry.clone(), settings.sender.clone(), telling, clock.clone());
 
     management.ship_alert_rules().await?;
     management.publish_denylist().await?;
@@ -115,7 +120,7 @@ async fn until_stopped(
     };
     tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));
     welcome(listen, &log_in(admin, &stores.registry, &password).await?);
-    let parts = Parts { keeper, server, gate, management, worker, jobs, mail, own_agent };
+    let parts = Parts { keeper, server, gate, management, worker, jobs, mail, notifier, own_agent };
     let ended = parts.run(&shutdown).await;
     stores.history.close().await;
     stores.registry.close().await;
@@ -132,6 +137,7 @@ struct Parts {
     worker: Worker,
     jobs: Publisher<MailJob>,
     mail: Mail,
+    notifier: Notifier,
     own_agent: Option<rollcall_agent::Settings>,
 }
 
@@ -143,6 +149,7 @@ impl Parts {
         publishers.spawn(self.gate.run(soft.child_token()));
         publishers.spawn(self.management.run(self.jobs, soft.child_token()));
         publishers.spawn(self.mail.run(soft.child_token()));
+        publishers.spawn(self.notifier.run(soft.child_token()));
         publishers.spawn(soft.child_token().run_until_cancelled_owned(telemetry::upkeep()));
         if let Some(settings) = self.own_agent {
             publishers.spawn(own_agent::run(settings, soft.child_token()));
@@ -193,6 +200,7 @@ fn management(
     data: &DataDir,
     settings: &Settings,
     keyring: Keyring,
+    channel_keys: &ChannelKeys,
     stores: &Stores,
     clock: &Clock,
 ) -> anyhow::Result<Management> {
@@ -206,6 +214,8 @@ fn management(
         allowed_domains: settings.allowed_domains.clone(),
         public_url: settings.public_url.clone(),
         downloads: settings.downloads.clone(),
+        channel_keys: Some(channel_keys.clone()),
+        notify_allow: settings.telling.allowed().clone(),
     };
     Ok(Management::new(
         management,
@@ -221,6 +231,7 @@ fn management(
 fn mail(
     data: &DataDir,
     settings: &Settings,
+    url: &str,
     registry: &Registry,
     clock: &Clock,
 ) -> (Publisher<MailJob>, Mail) {
@@ -236,8 +247,11 @@ fn mail(
             Sender::Folder(outbox)
         }
     };
-    let letterhead =
-        Letterhead { from: settings.mail_from.clone(), allowed: settings.allowed_domains.clone() };
+    let letterhead = Letterhead {
+        from: settings.mail_from.clone(),
+        allowed: settings.allowed_domains.clone(),
+        url: Some(url.to_owned()),
+    };
     (jobs, Mail::new(consumer, registry.clone(), sender, letterhead, clock.clone()))
 }
 
@@ -254,6 +268,25 @@ fn keyring(data: &DataDir, settings: &Settings) -> anyhow::Result<Keyring> {
         None => AgentKey::new(data.key("agent-key")?.expose().as_bytes()).context("the file agent-key")?,
     };
     Ok(Keyring::new(current, settings.agent_key_previous.clone()))
+}
+
+/// Where people look at what messages tell them of.
+fn url(settings: &Settings, listen: SocketAddr) -> String {
+    let url = settings
+        .public_url
+        .as_ref()
+        .map_or_else(|| format!("http://{listen}"), |url| url.as_str().to_owned());
+    url.trim_end_matches('/').to_owned()
+}
+
+fn channel_keys(data: &DataDir, settings: &Settings) -> anyhow::Result<ChannelKeys> {
+    match &settings.channel_keys {
+        Some(keys) => Ok(keys.clone()),
+        None => Ok(ChannelKeys::new(
+            data.key("channel-key")?.expose().parse().context("the file channel-key")?,
+            None,
+        )),
+    }
 }
 
 fn token_key(data: &DataDir, settings: &Settings) -> anyhow::Result<TokenKey> {

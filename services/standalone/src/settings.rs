@@ -11,15 +11,17 @@ use chassis::{
 use clap::{Parser, Subcommand};
 use fleet::{
     AgentKey, AllowedDomains, Recipient,
+    alert::seal::ChannelKeys,
     retention::{self, Kept},
 };
 use mail::{Authorities, SmtpUrl};
+use notifier::settings::TellingArguments;
 use server_management::{
     Downloads, PublicUrl, TokenKey,
     settings::{self, ResetArguments},
 };
 
-/// Server-fleet monitoring in one process: gate, worker, management, mail and this host's own agent on one port.
+/// Server-fleet monitoring in one process: gate, worker, management, mail, notifier and this host's own agent on one port.
 #[derive(Debug, Parser)]
 #[command(name = "rollcall", version, about)]
 pub struct Arguments {
@@ -73,6 +75,8 @@ pub struct Arguments {
     #[arg(long, env = "AGENT_DOWNLOADS", value_name = "DIR")]
     agent_downloads: Option<PathBuf>,
     #[command(flatten)]
+    telling: TellingArguments,
+    #[command(flatten)]
     doors: DoorArguments,
     /// What log lines look like
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
@@ -122,6 +126,11 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// `None`: no agents are offered to hosts.
     pub downloads: Option<Downloads>,
+    /// `None`: made at first start and kept in the data folder.
+    pub channel_keys: Option<ChannelKeys>,
+    /// Where messages may go, and what sends them.
+    pub telling: TellingArguments,
+    pub sender: notifier::Sender,
     /// `None`: generated at first start and kept in the data folder.
     pub admin_password: Option<Secret>,
 }
@@ -132,8 +141,9 @@ impl Settings {
         let mut mistakes = Mistakes::default();
         let smtp_url: Option<SmtpUrl> = mistakes.parsed("SMTP_URL");
         let kept = settings::kept(arguments.history_days, arguments.rollup_days, &mut mistakes);
+        let sender = arguments.telling.sender(&mut mistakes);
         let mail_from = mail_from(arguments, smtp_url.is_some(), &mut mistakes);
-        let (Some(mail_from), Some(kept)) = (mail_from, kept) else {
+        let (Some(mail_from), Some(kept), Some(sender)) = (mail_from, kept, sender) else {
             return Err(mistakes.into());
         };
         // Without an SMTP server mails become files, whoever they are addressed to.
@@ -159,6 +169,9 @@ impl Settings {
             allowed_domains: arguments.mail_allowed_domains.clone().unwrap_or(allowed),
             public_url: arguments.public_url.clone(),
             downloads: downloads(arguments, &mut mistakes),
+            channel_keys: settings::channel_keys(&mut mistakes),
+            telling: arguments.telling.clone(),
+            sender,
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;

@@ -1,10 +1,19 @@
-//! Alerts: what is trouble, how bad, and when.
+//! Alerts: what is trouble, how bad and when, where it is told, in which words, and what becomes of a message.
 
+pub mod channel;
+pub mod fold;
 mod glob;
+pub mod guard;
+pub mod message;
 mod metric;
+pub mod request;
+pub mod route;
 mod rule;
+pub mod seal;
 mod shipped;
 mod state;
+pub mod telling;
+pub mod verdict;
 mod words;
 
 pub use glob::{BadGlob, Glob};

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use wire::v1::{self, VERSION};
 
-use crate::id::{BadId, DeliveryId, ReportId};
+use crate::id::{BadId, DeliveryId, NotificationId, ReportId};
 
 /// What a delivery is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A report.
     Report(ReportId),
+    /// A message of a channel of the kind mail.
+    Notification(NotificationId),
     /// What a later release sends. Nobody here can write it, so it is left for those who can.
     Other {
         /// Its kind.
@@ -47,11 +49,14 @@ pub enum BadJob {
 impl Subject {
     /// How a report is written.
     const REPORT: &str = "report";
+    /// How a message is written.
+    const NOTIFICATION: &str = "notification";
 
     /// The subject of this kind and id. An error: the id is none of this kind.
     pub fn new(kind: &str, id: &str) -> Result<Self, BadId> {
         match kind {
             Self::REPORT => id.parse().map(Self::Report),
+            Self::NOTIFICATION => id.parse().map(Self::Notification),
             kind => Ok(Self::Other { kind: kind.to_owned(), id: id.to_owned() }),
         }
     }
@@ -60,6 +65,7 @@ impl Subject {
     pub fn kind(&self) -> &str {
         match self {
             Self::Report(_) => Self::REPORT,
+            Self::Notification(_) => Self::NOTIFICATION,
             Self::Other { kind, .. } => kind,
         }
     }
@@ -68,6 +74,7 @@ impl Subject {
     pub fn id(&self) -> String {
         match self {
             Self::Report(id) => id.to_string(),
+            Self::Notification(id) => id.to_string(),
             Self::Other { id, .. } => id.clone(),
         }
     }

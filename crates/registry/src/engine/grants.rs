@@ -14,6 +14,8 @@ pub enum Guest {
     Worker,
     /// `mail`.
     Mail,
+    /// `notifier`.
+    Notifier,
 }
 
 /// Name of a role in PostgreSQL: lower-case letters, digits and `_`, 63 at most, a letter first.
@@ -39,6 +41,26 @@ const WORKER: &[Grant] = &[
 const MAIL: &[Grant] = &[
     ("SELECT", &["_sqlx_migrations", "versions", "reports", "report_rows"]),
     ("SELECT, UPDATE", &["deliveries"]),
+    // What a message says; of channels everything but their sealed secrets.
+    ("SELECT", &["notifications", "notification_items", "incidents"]),
+    (
+        "SELECT (id, name, kind, target_key, language, time_zone, template, config, secret_set_at, disabled_at, \
+         disabled_reason, version, created_at, updated_at)",
+        &["channels"],
+    ),
+];
+
+const NOTIFIER: &[Grant] = &[
+    (
+        "SELECT",
+        &["_sqlx_migrations", "versions", "channels", "notification_items", "incidents", "told", "workers"],
+    ),
+    ("SELECT, UPDATE", &["targets", "notifications"]),
+    // A channel that refuses for good is disabled, which the audit log tells.
+    ("UPDATE (disabled_at, disabled_reason, updated_at)", &["channels"]),
+    ("INSERT", &["audit"]),
+    // What failed is looked at again by whoever tells.
+    ("UPDATE (tell_at)", &["incidents"]),
 ];
 
 /// Processes change rights one at a time: two that change the rights of one table at once fail.
@@ -82,6 +104,7 @@ fn statements(guest: Guest, role: &DatabaseRole) -> String {
     let grants = match guest {
         Guest::Worker => WORKER,
         Guest::Mail => MAIL,
+        Guest::Notifier => NOTIFIER,
     };
     let mut statements = format!(
         "DO $$ BEGIN

@@ -123,6 +123,9 @@ const SEND: &str = "UPDATE deliveries SET publish_at = $3, updated_at = $4
 WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
 const FAIL: &str = "UPDATE deliveries SET state = 'failed', error = $3, publish_at = NULL, updated_at = $4
 WHERE kind = $1 AND subject_id = $2 AND state = 'queued'";
+/// Changes nothing, and holds the rows.
+const HOLD: &str =
+    "UPDATE deliveries SET state = state WHERE kind = $1 AND subject_id = $2 RETURNING id, state";
 const FORGET: &str = "DELETE FROM deliveries WHERE kind = $1 AND subject_id = $2";
 const COUNT: &str = "SELECT state, COUNT(*) FROM deliveries GROUP BY state";
 
@@ -171,6 +174,12 @@ pub(crate) async fn fail(
     now: Millis,
 ) -> Result<(), RegistryError> {
     tx.run(about(FAIL, subject).bind(reason).bind(now)).await.map(drop)
+}
+
+/// Holds the deliveries of a subject to the end of the transaction, and answers their states.
+pub(crate) async fn hold(tx: &mut Tx<'_>, subject: &Subject) -> Result<Vec<DeliveryState>, RegistryError> {
+    let rows: Vec<(String, String)> = tx.all(about(HOLD, subject)).await?;
+    rows.iter().map(|(id, state)| read_state(state, id)).collect()
 }
 
 /// A subject is gone, and its deliveries with it.
@@ -264,15 +273,7 @@ impl Registry {
 
 impl Row {
     fn delivery(self) -> Result<Delivery, RegistryError> {
-        let state = match self.state.as_str() {
-            "queued" => DeliveryState::Queued,
-            "sending" => DeliveryState::Sending,
-            "sent" => DeliveryState::Sent,
-            "written" => DeliveryState::Written,
-            "failed" => DeliveryState::Failed,
-            "unknown" => DeliveryState::Unknown,
-            _ => return Err(corrupt("deliveries", "state", &self.id)),
-        };
+        let state = read_state(&self.state, &self.id)?;
         Ok(Delivery {
             attempts: count("deliveries", "attempts", &self.id, self.attempts)?,
             about: read_subject(&self.kind, &self.subject_id, &self.id)?,
@@ -285,6 +286,18 @@ impl Row {
             updated_at: self.updated_at,
         })
     }
+}
+
+fn read_state(state: &str, row: &str) -> Result<DeliveryState, RegistryError> {
+    Ok(match state {
+        "queued" => DeliveryState::Queued,
+        "sending" => DeliveryState::Sending,
+        "sent" => DeliveryState::Sent,
+        "written" => DeliveryState::Written,
+        "failed" => DeliveryState::Failed,
+        "unknown" => DeliveryState::Unknown,
+        _ => return Err(corrupt("deliveries", "state", row)),
+    })
 }
 
 fn read_subject(kind: &str, subject: &str, row: &str) -> Result<Subject, RegistryError> {

@@ -2,6 +2,6 @@
 
 mod delivery;
 
-pub(crate) use delivery::{add, counts, doubt, fail, forget, of, send};
+pub(crate) use delivery::{add, counts, doubt, fail, forget, hold, of, send};
 
 pub use delivery::{Attempt, Delivery, DeliveryState};

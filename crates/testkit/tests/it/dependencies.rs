@@ -3,7 +3,7 @@
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each of our crates and which of ours it may use. A crate that is not listed may not exist.
-const OURS: [(&str, &[&str]); 17] = [
+const OURS: [(&str, &[&str]); 18] = [
     ("wire", &[]),
     ("queue", &[]),
     ("chassis", &[]),
@@ -18,12 +18,13 @@ const OURS: [(&str, &[&str]); 17] = [
     ("healthcheck-worker", &["fleet", "wire", "chassis", "queue", "registry", "history", "cache"]),
     ("server-management", &["fleet", "wire", "chassis", "queue", "registry", "history", "cache", "sheets"]),
     ("mail", &["fleet", "chassis", "queue", "registry", "sheets"]),
+    ("notifier", &["fleet", "chassis", "registry"]),
     ("standalone", &ALL),
     ("simulator", &ALL),
     ("bench", &ALL),
 ];
 
-const ALL: [&str; 14] = [
+const ALL: [&str; 15] = [
     "wire",
     "fleet",
     "queue",
@@ -37,6 +38,7 @@ const ALL: [&str; 14] = [
     "healthcheck-worker",
     "server-management",
     "mail",
+    "notifier",
     "standalone",
 ];
 

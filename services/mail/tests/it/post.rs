@@ -123,7 +123,7 @@ fn start(
 ) -> (Publisher<MailJob>, JoinHandle<()>, CancellationToken) {
     let (publisher, consumer) = in_process(1_000, |_| 1);
     let allowed: AllowedDomains = "example.org".parse().unwrap();
-    let letterhead = Letterhead { from: "rollcall@example.com".parse().unwrap(), allowed };
+    let letterhead = Letterhead { from: "rollcall@example.com".parse().unwrap(), allowed, url: None };
     let mail = Mail::new(consumer, registry.clone(), sender, letterhead, clock.clone());
     let stop = CancellationToken::new();
     (publisher, tokio::spawn(mail.run(stop.clone())), stop)

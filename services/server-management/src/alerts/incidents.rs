@@ -3,12 +3,15 @@
 use actix_web::web::{Data, Json};
 use chassis::Problem;
 use fleet::{ServerId, id::IncidentId};
-use registry::{Incident, IncidentEvent, RegistryError, Response};
+use registry::{Incident, IncidentEvent, NotificationFilter, Page, RegistryError, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    alerts::listing::IncidentListing,
+    alerts::{
+        listing::IncidentListing,
+        notifications::{self, NotificationItem},
+    },
     app::App,
     http::{
         body::{Body, Id, label},
@@ -18,6 +21,9 @@ use crate::{
     },
     people::By,
 };
+
+/// Most messages that one incident is shown with.
+const MOST_SHOWN: u32 = 500;
 
 /// One trouble, from its opening to its resolution. Times are Unix ms.
 #[derive(Serialize, ToSchema)]
@@ -69,6 +75,8 @@ pub(crate) struct IncidentShown {
     incident: IncidentItem,
     /// The oldest first.
     events: Vec<EventItem>,
+    /// Messages that told of it, newest first, at most 500.
+    notifications: Vec<NotificationItem>,
 }
 
 /// What became of an incident. Times are Unix ms.
@@ -129,7 +137,10 @@ pub(crate) async fn list(
 pub(crate) async fn show(app: Data<App>, id: Id<IncidentId>) -> Result<Json<IncidentShown>, Failure> {
     let (incident, events) = app.registry.incident(id.0).await?.ok_or_else(Problem::not_found)?;
     let events = events.into_iter().map(event).collect();
-    Ok(Json(IncidentShown { incident: item(incident), events }))
+    let told = NotificationFilter { incident: Some(id.0), ..NotificationFilter::default() };
+    let (sent, _) = app.registry.notifications(&told, Page { page: 1, page_size: MOST_SHOWN }).await?;
+    let notifications = sent.into_iter().map(notifications::item).collect::<Vec<_>>();
+    Ok(Json(IncidentShown { incident: item(incident), events, notifications }))
 }
 
 /// Take an incident on: nobody is reminded of it, and it goes no further.

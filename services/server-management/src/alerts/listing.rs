@@ -1,11 +1,12 @@
-//! Which incidents a list is about: its parameters.
+//! Which incidents, or which messages, a list is about: its parameters.
 
 use chassis::Problem;
 use fleet::{
     Millis,
     alert::{IncidentState, Level},
+    id::{ChannelId, IncidentId},
 };
-use registry::IncidentFilter;
+use registry::{IncidentFilter, NotificationFilter, NotificationState};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -83,4 +84,35 @@ fn states(text: &str) -> Result<Vec<IncidentState>, String> {
         return Ok(vec![IncidentState::Open, IncidentState::Acknowledged]);
     }
     text.parse().map(|state| vec![state]).map_err(|error| format!("{error}, {UNRESOLVED}"))
+}
+
+/// Which messages, and which page of them.
+pub(crate) struct NotificationListing {
+    pub(super) filter: NotificationFilter,
+    pub(super) paging: Paging,
+}
+
+impl FromParameters for NotificationListing {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let state = |text: &str| NotificationState::of(text).ok_or("is no state of a message");
+        let filter = NotificationFilter {
+            channel: parameters.parsed("channel", str::parse::<ChannelId>)?,
+            state: parameters.parsed("state", state)?,
+            incident: parameters.parsed("incident", str::parse::<IncidentId>)?,
+        };
+        Ok(Self { filter, paging: Paging::take(parameters, now)? })
+    }
+}
+
+impl IntoParams for NotificationListing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let states = NotificationState::ALL.map(NotificationState::as_str);
+        let mut parameters = vec![
+            parameter("channel", "On the channel of this id", text()),
+            parameter("state", "In this state", text().enum_values(Some(states))),
+            parameter("incident", "About the incident of this id", text()),
+        ];
+        parameters.extend(Paging::into_params(place));
+        parameters
+    }
 }

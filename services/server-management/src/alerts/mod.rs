@@ -1,9 +1,15 @@
 //! Alerts: rules, incidents, maintenance windows, and where all of it is told.
 
+mod alert_routes;
+mod channels;
 mod incidents;
 mod judge;
 mod listing;
+mod matching;
+mod notifications;
 mod rules;
+mod silences;
+mod telling;
 
 use chassis::{Room, Trouble, random};
 use fleet::{Millis, Scope, id::AlertRuleId};
@@ -12,8 +18,10 @@ use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
 pub(crate) use self::{
+    channels::Sealing,
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
+    telling::tell,
 };
 use crate::{
     app::App,
@@ -47,7 +55,26 @@ const PART: u32 = 1_000;
     incidents::acknowledge,
     incidents::unacknowledge,
     incidents::close,
-    incidents::comment
+    incidents::comment,
+    channels::list,
+    channels::make,
+    channels::show,
+    channels::change,
+    channels::remove,
+    channels::test,
+    alert_routes::list,
+    alert_routes::make,
+    alert_routes::show,
+    alert_routes::change,
+    alert_routes::remove,
+    silences::list,
+    silences::make,
+    silences::show,
+    silences::change,
+    silences::remove,
+    notifications::list,
+    notifications::show,
+    notifications::resend
 ))]
 pub(crate) struct Document;
 
@@ -71,6 +98,50 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/incidents/{id}/close", vec![post(Needs(respond), incidents::close)]),
         ("/incidents/{id}/comments", vec![post(Needs(respond), incidents::comment)]),
     ]
+    .into_iter()
+    .chain(routes_of_telling())
+    .collect()
+}
+
+fn routes_of_telling() -> Vec<Resource> {
+    let (read, respond, write) = (Scope::AlertRead, Scope::AlertRespond, Scope::AlertWrite);
+    let channel = Scope::ChannelWrite;
+    vec![
+        ("/channels", vec![list(Needs(read), channels::list), post(Needs(channel), channels::make)]),
+        (
+            "/channels/{id}",
+            vec![
+                get(Needs(read), channels::show),
+                patch(Needs(channel), channels::change),
+                delete(Needs(channel), channels::remove),
+            ],
+        ),
+        ("/channels/{id}/test", vec![post(Needs(channel), channels::test)]),
+        (
+            "/alert-routes",
+            vec![list(Needs(read), alert_routes::list), post(Needs(write), alert_routes::make)],
+        ),
+        (
+            "/alert-routes/{id}",
+            vec![
+                get(Needs(read), alert_routes::show),
+                patch(Needs(write), alert_routes::change),
+                delete(Needs(write), alert_routes::remove),
+            ],
+        ),
+        ("/silences", vec![list(Needs(read), silences::list), post(Needs(respond), silences::make)]),
+        (
+            "/silences/{id}",
+            vec![
+                get(Needs(read), silences::show),
+                patch(Needs(respond), silences::change),
+                delete(Needs(respond), silences::remove),
+            ],
+        ),
+        ("/notifications", vec![list(Needs(read), notifications::list)]),
+        ("/notifications/{id}", vec![get(Needs(read), notifications::show)]),
+        ("/notifications/{id}/resend", vec![post(Needs(respond), notifications::resend)]),
+    ]
 }
 
 /// Describes what `/metrics` tells of them.
@@ -79,15 +150,21 @@ pub(crate) fn describe() {
 }
 
 /// What is done about them without being asked, until it is dropped.
-pub(crate) async fn run(app: &App, dead_letters: &DeadLetters, disk: Option<&Room>) {
+pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters, disk: Option<&Room>) {
     let trouble = Trouble::new("keeping incidents");
+    let telling = Trouble::new("telling incidents");
+    let mut resealed = None;
     let mut judge = Judge::default();
     let mut due = interval(JUDGE_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0_u32.. {
         due.tick().await;
         judge.turn(app, dead_letters, disk).await;
-        // Here what the judge found is told.
+        // What the judge found is told.
+        telling.watch(tell(app).await);
+        if resealed.is_none() {
+            resealed = trouble.watch(channels::reseal(app, sealing).await);
+        }
         if turn.is_multiple_of(COUNT_EVERY) {
             trouble.watch(judge::count(app).await);
         }
@@ -109,5 +186,7 @@ pub(crate) async fn ship(app: &App) -> Result<(), RegistryError> {
 async fn forget(app: &App) -> Result<(), RegistryError> {
     let before = app.clock.now() - KEPT;
     while app.registry.forget_incidents(before, PART).await? == u64::from(PART) {}
-    Ok(())
+    let now = app.clock.now();
+    while app.registry.forget_notifications(now).await? {}
+    app.registry.forget_silences(now).await.map(drop)
 }

@@ -53,6 +53,13 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("last_admin", 409, "Nobody would be left who is enabled and has the role `admin`."),
     ("built_in", 409, "The role is built in and stays as it is."),
     ("role_in_use", 409, "Users have this role."),
+    (
+        "no_channel_key",
+        409,
+        "Secrets of channels cannot be kept: `CHANNEL_KEY` is not set, or is not the one of the channel.",
+    ),
+    ("not_lost", 409, "The message neither failed nor may have been lost; only such a one is sent again."),
+    ("no_channel", 409, "The channel of the message is deleted or disabled."),
     ("too_many", 409, "There are as many as there may be; delete one first."),
     ("conflict", 409, "It was changed meanwhile; look at it again."),
     ("precondition_failed", 412, "It was changed since the version of `If-Match`; read it again."),
@@ -214,6 +221,11 @@ impl From<Refusal> for Failure {
             Refusal::RoleInUse => {
                 conflict("role_in_use", "users have this role; give them another one first")
             }
+            Refusal::NotLost => conflict(
+                "not_lost",
+                "it neither failed nor may have been lost; only such a message is sent again",
+            ),
+            Refusal::NoChannel => conflict("no_channel", "its channel is deleted or disabled"),
             Refusal::TooMany => conflict("too_many", "there are as many as there may be; delete one first"),
             Refusal::Beyond(scope) => insufficient_scope(scope),
             Refusal::BadToken => {

@@ -46,7 +46,15 @@ pub async fn after_restore(
 impl AfterRestore {
     /// What was done, with figures, and what else there is to do. `command` is how a person calls this program.
     pub fn tell(&self, command: &str) -> String {
-        let Restored { sessions, api_tokens, enrolment_tokens, deliveries, schedules, revoked } = self.done;
+        let Restored {
+            sessions,
+            api_tokens,
+            enrolment_tokens,
+            deliveries,
+            notifications,
+            schedules,
+            revoked,
+        } = self.done;
         let (denied, left) = match self.remembered {
             true => (
                 format!(
@@ -66,6 +74,7 @@ Done, and in the audit log as registry.restore:
   API tokens deleted: {api_tokens}
   enrolment tokens taken back: {enrolment_tokens}
   mails of reports that may have been sent since the backup, so unknown now and never sent: {deliveries}
+  messages on channels of which the same is true: {notifications}
   report schedules that make up for nothing that was due before now: {schedules}
 {denied}\
 What is left for you:

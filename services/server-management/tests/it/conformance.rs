@@ -16,6 +16,10 @@ use crate::{
 /// A server that the registry never knew, as schemathesis.toml has it too.
 const UNKNOWN: &str = "01a0c450-6c00-7909-8909-090909090909";
 
+/// A message that failed, as schemathesis.toml has it too, and its channel.
+const FAILED: &str = "01a0c450-6c00-7909-8909-090909090908";
+const CHANNEL: &str = "01a0c450-6c00-7909-8909-090909090907";
+
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
 /// What the gate serves.
@@ -39,6 +43,7 @@ pub async fn every_answer_is_as_documented(place: Place) {
     suite.management.judge().await.unwrap();
     let unknown = Unknown { server: UNKNOWN.parse().unwrap(), generation: 1_790_000_000, last_seen: NOW };
     suite.cache.note_unknown(&[unknown]).await.unwrap();
+    a_message_failed(&suite).await;
     // What it says of the password may count as wrong too often before it makes a token.
     suite.elevate().await;
     // The last one ends the session that it is asked with.
@@ -84,4 +89,20 @@ fn success(recorder: &Value) -> Option<String> {
         asked["request"]["method"] == json!(method) && status.is_some_and(|status| status < 300)
     });
     succeeded.then(|| operation.to_owned())
+}
+
+async fn a_message_failed(suite: &Suite) {
+    suite
+        .sql(&format!(
+            "INSERT INTO channels (id, name, name_folded, kind, target_key, language, time_zone, config, version, created_at,
+             updated_at) VALUES ('{CHANNEL}', 'mail', 'mail', 'mail', 'x', 'en', 'UTC',
+             '{{\"recipients\": [\"ops@example.org\"]}}', 1, {NOW}, {NOW})"
+        ))
+        .await;
+    suite
+        .sql(&format!(
+            "INSERT INTO notifications (id, channel, channel_name, target_key, kind, state, attempts, created_at, updated_at)
+             VALUES ('{FAILED}', '{CHANNEL}', 'mail', 'x', 'test', 'failed', 1, {NOW}, {NOW})"
+        ))
+        .await;
 }

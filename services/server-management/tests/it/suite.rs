@@ -10,8 +10,8 @@ use actix_web::{App, HttpServer, web};
 use cache::{Cache, Seen};
 use chassis::{Clock, Secret};
 use fleet::{
-    AgentKey, Interval, Keyring, MailJob, Millis, Record, Scope, ServerId, Snapshot, liveness::Progress,
-    liveness::silent_at, wire::v1,
+    AgentKey, Interval, Keyring, MailJob, Millis, Record, Scope, ServerId, Snapshot,
+    alert::seal::ChannelKeys, liveness::Progress, liveness::silent_at, wire::v1,
 };
 use futures_util::future::join_all;
 use history::History;
@@ -79,6 +79,8 @@ fn settings() -> Settings {
         allowed_domains: "example.org".parse().unwrap(),
         public_url: None,
         downloads: None,
+        channel_keys: Some(ChannelKeys::new("7".repeat(64).parse().unwrap(), None)),
+        notify_allow: "127.0.0.1:9".parse().unwrap(),
     }
 }
 

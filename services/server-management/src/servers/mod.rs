@@ -1,7 +1,10 @@
 //! Servers: how they come in, what they are, how they are.
 
+mod cells;
 mod enrolment;
 mod export;
+mod figures;
+
 mod import;
 mod install;
 mod labels;
@@ -16,14 +19,16 @@ mod uptime;
 use fleet::Scope;
 use utoipa::OpenApi;
 
-pub use self::{
-    enrolment::make_enrolment_token,
-    install::{BadPublicUrl, Downloads, PublicUrl},
-};
 pub(crate) use self::{
+    cells::Pictures,
+    figures::Figures,
     install::Install,
     listing::{MAX_LABELS, read_label, read_status},
     uptime::expected,
+};
+pub use self::{
+    enrolment::make_enrolment_token,
+    install::{BadPublicUrl, Downloads, PublicUrl},
 };
 use crate::people::{
     Access::{Needs, Public},
@@ -55,10 +60,12 @@ use crate::people::{
         unknown::list,
         unknown::adopt,
         export::export,
+        cells::show,
         import::import,
         outages::show,
         snapshots::show,
         uptime::show,
+        uptime::total,
         uptime::list
     )
 )]
@@ -85,6 +92,7 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers", vec![list(Needs(read), server::list), post(Needs(write), server::make)]),
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
+        ("/servers/cells", vec![get(Needs(read), cells::show)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
         ("/servers/unknown", vec![list(Needs(read), unknown::list)]),
         ("/servers/unknown/{id}/adopt", vec![post(Needs(enroll), unknown::adopt)]),
@@ -104,5 +112,6 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
         ("/uptime", vec![list(Needs(read), uptime::list)]),
+        ("/uptime/total", vec![get(Needs(read), uptime::total)]),
     ]
 }

@@ -1,0 +1,1 @@
+export{t as words}from"./en-33d91037.js";

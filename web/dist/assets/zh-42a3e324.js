@@ -1,1 +1,0 @@
-export{t as words}from"./en-33d91037.js";

@@ -31,12 +31,16 @@ export function comb(width: number, height: number, groups: { title: string; mem
     const radius = Math.min(MOST, Math.max(LEAST, Math.sqrt(room / (Math.max(1, count) * 1.5 * ROOT3))));
     const wide = ROOT3 * radius;
     const most = Math.max(1, Math.floor((width - wide / 2) / wide));
+    // Blocks of the greatest group stand as many beside each other as fill the width.
+    const greatest = Math.max(1, ...groups.map(({ members }) => members.length));
+    const beside = Math.max(1, Math.round(width / (Math.ceil(Math.sqrt(greatest * 1.7)) * wide + wide / 2 + GAP)));
+    const slot = Math.max(1, Math.floor(((width - (beside - 1) * GAP) / beside - wide / 2) / wide));
     const spots: Spot[] = [];
     const titles: Comb['titles'] = [];
     let [left, top, tallest] = [0, 0, 0];
     for (const { title, members } of groups) {
         const square = Math.ceil(Math.sqrt(members.length * 1.7));
-        const columns = titled ? Math.min(most, Math.max(square, Math.ceil(Math.min(110, title.length * 7) / wide))) : most;
+        const columns = titled ? Math.min(most, Math.max(Math.min(slot, square), Math.ceil(Math.min(110, title.length * 7) / wide))) : most;
         const block = columns * wide + wide / 2;
         if (left > 0 && left + block > width) [left, top, tallest] = [0, top + tallest + GAP, 0];
         const head = titled ? TITLE : 0;

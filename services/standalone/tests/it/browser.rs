@@ -23,7 +23,9 @@ async fn the_dashboard_keeps_its_promises_in_a_browser() {
     let suite = Running::start(dir.path(), &["--no-agent", "--mail-allowed-domains", "example.org"]);
     Client::new(suite.address).log_in(dir.path()).await;
     let mut tests = Command::new(node);
-    tests.args(["--test", "--test-force-exit", "--test-reporter=spec", "tests/dashboard.test.mjs"]).current_dir(root.join("web"));
+    tests
+        .args(["--test", "--test-force-exit", "--test-reporter=spec", "tests/dashboard.test.mjs"])
+        .current_dir(root.join("web"));
     tests.env("ROLLCALL_URL", format!("http://{}", suite.address));
     tests.env("ROLLCALL_PASSWORD_FILE", dir.path().join("admin-password"));
     let output = run(&mut tests).await;

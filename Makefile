@@ -11,7 +11,7 @@ STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 # benchmark brings no feature (`dev/lint features`), so that its build adds its own crates and nothing else.
 RELEASE := cargo build --release --locked --workspace --exclude bench --bins
 
-.PHONY: help up fleet agent images openapi test test-stack prove services services-down lint fmt bench prerequisites
+.PHONY: help up fleet agent images openapi web test test-stack prove services services-down lint fmt bench prerequisites
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ images: prerequisites ## Build the images of the Swarm's services and agent, fro
 openapi: prerequisites ## Write docs/openapi.json anew, after the handlers
 	OPENAPI_REWRITE=1 cargo test --locked --package server-management --lib the_committed_document_is_this_one
 
+web: ## Build the dashboard, web/dist, of web/src; whoever builds the suite needs no Node
+	dev/web
+
 test: prerequisites services ## Run every test, on the real servers too; whatever fails, the rest is run
 	eval "$$(dev/services env)"; dev/test
 
@@ -55,7 +58,7 @@ services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on l
 services-down: ## End them, and drop their data
 	@dev/services stop
 
-lint: prerequisites ## Check formatting, lints, documentation, unused dependencies, scripts, the OpenAPI document and lengths of files
+lint: prerequisites ## Check formatting, lints, documentation, unused dependencies, scripts, the OpenAPI document, the dashboard and lengths of files
 	dev/lint
 
 fmt: ## Format the code

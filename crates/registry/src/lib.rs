@@ -40,8 +40,8 @@ pub use engine::{
 };
 pub use outbox::{Attempt, Delivery, DeliveryState};
 pub use people::{
-    Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, Refresh,
-    RefreshToken, Role, RoleChange, RoleId, User,
+    Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, ROTATED_LATELY,
+    Refresh, RefreshToken, Role, RoleChange, RoleId, User,
 };
 pub use refusal::Refusal;
 pub use reports::{
@@ -49,6 +49,6 @@ pub use reports::{
 };
 pub use restored::Restored;
 pub use servers::{
-    Counts, Enrol, Enrolled, EnrolmentToken, Forgetting, ImportFault, ImportOutcome, ImportRow, Marks, Pause,
-    Profile, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,
+    Counts, Enrol, Enrolled, EnrolmentToken, Entry, Forgetting, ImportFault, ImportOutcome, ImportRow, Marks,
+    Pause, Profile, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,
 };

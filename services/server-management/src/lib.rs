@@ -46,7 +46,12 @@ pub use people::{
 pub use servers::{BadPublicUrl, Downloads, PublicUrl, make_enrolment_token};
 pub use service::{StartError, run};
 
-use crate::{alerts::Sealing, app::App, operations::DeadLetters, servers::Install};
+use crate::{
+    alerts::Sealing,
+    app::App,
+    operations::DeadLetters,
+    servers::{Figures, Install, Pictures},
+};
 
 /// What the interface needs to know.
 #[derive(Debug, Clone)]
@@ -82,6 +87,8 @@ pub struct Management {
     app: web::Data<App>,
     token_key: web::Data<TokenKey>,
     install: web::Data<Install>,
+    figures: web::Data<Figures>,
+    pictures: web::Data<Pictures>,
     dead_letters: web::Data<DeadLetters>,
     sealing: web::Data<Sealing>,
     disk: web::Data<Option<Room>>,
@@ -108,6 +115,8 @@ impl Management {
         Self {
             app: web::Data::new(App::new(settings, registry, history, cache, clock)),
             token_key: web::Data::new(token_key),
+            figures: web::Data::default(),
+            pictures: web::Data::default(),
             install: web::Data::new(Install { public_url, downloads }),
             dead_letters: web::Data::new(DeadLetters::new(dead_letters)),
             sealing: web::Data::new(sealing),
@@ -142,7 +151,11 @@ impl Management {
     /// Mounts it under `/server-management/v1`, the dashboard at `/`, and the script that installs agents.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.app.clone()).app_data(self.token_key.clone());
-        config.app_data(self.install.clone()).app_data(self.dead_letters.clone());
+        config
+            .app_data(self.figures.clone())
+            .app_data(self.pictures.clone())
+            .app_data(self.install.clone())
+            .app_data(self.dead_letters.clone());
         config.app_data(self.disk.clone()).app_data(self.sealing.clone());
         operations::mount_dashboard(config);
         routes::mount(config);

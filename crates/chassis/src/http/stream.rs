@@ -374,7 +374,10 @@ mod tests {
         assert_eq!(read(&mut stream).await.unwrap(), "GET");
         client.write_all(b" / HTTP/1.1\r\nContent-Length: 6\r\n\r\nlater").await.unwrap();
         let head = read(&mut stream).await.unwrap();
-        assert_eq!(head, " / HTTP/1.1\r\nContent-Length: 6\r\n\r\n", "of a head in two pieces nothing is known");
+        assert_eq!(
+            head, " / HTTP/1.1\r\nContent-Length: 6\r\n\r\n",
+            "of a head in two pieces nothing is known"
+        );
     }
 
     #[test]

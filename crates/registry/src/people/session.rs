@@ -29,7 +29,7 @@ pub struct RefreshToken {
     /// Of the token.
     pub hash: [u8; 32],
     /// Of what all tokens of one session begin with, a secret too. By it a token is known again that was exchanged before:
-    /// of each session the registry keeps the hash of the newest token alone.
+    /// of each session the registry keeps the hash of the newest token, and of those before for [`ROTATED_LATELY`].
     pub family: [u8; 32],
 }
 
@@ -43,6 +43,9 @@ pub enum Refresh {
         /// Which session.
         session: SessionId,
     },
+    /// The token was exchanged within the last [`ROTATED_LATELY`], as when two tabs of one browser ask at once. Nothing was
+    /// done: whoever asked holds the next token already, or waits a moment for it.
+    JustRotated,
     /// The token was used before, so two have it: its session has ended.
     Reused,
     /// No such token; or it expired, or its session has ended.
@@ -66,6 +69,9 @@ struct OpenRow {
     #[sqlx(flatten)]
     user: UserRow,
 }
+
+/// For so long after its exchange a token that comes again is no sign of a thief, in ms.
+pub const ROTATED_LATELY: Millis = 10_000;
 
 /// Most sessions of a user.
 const MOST_SESSIONS: i64 = 50;
@@ -108,9 +114,11 @@ const HOLDER: &str = "SELECT t.session_id, s.user_id
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
 WHERE t.hash = $1 AND t.used_at IS NULL AND t.expires_at > $2
 AND s.revoked_at IS NULL AND s.epoch = u.epoch AND u.disabled_at IS NULL";
-/// The next token takes the place of the one that is used.
-const REPLACE: &str =
-    "UPDATE refresh_tokens SET hash = $2, expires_at = $3 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
+/// A token that is known again by its family: its row tells for a while that it was exchanged just now.
+const RETIRE: &str = "UPDATE refresh_tokens SET used_at = $2, expires_at = $3 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
+/// The rows of a session that have told so for long enough.
+const FORGET_RETIRED: &str =
+    "DELETE FROM refresh_tokens WHERE session_id = $1 AND used_at IS NOT NULL AND expires_at <= $2";
 /// Of a token whose family is unknown: it has to be known again by its own row.
 const USE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL RETURNING hash";
 /// The session's row is held before the token's, because whoever deletes sessions holds the session's row first too. The
@@ -127,20 +135,22 @@ pub(crate) async fn end_every_session(tx: &mut Tx<'_>) -> Result<u64, RegistryEr
     tx.run(query(END_EVERY)).await
 }
 
-/// The next token instead of this one, in its row, or beside it. False: this one was used.
+/// The next token instead of this one. False: this one was used.
 async fn exchange(
     tx: &mut Tx<'_>,
     hash: &str,
     next: String,
     session: &str,
-    replaces: bool,
+    has_family: bool,
     (now, expires_at): (Millis, Millis),
 ) -> Result<bool, RegistryError> {
-    if replaces {
-        return tx.any(query(REPLACE).bind(hash).bind(next).bind(expires_at)).await;
-    }
-    let unused = tx.any(query(USE).bind(hash).bind(now)).await?;
+    let used = match has_family {
+        true => query(RETIRE).bind(hash).bind(now).bind(now + ROTATED_LATELY),
+        false => query(USE).bind(hash).bind(now),
+    };
+    let unused = tx.any(used).await?;
     if unused {
+        tx.run(query(FORGET_RETIRED).bind(session).bind(now)).await?;
         tx.run(query(ADD_TOKEN).bind(next).bind(session).bind(expires_at)).await?;
     }
     Ok(unused)
@@ -235,8 +245,8 @@ impl Registry {
     /// Exchanges a refresh token for the next one, which holds until `expires_at`. `from` is the address of whoever
     /// presents it.
     ///
-    /// A token works once. When one comes again, the user or a thief holds a copy, and nobody can tell which: the whole
-    /// session ends.
+    /// A token works once. When one comes again later than [`ROTATED_LATELY`], the user or a thief holds a copy, and nobody
+    /// can tell which: the whole session ends.
     pub async fn refresh(
         &self,
         presented: RefreshToken,
@@ -259,16 +269,21 @@ impl Registry {
                 let Some((session,)) = session else { return Ok(Refresh::Unknown) };
                 return reused(tx, &session).await;
             };
-            if token.used_at.is_none() && token.expires_at <= now {
-                return Ok(Refresh::Unknown);
-            }
             let key = &token.session_id;
+            match token.used_at {
+                Some(used_at) if now - used_at < ROTATED_LATELY => return Ok(Refresh::JustRotated),
+                Some(_) => return reused(tx, key).await,
+                None if token.expires_at <= now => return Ok(Refresh::Unknown),
+                None => {}
+            }
             if !tx.any(query(PROLONG).bind(key).bind(expires_at).bind(hex(&next.family))).await? {
                 return Ok(Refresh::Unknown);
             }
-            let replaces = token.family.as_ref() == Some(&family) && presented.family == next.family;
-            if !exchange(tx, &hash, hex(&next.hash), key, replaces, (now, expires_at)).await? {
-                return reused(tx, key).await;
+            let has_family = token.family.as_ref() == Some(&family) && presented.family == next.family;
+            if !exchange(tx, &hash, hex(&next.hash), key, has_family, (now, expires_at)).await? {
+                // Somebody exchanged it since it was found. Without a family the session has another one by now, in which
+                // the next token of that somebody is not.
+                return if has_family { Ok(Refresh::JustRotated) } else { reused(tx, key).await };
             }
             Ok(Refresh::Rotated {
                 user: id("sessions", "user_id", &token.user_id)?,

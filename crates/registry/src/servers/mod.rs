@@ -19,7 +19,7 @@ pub(crate) use revocation::learn;
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
 pub use forgetting::Forgetting;
 pub use import::{ImportFault, ImportOutcome, ImportRow};
-pub use list::{Counts, Roll, ServerFilter, Sort, SortKey};
+pub use list::{Counts, Entry, Roll, ServerFilter, Sort, SortKey};
 pub use pause::Pause;
 pub use profile::{Profile, ProfileChange};
 pub use server::Server;

@@ -5,8 +5,8 @@ use fleet::{
     id::{ApiTokenId, SessionId, UserId},
 };
 use registry::{
-    AccountChange, Action, Actor, ApiToken, AuditEntry, AuditFilter, Change, NewAccount, Page, Refusal,
-    RoleChange, RoleId, Who,
+    AccountChange, Action, Actor, ApiToken, AuditEntry, AuditFilter, Change, NewAccount, Page,
+    ROTATED_LATELY, Refusal, RoleChange, RoleId, Who,
 };
 use serde_json::json;
 
@@ -91,8 +91,8 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
     registry.end_session(session, &by, NOW).await.unwrap();
     let reused = SessionId::new(NOW, [2; 10]);
     registry.begin_session(reused, &admin, refresh_token(2, 2), &by, NOW, NOW + 9).await.unwrap();
-    for next in [3, 4] {
-        registry.refresh(refresh_token(2, 2), refresh_token(2, next), None, NOW, NOW + 9).await.unwrap();
+    for (next, now) in [(3, NOW), (4, NOW + ROTATED_LATELY)] {
+        registry.refresh(refresh_token(2, 2), refresh_token(2, next), None, now, now + 9).await.unwrap();
     }
     registry.delete_account(user_id(1), None, all, &by, NOW).await.unwrap().unwrap();
     registry.delete_account(user_id(0), None, all, &by, NOW).await.unwrap().unwrap_err();

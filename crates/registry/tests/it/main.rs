@@ -68,6 +68,7 @@ contract! {
         a_user_is_found_regardless_of_case
         a_refresh_token_rotates
         reused_refresh_token_revokes_the_family
+        a_token_that_was_rotated_just_now_ends_and_yields_nothing
         a_refresh_token_is_used_once_at_once
         a_refresh_token_tells_its_holder_while_it_could_be_exchanged
         an_expired_refresh_token_is_unknown

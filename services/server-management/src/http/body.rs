@@ -27,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body. A field that is not asked for is refused by its name, at any depth: it is a misspelt one, or one of a
 /// later release, and whoever sent it believes that it counts. The content type is ignored: it guards against forms of
-/// foreign pages, which could only use the rights of a cookie, and there are no cookies here.
+/// foreign pages, which could only use the rights of a cookie, and the one cookie that there is looks at `Origin`.
 pub(crate) struct Body<T>(pub(crate) T);
 
 /// A JSON body from an agent. Unknown fields are ignored, so that an older suite serves a newer agent.

@@ -34,6 +34,11 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
         400,
         "A query parameter is unknown, given twice or out of bounds; `parameter` names it.",
     ),
+    (
+        "too_many_servers",
+        400,
+        "There are more servers than are shown at once, or sorted by what is measured: 50,000.",
+    ),
     ("invalid_host", 400, "`Host` names no host; ask by the suite's address."),
     ("unauthorized", 401, "Log in, or use a token that is valid still."),
     ("insufficient_scope", 403, "The role lacks what `scope` names."),
@@ -44,6 +49,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
         "Give the password again by `POST sessions/elevate`; it counts for five minutes.",
     ),
     ("https_required", 403, "The suite was asked without TLS, and the agent's token would go the same way."),
+    ("foreign_origin", 403, "The session's cookie serves the suite's own pages, and `Origin` names another."),
     ("wrong_password", 403, "`password`, or `current_password`, is not the one in force."),
     ("not_found", 404, "There is no such resource."),
     ("no_downloads", 404, "No agents are offered here; `AGENT_DOWNLOADS` is not set."),
@@ -61,6 +67,7 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("not_lost", 409, "The message neither failed nor may have been lost; only such a one is sent again."),
     ("no_channel", 409, "The channel of the message is deleted or disabled."),
     ("too_many", 409, "There are as many as there may be; delete one first."),
+    ("rotated", 409, "The refresh token was exchanged less than 10 s ago; use the next one."),
     ("conflict", 409, "It was changed meanwhile; look at it again."),
     ("precondition_failed", 412, "It was changed since the version of `If-Match`; read it again."),
     ("too_large", 413, "The body is larger than is taken here; `detail` says how large it may be."),
@@ -99,6 +106,12 @@ pub(crate) fn foreign_parameter(parameter: &str, reason: impl fmt::Display) -> P
     let name: String = parameter.chars().take(MOST_TOLD).collect();
     let detail = format!("a parameter {reason}");
     Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).with("parameter", name)
+}
+
+/// 400: there are more servers than this can be done for.
+pub(crate) fn too_many_servers(most: u32) -> Problem {
+    let detail = format!("this is for at most {most} servers");
+    Problem::new(StatusCode::BAD_REQUEST, "too_many_servers", detail)
 }
 
 /// 422: the body is not what is asked for.

@@ -21,28 +21,36 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 8] = [
-    ("/", HTML, include_str!("../../../../web/index.html")),
-    ("/app.js", SCRIPT, include_str!("../../../../web/app.js")),
-    ("/api.js", SCRIPT, include_str!("../../../../web/api.js")),
-    ("/show.js", SCRIPT, include_str!("../../../../web/show.js")),
-    ("/style.css", STYLE, include_str!("../../../../web/style.css")),
-    ("/server-management/v1/docs", HTML, include_str!("../../../../web/docs.html")),
-    ("/server-management/v1/docs.js", SCRIPT, include_str!("../../../../web/docs.js")),
-    ("/server-management/v1/docs.css", STYLE, include_str!("../../../../web/docs.css")),
+/// Asked for anew each time, so that an upgrade is seen at once.
+const FRESH: &str = "no-cache";
+/// Its name has a hash of what is in it, so that it never changes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// Path, type and content of each file of the dashboard; `make web` writes the list with the files.
+const DASHBOARD: &[(&str, &str, &str)] = &include!("../../../../web/dist/files.rs");
+
+/// The same of the page that shows the interface.
+const DOCS: [(&str, &str, &str); 3] = [
+    ("/server-management/v1/docs", HTML, include_str!("../../../../web/docs/docs.html")),
+    ("/server-management/v1/docs.js", SCRIPT, include_str!("../../../../web/docs/docs.js")),
+    ("/server-management/v1/docs.css", STYLE, include_str!("../../../../web/docs/docs.css")),
 ];
+
+fn files() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    DASHBOARD.iter().copied().chain(DOCS)
+}
 
 /// Mounts them.
 pub(crate) fn mount(config: &mut web::ServiceConfig) {
-    for (path, content_type, content) in FILES {
+    for (path, content_type, content) in files() {
+        let kept = if path.starts_with("/assets/") { FOR_EVER } else { FRESH };
         let answer = move || async move {
             HttpResponse::Ok()
                 .insert_header((CONTENT_TYPE, content_type))
                 .insert_header((CONTENT_SECURITY_POLICY, POLICY))
                 .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
                 .insert_header((REFERRER_POLICY, "no-referrer"))
-                .insert_header((CACHE_CONTROL, "no-cache"))
+                .insert_header((CACHE_CONTROL, kept))
                 .body(content)
         };
         let file = web::resource(path).route(web::get().to(answer)).route(web::head().to(answer));
@@ -59,26 +67,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_puts_a_token_into_no_command() {
-        let script = include_str!("../../../../web/app.js");
-        assert!(script.contains("for (const id of ['token', 'asked-token']) at(id).textContent = token;"));
-        assert!(!script.contains("${token}"));
-    }
-
-    #[test]
-    fn the_page_knows_no_range_but_its_own() {
-        assert!(!include_str!("../../../../web/app.js").contains("ranges[query.range] ?"));
-    }
-
-    #[test]
     fn every_file_that_the_page_asks_for_is_served() {
-        for (path, _, content) in FILES {
-            for asked in
-                content.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css"))
-            {
-                let asked = asked.trim_start_matches('.');
-                assert!(FILES.iter().any(|(served, ..)| *served == asked), "{path} asks for {asked}");
+        for (path, _, content) in files() {
+            let asked = content.split(['"', '\'', '`']).filter(|text| !text.contains(['$', ' ']));
+            for asked in asked.filter(|text| text.ends_with(".js") || text.ends_with(".css")) {
+                // An ending alone is no file.
+                let Some(name) = asked.rsplit('/').next().filter(|name| !name.starts_with('.')) else {
+                    continue;
+                };
+                let served = files().any(|(served, ..)| served.rsplit('/').next() == Some(name));
+                assert!(served, "{path} asks for {asked}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_kept_for_ever_has_a_hash_in_its_name() {
+        for (path, ..) in DASHBOARD.iter().filter(|(path, ..)| path.starts_with("/assets/")) {
+            let hash =
+                path.rsplit_once('.').and_then(|(name, _)| name.rsplit_once('-')).map(|(_, hash)| hash);
+            assert!(hash.is_some_and(|hash| hash.len() >= 8), "{path}");
+        }
+        assert!(DASHBOARD.iter().any(|(path, ..)| *path == "/"));
     }
 }

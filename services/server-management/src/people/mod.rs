@@ -3,6 +3,7 @@
 mod access_tokens;
 mod api_tokens;
 mod audit;
+mod cookie;
 mod elevation;
 mod first_admin;
 mod guard;

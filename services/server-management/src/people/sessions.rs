@@ -3,6 +3,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::header::{HeaderValue, SET_COOKIE},
     web::{Data, Json},
 };
 use chassis::{Problem, random};
@@ -20,13 +21,14 @@ use crate::{
     http::{
         body::{Body, bounded},
         client,
-        failure::{Failure, unauthorized},
+        failure::{Failure, conflict, unauthorized},
         instruments,
         secret::digest,
         throttle::{self, Limit},
     },
     people::{
         access_tokens::{ACCESS_LIFE, AccessToken, TokenKey},
+        cookie,
         guard::{By, Caller, Session},
         password::{self, MAX_PASSWORD_BYTES},
         refresh_tokens::{self, MintedRefresh},
@@ -58,12 +60,16 @@ pub(crate) struct LogIn {
     password: String,
     /// Of an earlier log-in of this user, valid still; it is not used up. Failures of strangers then count for nothing.
     refresh_token: Option<String>,
+    /// For the pages of the suite itself: the refresh token is in a cookie that no script can read, and not in the answer.
+    #[serde(default)]
+    cookie: bool,
 }
 
 /// A refresh token to exchange.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct RefreshToken {
-    refresh_token: String,
+    /// Left out: the one of the cookie, and the next one is there too.
+    refresh_token: Option<String>,
 }
 
 /// What a session is used with.
@@ -71,8 +77,9 @@ pub(crate) struct RefreshToken {
 pub(crate) struct Tokens {
     /// For `Authorization: Bearer …`.
     access_token: String,
-    /// Serves once.
-    refresh_token: String,
+    /// Serves once. Left out where the cookie has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     /// For how many seconds the access token serves.
     expires_in: i64,
 }
@@ -95,17 +102,20 @@ pub(crate) struct LoggedInAs {
 /// user that is valid still has 10 failures of their own instead, and those of others do not count.
 #[utoipa::path(
     post, path = "/sessions", tag = "sessions", request_body = LogIn,
-    responses((status = 200, description = "A session has begun", body = Tokens)), security(())
+    responses((status = 200, description = "A session has begun", body = Tokens,
+        headers(("Set-Cookie" = Option<String>, description = "With `cookie`: the refresh token")))), security(())
 )]
 pub(crate) async fn log_in(
     app: Data<App>,
     key: Data<TokenKey>,
     request: HttpRequest,
     body: Body<LogIn>,
-) -> Result<Json<Tokens>, Failure> {
-    let LogIn { username, password, refresh_token } = body.0;
+) -> Result<HttpResponse, Failure> {
+    let LogIn { username, password, refresh_token, cookie } = body.0;
     bounded("username", &username, 1..=MAX_USERNAME_BYTES)?;
     bounded("password", &password, 1..=MAX_PASSWORD_BYTES)?;
+    let refresh = refresh_tokens::first();
+    let kept = if cookie { Some(cookie::keep(&request, &refresh.text, REFRESH_LIFE)?) } else { None };
     // Failures are read and counted within one turn, so that many attempts at once are throttled like one after the
     // other.
     let turn = app.turn_to_hash().await?;
@@ -128,53 +138,73 @@ pub(crate) async fn log_in(
     drop(turn);
     let now = app.clock.now();
     let session = SessionId::new(now, random());
-    let refresh = refresh_tokens::first();
     let by = Actor { who: Who::User(user.id), name: Some(user.username.clone()), address: from };
     app.registry.begin_session(session, &user, refresh.token, &by, now, now + REFRESH_LIFE).await?;
-    tokens(&key, now, AccessToken { user: user.id, session }, refresh)
+    tokens(&key, now, AccessToken { user: user.id, session }, refresh, kept)
 }
 
 /// Exchange a refresh token for the next pair.
 ///
-/// A refresh token that was used before ends the session: one of the two who used it had stolen it.
+/// A refresh token that was used before ends the session: one of the two who used it had stolen it. Within 10 s of its
+/// exchange it is 409 `rotated` instead, and nothing happens: two tabs of a browser, which share the cookie, asked at once.
 #[utoipa::path(
     post, path = "/sessions/refresh", operation_id = "refresh_session", tag = "sessions", request_body = RefreshToken,
-    responses((status = 200, description = "The next pair", body = Tokens)), security(())
+    responses((status = 200, description = "The next pair", body = Tokens,
+        headers(("Set-Cookie" = Option<String>, description = "The next refresh token, where the last was in the cookie")))),
+    security(())
 )]
 pub(crate) async fn refresh(
     app: Data<App>,
     key: Data<TokenKey>,
     request: HttpRequest,
     body: Body<RefreshToken>,
-) -> Result<Json<Tokens>, Failure> {
+) -> Result<HttpResponse, Failure> {
     let now = app.clock.now();
-    let (presented, next) =
-        (refresh_tokens::read(&body.0.refresh_token), refresh_tokens::next(&body.0.refresh_token));
+    let (shown, by_cookie) = match body.0.refresh_token {
+        Some(token) => (token, false),
+        None => (cookie::token(&request)?.ok_or_else(ended)?, true),
+    };
+    let (presented, next) = (refresh_tokens::read(&shown), refresh_tokens::next(&shown));
+    let kept = if by_cookie { Some(cookie::keep(&request, &next.text, REFRESH_LIFE)?) } else { None };
     let from = client::exact(&request);
     match app.registry.refresh(presented, next.token, from, now, now + REFRESH_LIFE).await? {
         Refresh::Rotated { user, session } => {
             let open = app.registry.open_session(session).await?;
             if open.is_none_or(|open| open.user.disabled) {
-                return Err(unauthorized("the session has ended; log in").into());
+                return Err(ended().into());
             }
-            tokens(&key, now, AccessToken { user, session }, next)
+            tokens(&key, now, AccessToken { user, session }, next, kept)
+        }
+        Refresh::JustRotated => {
+            let detail = "the refresh token was exchanged a moment ago; use the next one";
+            Err(conflict("rotated", detail).into())
         }
         Refresh::Reused => {
             tracing::warn!("a refresh token was used twice; its session has ended");
-            Err(unauthorized("the session has ended; log in").into())
+            Err(ended().into())
         }
-        Refresh::Unknown => Err(unauthorized("the session has ended; log in").into()),
+        Refresh::Unknown => Err(ended().into()),
     }
+}
+
+fn ended() -> Problem {
+    unauthorized("the session has ended; log in")
 }
 
 /// Log out: end the session of the access token.
 #[utoipa::path(
     delete, path = "/sessions", tag = "sessions",
-    responses((status = 204, description = "The session has ended")), security(("token" = []))
+    responses((status = 204, description = "The session has ended, and the cookie is gone",
+        headers(("Set-Cookie" = Option<String>, description = "The end of the cookie")))), security(("token" = []))
 )]
-pub(crate) async fn log_out(app: Data<App>, session: Session, by: By) -> Result<HttpResponse, Failure> {
+pub(crate) async fn log_out(
+    app: Data<App>,
+    session: Session,
+    by: By,
+    request: HttpRequest,
+) -> Result<HttpResponse, Failure> {
     app.registry.end_session(session.0, &by.0, app.clock.now()).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::forget(&request)?)).finish())
 }
 
 /// Tell who is logged in, and what they may do.
@@ -237,13 +267,23 @@ fn limits(account: &str, address: &str) -> [Limit; 3] {
     ]
 }
 
+/// The answer with both tokens: the refresh token in the cookie, if there is to be one, and in the body otherwise.
 fn tokens(
     key: &TokenKey,
     now: Millis,
     access: AccessToken,
     refresh: MintedRefresh,
-) -> Result<Json<Tokens>, Failure> {
+    kept: Option<HeaderValue>,
+) -> Result<HttpResponse, Failure> {
     let access_token = key.issue(access, now);
     let access_token = access_token.ok_or_else(Problem::internal)?;
-    Ok(Json(Tokens { access_token, refresh_token: refresh.text, expires_in: ACCESS_LIFE / 1_000 }))
+    let mut answer = HttpResponse::Ok();
+    let refresh_token = match kept {
+        Some(cookie) => {
+            answer.insert_header((SET_COOKIE, cookie));
+            None
+        }
+        None => Some(refresh.text),
+    };
+    Ok(answer.json(Tokens { access_token, refresh_token, expires_in: ACCESS_LIFE / 1_000 }))
 }

@@ -9,7 +9,7 @@ use utoipa::{
     IntoParams,
     openapi::{
         path::{Parameter, ParameterIn},
-        schema::ArrayBuilder,
+        schema::{ArrayBuilder, ObjectBuilder, Type},
     },
 };
 
@@ -17,7 +17,7 @@ use crate::http::{
     document::{parameter, text},
     failure::invalid_parameter,
     paging::Paging,
-    query::{FromParameters, Parameters},
+    query::{FromParameters, Parameters, decimal},
 };
 
 /// Most labels to filter by.
@@ -29,6 +29,44 @@ pub(crate) struct Listing {
     pub(crate) sort: Vec<Sort>,
     pub(crate) page: Page,
 }
+
+/// The same, where figures may filter and sort too, which the registry does not know.
+pub(crate) struct MeasuredListing {
+    pub(crate) filter: ServerFilter,
+    pub(crate) above: Vec<Above>,
+    pub(crate) order: Vec<Order>,
+    pub(crate) page: Page,
+}
+
+/// Which servers, for what is about all of them together.
+pub(crate) struct Filtered(pub(crate) ServerFilter);
+
+/// What is measured in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Figure {
+    Cpu,
+    Memory,
+    /// The fullest.
+    Disk,
+}
+
+/// Servers of which a figure is above so many percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Above(pub(crate) Figure, pub(crate) u8);
+
+/// One key of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Figure { figure: Figure, descending: bool },
+    Known(Sort),
+}
+
+/// The figures, by the names that sort and filter by them.
+const FIGURES: [(&str, &str, Figure); 3] = [
+    ("cpu", "cpu_above", Figure::Cpu),
+    ("memory", "memory_above", Figure::Memory),
+    ("disk", "disk_above", Figure::Disk),
+];
 
 impl FromParameters for ServerFilter {
     fn take(parameters: &mut Parameters, _: Millis) -> Result<Self, Problem> {
@@ -57,6 +95,71 @@ impl FromParameters for Listing {
         let Paging(page) = Paging::take(parameters, now)?;
         Ok(Self { filter, sort, page })
     }
+}
+
+impl FromParameters for Filtered {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        ServerFilter::take(parameters, now).map(Self)
+    }
+}
+
+impl FromParameters for MeasuredListing {
+    fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
+        let filter = ServerFilter::take(parameters, now)?;
+        let mut above = Vec::new();
+        for (_, name, figure) in FIGURES {
+            let bound = parameters.parsed(name, |text| {
+                decimal::<u8>(text).filter(|bound| *bound < 100).ok_or("must be 0 to 99, in percent")
+            })?;
+            above.extend(bound.map(|bound| Above(figure, bound)));
+        }
+        let by_name = Order::Known(Sort { key: SortKey::Name, descending: false });
+        let order = parameters.parsed("sort", order)?.unwrap_or_else(|| vec![by_name]);
+        let Paging(page) = Paging::take(parameters, now)?;
+        Ok(Self { filter, above, order, page })
+    }
+}
+
+impl MeasuredListing {
+    /// What the registry sorts by, unless figures have a part in it.
+    pub(crate) fn known(&self) -> Option<Vec<Sort>> {
+        let known = |order: &Order| match order {
+            Order::Known(sort) => Some(*sort),
+            Order::Figure { .. } => None,
+        };
+        if self.above.is_empty() { self.order.iter().map(known).collect() } else { None }
+    }
+}
+
+/// Reads an order with figures in it. Beside a figure, the name and the status alone order further: nothing else is known of
+/// every server at once.
+fn order(text: &str) -> Result<Vec<Order>, &'static str> {
+    let mut order = Vec::new();
+    for part in text.split(',') {
+        let (column, descending) = part.strip_prefix('-').map_or((part, false), |column| (column, true));
+        let key = match FIGURES.iter().find(|(name, ..)| *name == column) {
+            Some((.., figure)) => Order::Figure { figure: *figure, descending },
+            None => match sort(part)?.as_slice() {
+                [sort] => Order::Known(*sort),
+                _ => return Err("names a column twice"),
+            },
+        };
+        let same = |other: &Order| match (other, &key) {
+            (Order::Known(one), Order::Known(other)) => one.key == other.key,
+            (Order::Figure { figure: one, .. }, Order::Figure { figure: other, .. }) => one == other,
+            _ => false,
+        };
+        if order.iter().any(same) {
+            return Err("names a column twice");
+        }
+        order.push(key);
+    }
+    let figures = order.iter().any(|key| matches!(key, Order::Figure { .. }));
+    let beside = |key: &Order| matches!(key, Order::Known(sort) if !matches!(sort.key, SortKey::Name | SortKey::Status));
+    if figures && order.iter().any(beside) {
+        return Err("has beside cpu, memory and disk only name and status");
+    }
+    Ok(order)
 }
 
 pub(crate) fn read_status(text: &str) -> Result<Status, &'static str> {
@@ -108,6 +211,28 @@ pub(crate) fn filters() -> Vec<Parameter> {
         ),
         parameter("label", "With this label; repeatable, all must be there", labels),
     ]
+}
+
+impl IntoParams for Filtered {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        filters()
+    }
+}
+
+impl IntoParams for MeasuredListing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let columns = "Columns: name, address, status, last_seen_at, created_at, updated_at, or cpu, memory and disk, beside which \
+            only name and status are taken; `-` for descending. Ties go by id. `name` by default";
+        let mut parameters = filters();
+        for (name, filter, _) in FIGURES {
+            let percent = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(99));
+            let about = format!("Of which {name} was above so many percent when it was measured last");
+            parameters.push(parameter(filter, &about, percent));
+        }
+        parameters.push(parameter("sort", columns, text().examples([json!("-cpu,name")])));
+        parameters.extend(Paging::into_params(place));
+        parameters
+    }
 }
 
 impl IntoParams for Listing {

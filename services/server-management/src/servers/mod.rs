@@ -1,7 +1,9 @@
 //! Servers: how they come in, what they are, how they are.
 
+mod cells;
 mod enrolment;
 mod export;
+mod figures;
 mod history;
 mod import;
 mod install;
@@ -17,15 +19,17 @@ mod uptime;
 use fleet::Scope;
 use utoipa::OpenApi;
 
-pub use self::{
-    enrolment::make_enrolment_token,
-    install::{BadPublicUrl, Downloads, PublicUrl},
-};
 pub(crate) use self::{
+    cells::Pictures,
+    figures::Figures,
     history::forget_due,
     install::Install,
     listing::{MAX_LABELS, read_label, read_status},
     uptime::expected,
+};
+pub use self::{
+    enrolment::make_enrolment_token,
+    install::{BadPublicUrl, Downloads, PublicUrl},
 };
 use crate::people::{
     Access::{Needs, Public},
@@ -58,10 +62,12 @@ use crate::people::{
         unknown::adopt,
         history::forget,
         export::export,
+        cells::show,
         import::import,
         outages::show,
         snapshots::show,
         uptime::show,
+        uptime::total,
         uptime::list
     )
 )]
@@ -88,6 +94,7 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers", vec![list(Needs(read), server::list), post(Needs(write), server::make)]),
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
+        ("/servers/cells", vec![get(Needs(read), cells::show)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
         ("/servers/unknown", vec![list(Needs(read), unknown::list)]),
         ("/servers/unknown/{id}/adopt", vec![post(Needs(enroll), unknown::adopt)]),
@@ -108,5 +115,6 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
         ("/uptime", vec![list(Needs(read), uptime::list)]),
+        ("/uptime/total", vec![get(Needs(read), uptime::total)]),
     ]
 }

@@ -13,9 +13,21 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    http::{body::Id, failure::Failure, paging::Listed, query::Parsed, ranges::Range},
-    servers::listing::Listing,
+    http::{
+        body::Id,
+        failure::{Failure, too_many_servers},
+        paging::Listed,
+        query::Parsed,
+        ranges::Range,
+    },
+    servers::{
+        figures::MOST,
+        listing::{Filtered, Listing},
+    },
 };
+
+/// Servers of which history is asked at once.
+const TOGETHER: u32 = 500;
 
 /// Uptime of a server over a range. Times are Unix ms.
 #[derive(Serialize, ToSchema)]
@@ -88,6 +100,53 @@ pub(crate) async fn list(
     let roll = app.roll().await?;
     let (servers, total) = app.registry.servers(&filter, &sort, page, &roll).await?;
     Ok(Json(Listed::new(lines(&app, servers, range, &roll).await?, total, page)))
+}
+
+/// Uptime of many servers together. Times are Unix ms.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TotalUptime {
+    from: i64,
+    to: i64,
+    /// How many servers the filter lets through.
+    servers: u64,
+    /// Of all of them together.
+    covered_ms: i64,
+    expected_ms: i64,
+    /// Their ratio, 0 to 1; null where nothing was expected.
+    uptime: Option<f64>,
+}
+
+/// Uptime of all servers that a filter lets through, as one figure.
+///
+/// Beyond 50,000 servers it is 400 `too_many_servers`.
+#[utoipa::path(
+    get, path = "/uptime/total", operation_id = "show_total_uptime", tag = "uptime", params(Filtered, Range),
+    responses((status = 200, description = "The figure", body = TotalUptime)),
+    security(("token" = ["server:read"]))
+)]
+pub(crate) async fn total(
+    app: Data<App>,
+    query: Parsed<(Filtered, Range)>,
+) -> Result<Json<TotalUptime>, Failure> {
+    let (Filtered(filter), range) = query.0;
+    let roll = app.roll().await?;
+    let (mut servers, mut covered, mut expected, mut after) = (0, 0, 0, None);
+    loop {
+        let part = app.registry.servers_after(&filter, after.as_deref(), TOGETHER, &roll).await?;
+        let Some(last) = part.last() else { break };
+        after = Some(last.name.clone());
+        servers += part.len() as u64;
+        if servers > u64::from(MOST) {
+            return Err(too_many_servers(MOST).into());
+        }
+        for line in lines(&app, part, range, &roll).await? {
+            covered += line.covered_ms;
+            expected += line.expected_ms;
+        }
+    }
+    let Uptime { covered_ms, expected_ms, uptime } = Uptime::new(covered, expected);
+    let Range { from, to } = range;
+    Ok(Json(TotalUptime { from, to, servers, covered_ms, expected_ms, uptime }))
 }
 
 /// A line for each server, in their order.

@@ -135,7 +135,7 @@ async fn a_compressed_body_is_refused() {
 #[actix_web::test]
 async fn the_page_answers_get_and_head_and_refuses_what_changes() {
     let suite = Suite::embedded().await;
-    for path in ["/server-management/v1/docs", "/", "/app.js", "/style.css"] {
+    for path in ["/server-management/v1/docs", "/", "/server-management/v1/docs.js"] {
         let page = suite.page(Method::GET, path).send().await.unwrap();
         let head = suite.page(Method::HEAD, path).send().await.unwrap();
         assert_eq!((page.status().as_u16(), head.status().as_u16()), (200, 200), "{path}");

@@ -108,7 +108,8 @@ pub async fn answers_are_compressed_for_who_takes_it(place: Place) {
         let (plain, ..) = sent(ask(path).header(ACCEPT_ENCODING, "gzip")).await;
         assert!(!plain.contains_key(CONTENT_ENCODING), "{path}");
     }
-    let (page, ..) = sent(suite.page(Method::GET, "/app.js").header(ACCEPT_ENCODING, "gzip")).await;
+    let (page, ..) =
+        sent(suite.page(Method::GET, "/server-management/v1/docs.js").header(ACCEPT_ENCODING, "gzip")).await;
     assert_eq!(page[CONTENT_ENCODING], "gzip");
     let list: Value = serde_json::from_slice(&sent(ask("/servers?page_size=500")).await.2).unwrap();
     assert_eq!(list["items"].as_array().unwrap().len(), SERVERS);

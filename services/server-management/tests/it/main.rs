@@ -121,12 +121,15 @@ compositions! {
         a_server_shows_its_facts_its_latest_and_when_it_was_seen
         what_is_not_there_is_404
         the_list_is_filtered_sorted_and_paged
+        the_whole_fleet_is_a_picture_of_which_only_what_changed_is_sent_again
+        servers_are_sorted_and_filtered_by_what_was_measured_last
         revoking_denies_at_once_and_an_emptied_cache_has_it_again;
     sessions:
         a_log_in_gives_tokens_that_serve_and_nobody_may_keep
         ten_failures_close_an_account_to_their_address_for_a_quarter_of_an_hour
         success_is_never_throttled
         a_refresh_token_serves_once_and_its_reuse_ends_the_session
+        a_page_has_its_refresh_token_in_a_cookie_and_a_foreign_page_has_no_use_for_it
         a_session_lasts_while_it_is_refreshed_and_30_days_longer
         logging_out_ends_the_session_at_once_and_no_other
         an_access_token_expires_by_our_clock
@@ -166,5 +169,6 @@ compositions! {
         pauses_are_not_expected
         the_last_24_hours_unless_said_otherwise
         every_server_has_a_line_and_the_lists_filters_serve
+        the_uptime_of_all_together_is_the_sum_of_their_lines
         without_history_there_is_no_figure;
 }

@@ -1,4 +1,5 @@
 use cache::Denylist;
+use fleet::{Interval, Snapshot, wire::v1};
 use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
@@ -129,4 +130,81 @@ pub async fn revoking_denies_at_once_and_an_emptied_cache_has_it_again(place: Pl
     .await;
     shutdown.cancel();
     running.await.unwrap();
+}
+
+/// A server that is heard now, with these percentages of cpu, memory and of its disks.
+async fn measured(suite: &Suite, name: &str, cpu: f32, memory: u64, disks: &[u64]) -> fleet::ServerId {
+    let server = suite.enrol(name).await;
+    let mut record = record(server, suite.clock.now(), 30 * SECOND);
+    let mut raw = record.snapshot.as_wire().clone();
+    raw.cpu = Some(v1::Cpu { total: Some(cpu), ..v1::Cpu::default() });
+    raw.memory = Some(v1::Memory { total: Some(100), used: Some(memory), ..v1::Memory::default() });
+    let disk = |used: &u64| v1::Disk { total: Some(100), used: Some(*used), ..v1::Disk::default() };
+    raw.disks = disks.iter().map(disk).collect();
+    record.snapshot = Snapshot::check(raw, Interval::DEFAULT).unwrap();
+    suite.sight(&record, record.silent_at()).await;
+    suite.see(&record).await;
+    server
+}
+
+pub async fn the_whole_fleet_is_a_picture_of_which_only_what_changed_is_sent_again(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let first = measured(&suite, "b", 12.6, 50, &[10, 90]).await;
+    let never = suite.enrol("a").await;
+    suite.label(first, &[("site", "eu")]).await;
+    suite.settle(NOW, NOW - MINUTE).await;
+    let whole = suite.read("/servers/cells?group=site").await;
+    let version = whole["version"].as_str().unwrap().to_owned();
+    let expected = json!({"version": version, "ids": [never, first], "names": ["a", "b"], "groups": ["", "eu"], "group": [0, 1],
+        "changed": null, "state": "nu", "cpu": [null, 13], "memory": [null, 50], "disk": [null, 90]});
+    assert_eq!(whole, expected);
+
+    let since = async |version: &str| suite.read(&format!("/servers/cells?group=site&since={version}")).await;
+    let nothing =
+        json!({"version": version, "changed": [], "state": "", "cpu": [], "memory": [], "disk": []});
+    assert_eq!(since(&version).await, nothing);
+    suite.clock.advance(5 * SECOND);
+    suite.post(&format!("/servers/{never}/pause"), json!({})).await;
+    let third = since(&version).await;
+    assert_eq!(
+        (&third["changed"], &third["state"], &third["cpu"]),
+        (&json!(null), &json!("pu"), &json!([null, 13]))
+    );
+    assert!(third["ids"].is_null(), "{third}");
+    let of_another_process = format!("{}.1", version.split('.').next().unwrap());
+    assert_eq!(since(&of_another_process).await["state"], "pu");
+    for unknown in ["x", "x.y", "."] {
+        assert_eq!(since(unknown).await["names"], json!(["a", "b"]), "{unknown}");
+    }
+    suite.clock.advance(5 * SECOND);
+    suite.enrol("c").await;
+    assert_eq!(since(third["version"].as_str().unwrap()).await["names"], json!(["a", "b", "c"]));
+}
+
+pub async fn servers_are_sorted_and_filtered_by_what_was_measured_last(place: Place) {
+    let suite = Suite::spawn(place).await;
+    measured(&suite, "calm", 3.0, 90, &[20]).await;
+    measured(&suite, "busy", 97.0, 50, &[30, 95]).await;
+    measured(&suite, "even", 97.0, 10, &[30]).await;
+    suite.enrol("mute").await;
+    suite.settle(NOW, NOW - MINUTE).await;
+    for (query, expected) in [
+        ("sort=-cpu,-name", vec!["even", "busy", "calm", "mute"]),
+        ("sort=cpu,name", vec!["calm", "busy", "even", "mute"]),
+        ("sort=-memory", vec!["calm", "busy", "even", "mute"]),
+        ("sort=status,-disk", vec!["mute", "busy", "even", "calm"]),
+        ("sort=-disk&page_size=2&page=2", vec!["calm", "mute"]),
+        ("cpu_above=96", vec!["busy", "even"]),
+        ("cpu_above=97", vec![]),
+        ("cpu_above=50&disk_above=90", vec!["busy"]),
+        ("memory_above=0&q=ven&sort=-cpu", vec!["even"]),
+        ("sort=-cpu&page=9", vec![]),
+    ] {
+        assert_eq!(names(&suite.read(&format!("/servers?{query}")).await), expected, "{query}");
+    }
+    assert_eq!(suite.read("/servers?cpu_above=50&page_size=1").await["total"], 2);
+    for wrong in ["sort=-cpu,address", "sort=cpu,-cpu", "cpu_above=100", "cpu_above=-1", "disk_above=x"] {
+        let refused = suite.get(&format!("/servers?{wrong}")).await;
+        assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid_parameter")), "{wrong}");
+    }
 }

@@ -146,6 +146,10 @@ pub async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session(place: P
     suite.token = second.body["access_token"].as_str().unwrap().to_owned();
     assert_eq!(suite.get("/status").await.status, 200);
 
+    let early = refresh(&suite, &first["refresh_token"]).await;
+    assert_eq!((early.status, &early.body["code"]), (409, &json!("rotated")));
+    assert_eq!(suite.get("/status").await.status, 200);
+    suite.clock.advance(10 * SECOND);
     let again = suite.call(Method::POST, "/sessions/refresh").header("x-forwarded-for", "192.0.2.9");
     let again = suite.send(again.json(&json!({"refresh_token": first["refresh_token"]}))).await;
     assert_eq!(again.status, 401);
@@ -155,6 +159,53 @@ pub async fn a_refresh_token_serves_once_and_its_reuse_ends_the_session(place: P
     let reuse = suite.read("/audit?action=session.reuse").await;
     let from = json!({"kind": "stranger", "id": null, "name": null, "address": "192.0.2.9"});
     assert_eq!((&reuse["total"], &reuse["items"][0]["actor"]), (&json!(1), &from));
+}
+
+pub async fn a_page_has_its_refresh_token_in_a_cookie_and_a_foreign_page_has_no_use_for_it(place: Place) {
+    let suite = Suite::spawn(place).await;
+    let ask = async |path: &str, origin: Option<&str>, cookie: Option<&str>, body: Value| {
+        let mut request = suite.call(Method::POST, path);
+        for (name, value) in [("origin", origin), ("cookie", cookie)] {
+            request = value.into_iter().fold(request, |request, value| request.header(name, value));
+        }
+        suite.send(request.json(&body)).await
+    };
+    let login = json!({"username": "admin", "password": PASSWORD, "cookie": true});
+    let url = suite.url("");
+    let own = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    for origin in [None, Some("http://evil.example"), Some("null")] {
+        let refused = ask("/sessions", origin, None, login.clone()).await;
+        assert_eq!((refused.status, &refused.body["code"]), (403, &json!("foreign_origin")), "{origin:?}");
+    }
+    let kept =
+        |answer: &crate::suite::Answer| {
+            let cookie = answer.headers["set-cookie"].to_str().unwrap().to_owned();
+            assert!(cookie.ends_with(
+                "; Path=/server-management/v1/sessions; Max-Age=2592000; HttpOnly; SameSite=Strict"
+            ));
+            cookie.split(';').next().unwrap().to_owned()
+        };
+    let begun = ask("/sessions", Some(&own), None, login).await;
+    assert_eq!((begun.status, &begun.body["refresh_token"]), (200, &Value::Null));
+    let first = kept(&begun);
+    let refused = ask("/sessions/refresh", Some("http://evil.example"), Some(&first), json!({})).await;
+    assert_eq!((refused.status, &refused.body["code"]), (403, &json!("foreign_origin")));
+    let refreshed = ask("/sessions/refresh", Some(&own), Some(&first), json!({})).await;
+    assert_eq!((refreshed.status, &refreshed.body["refresh_token"]), (200, &Value::Null));
+    let second = kept(&refreshed);
+    let another_tab = ask("/sessions/refresh", Some(&own), Some(&first), json!({})).await;
+    assert_eq!((another_tab.status, &another_tab.body["code"]), (409, &json!("rotated")));
+    let it_tries_again = ask("/sessions/refresh", Some(&own), Some(&second), json!({})).await;
+    assert_eq!(it_tries_again.status, 200);
+    assert_eq!(ask("/sessions/refresh", Some(&own), None, json!({})).await.status, 401);
+    let token = it_tries_again.body["access_token"].as_str().unwrap();
+    let ended = suite.send(suite.call(Method::DELETE, "/sessions").bearer_auth(token)).await;
+    let cookie = ended.headers["set-cookie"].to_str().unwrap();
+    assert!(ended.status == 204 && cookie.starts_with("rollcall_session=; ") && cookie.contains("Max-Age=0"));
+    assert_eq!(
+        ask("/sessions/refresh", Some(&own), Some(&kept(&it_tries_again)), json!({})).await.status,
+        401
+    );
 }
 
 pub async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer(place: Place) {

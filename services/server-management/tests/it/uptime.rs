@@ -173,3 +173,27 @@ pub async fn without_history_there_is_no_figure(place: Place) {
     assert_eq!(suite.get("/status").await.status, 200);
     assert_eq!(suite.get("/servers").await.status, 200);
 }
+
+pub async fn the_uptime_of_all_together_is_the_sum_of_their_lines(place: Place) {
+    let (suite, one) = enrolled(place, "web-1").await;
+    let other = suite.enrol("web-2").await;
+    suite.label(one, &[("site", "eu")]).await;
+    suite.hear(one, &steady(NOW - 2 * HOUR, NOW - 30 * MINUTE)).await;
+    suite.hear(other, &steady(NOW - HOUR, NOW)).await;
+    let lines = suite.read("/uptime").await;
+    let sum = |field: &str| {
+        lines["items"].as_array().unwrap().iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>()
+    };
+    let total = suite.read("/uptime/total").await;
+    let (covered, expected) = (sum("covered_ms"), sum("expected_ms"));
+    assert!(expected > covered && covered > 0, "{lines}");
+    assert_eq!(
+        (&total["servers"], &total["covered_ms"], &total["expected_ms"]),
+        (&json!(2), &json!(covered), &json!(expected))
+    );
+    assert_eq!(total["uptime"], json!(covered as f64 / expected as f64));
+    let of_one = suite.read("/uptime/total?label=site:eu").await;
+    assert_eq!((&of_one["servers"], &of_one["covered_ms"]), (&json!(1), &lines["items"][0]["covered_ms"]));
+    let of_none = suite.read("/uptime/total?q=nobody").await;
+    assert_eq!((&of_none["servers"], &of_none["uptime"]), (&json!(0), &json!(null)));
+}

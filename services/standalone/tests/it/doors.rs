@@ -74,7 +74,7 @@ async fn attack(to: SocketAddr, connections: usize, text: Vec<u8>, times: usize)
 async fn others_are_served(address: SocketAddr) {
     let client = reqwest::Client::builder().local_address(Some(ELSEWHERE.into())).pool_max_idle_per_host(0);
     let client = client.build().unwrap();
-    for path in ["health/ready", "app.js"] {
+    for path in ["health/ready", "server-management/v1/docs.js"] {
         let begun = Instant::now();
         loop {
             let request = client.get(format!("http://{address}/{path}")).timeout(patience());
@@ -132,7 +132,7 @@ async fn it_recovers(mut rollcall: Running, before: u64) {
 async fn answers_that_nobody_reads_take_little_and_nobody_elses_time() {
     let dir = tempdir().unwrap();
     let (rollcall, before) = limited(dir.path(), 512 << 20).await;
-    let request = b"GET /app.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+    let request = b"GET /server-management/v1/docs.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
     let open = served_beside(rollcall.address, attack(rollcall.address, 100, request, 100)).await;
     drop(open);
     it_recovers(rollcall, before).await;
@@ -245,7 +245,7 @@ async fn when_it_is_full_whoever_has_waited_longest_makes_room() {
     let client = Client::new(rollcall.address);
     eventually("it is ready", async || client.ready().await).await;
     // Half a request each: these wait for nobody but their own client.
-    let half = b"GET /app.js HTTP/1.1\r\n".to_vec();
+    let half = b"GET /server-management/v1/docs.js HTTP/1.1\r\n".to_vec();
     let open = served_beside(rollcall.address, attack(rollcall.address, 3_000, half, 1)).await;
     others_are_served(rollcall.address).await;
     assert!(rollcall.memory("VmHWM") < MOST);

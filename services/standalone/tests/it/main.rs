@@ -2,6 +2,7 @@
 
 mod alerts;
 mod binary;
+mod browser;
 mod conflict;
 mod disk;
 mod documented;

@@ -4,9 +4,11 @@ mod condition;
 mod filter;
 mod listing;
 mod roll;
+mod roster;
 
 pub(crate) use listing::{Candidate, Listing};
 pub(crate) use roll::status_of;
 
 pub use filter::{ServerFilter, Sort, SortKey};
 pub use roll::{Counts, Roll};
+pub use roster::Entry;

@@ -4,7 +4,7 @@ use fleet::{
     Scope,
     id::{SessionId, UserId},
 };
-use registry::{Action, Actor, AuditFilter, Refresh, RefreshToken, User};
+use registry::{Action, Actor, AuditFilter, ROTATED_LATELY, Refresh, RefreshToken, User};
 
 use crate::store::{ALL, NOW, Store, refresh_token};
 
@@ -33,8 +33,12 @@ async fn is_open(store: &Store, session: SessionId) -> bool {
 
 /// In the session whose first token has the number `family`.
 async fn refresh(store: &Store, family: u8, token: u8, next: u8) -> Refresh {
+    refresh_at(store, family, token, next, NOW).await
+}
+
+async fn refresh_at(store: &Store, family: u8, token: u8, next: u8, now: i64) -> Refresh {
     let (token, next) = (refresh_token(family, token), refresh_token(family, next));
-    store.registry.refresh(token, next, None, NOW, NOW + MONTH).await.unwrap()
+    store.registry.refresh(token, next, None, now, now + MONTH).await.unwrap()
 }
 
 pub async fn first_admin_is_made_once(store: Store) {
@@ -97,7 +101,7 @@ pub async fn reused_refresh_token_revokes_the_family(store: Store) {
     let user = admin(&store).await;
     let (session, other) = (log_in(&store, &user, 1).await, log_in(&store, &user, 101).await);
     refresh(&store, 1, 1, 2).await;
-    assert_eq!(refresh(&store, 1, 1, 3).await, Refresh::Reused);
+    assert_eq!(refresh_at(&store, 1, 1, 3, NOW + ROTATED_LATELY).await, Refresh::Reused);
     assert!(!is_open(&store, session).await);
     for token in [1, 2, 3] {
         assert_eq!(refresh(&store, 1, token, 50).await, Refresh::Unknown, "{token}");
@@ -106,10 +110,24 @@ pub async fn reused_refresh_token_revokes_the_family(store: Store) {
     assert_eq!(refresh(&store, 101, 101, 102).await, Refresh::Rotated { user: user.id, session: other });
 }
 
+pub async fn a_token_that_was_rotated_just_now_ends_and_yields_nothing(store: Store) {
+    let user = admin(&store).await;
+    let session = log_in(&store, &user, 1).await;
+    let rotated = Refresh::Rotated { user: user.id, session };
+    assert_eq!(refresh(&store, 1, 1, 2).await, rotated);
+    assert_eq!(refresh(&store, 1, 2, 3).await, rotated);
+    for at in [NOW, NOW + ROTATED_LATELY - 1] {
+        assert_eq!(refresh_at(&store, 1, 1, 9, at).await, Refresh::JustRotated);
+        assert_eq!(refresh_at(&store, 1, 2, 9, at).await, Refresh::JustRotated);
+    }
+    assert!(is_open(&store, session).await);
+    assert_eq!(refresh(&store, 1, 3, 4).await, rotated, "whoever has the newest one goes on");
+}
+
 pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
     store.warm().await;
     let user = admin(&store).await;
-    log_in(&store, &user, 1).await;
+    let session = log_in(&store, &user, 1).await;
     let mut tasks = Vec::new();
     for next in 10..16u8 {
         let registry = store.registry.clone();
@@ -125,6 +143,7 @@ pub async fn a_refresh_token_is_used_once_at_once(store: Store) {
         rotated += u32::from(matches!(task.await.unwrap(), Refresh::Rotated { .. }));
     }
     assert_eq!(rotated, 1);
+    assert!(is_open(&store, session).await);
 }
 
 pub async fn an_expired_refresh_token_is_unknown(store: Store) {
@@ -229,12 +248,13 @@ pub async fn a_session_has_one_row_however_often_it_is_refreshed(store: Store) {
     let user = admin(&store).await;
     let session = log_in(&store, &user, 1).await;
     for token in 1..=120 {
-        let rotated = refresh(&store, 1, token, token + 1).await;
+        let now = NOW + i64::from(token) * ROTATED_LATELY;
+        let rotated = refresh_at(&store, 1, token, token + 1, now).await;
         assert_eq!(rotated, Refresh::Rotated { user: user.id, session }, "{token}");
     }
-    assert_eq!(store.number(TOKENS).await, 1);
+    assert_eq!(store.number(TOKENS).await, 2, "the newest, and the one that was exchanged for it just now");
     // A thief who has gone on meanwhile is found out by whoever still has an old one, however old.
-    assert_eq!(refresh(&store, 1, 3, 200).await, Refresh::Reused);
+    assert_eq!(refresh_at(&store, 1, 3, 200, NOW + 121 * ROTATED_LATELY).await, Refresh::Reused);
     assert!(!is_open(&store, session).await);
     assert_eq!((store.number(TOKENS).await, store.number(SESSIONS).await), (0, 0), "what has ended is gone");
     assert_eq!(refresh(&store, 1, 121, 201).await, Refresh::Unknown);
@@ -246,15 +266,20 @@ pub async fn a_session_of_the_release_before_goes_on_and_its_used_tokens_are_kno
     store.execute("UPDATE sessions SET family = NULL").await;
     let old = RefreshToken { family: [99; 32], ..refresh_token(1, 1) };
     let next = async |token: RefreshToken, number: u8| {
-        store.registry.refresh(token, refresh_token(7, number), None, NOW, NOW + MONTH).await.unwrap()
+        let now = NOW + i64::from(number) * ROTATED_LATELY;
+        store.registry.refresh(token, refresh_token(7, number), None, now, NOW + MONTH).await.unwrap()
     };
     let rotated = Refresh::Rotated { user: user.id, session };
     assert_eq!(next(old, 2).await, rotated);
     for number in 2..9 {
         assert_eq!(next(refresh_token(7, number), number + 1).await, rotated);
     }
+    assert_eq!(
+        store.registry.forget_refresh_tokens(NOW + MONTH - 1, 9).await.unwrap(),
+        1,
+        "one that was exchanged just now"
+    );
     assert_eq!(store.number(TOKENS).await, 2);
-    assert_eq!(store.registry.forget_refresh_tokens(NOW + MONTH - 1, 9).await.unwrap(), 0);
     assert_eq!(next(old, 50).await, Refresh::Reused);
     assert!(!is_open(&store, session).await);
 }
@@ -296,7 +321,8 @@ pub async fn a_user_has_fifty_sessions_and_the_one_refreshed_longest_ago_ends(st
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!((store.number(SESSIONS).await, store.number(TOKENS).await), (50, 50), "also at once");
+    // The token that was exchanged above has a row still.
+    assert_eq!((store.number(SESSIONS).await, store.number(TOKENS).await), (50, 51), "also at once");
     let ended =
         AuditFilter { action: Some(Action::SessionEnd.as_str().to_owned()), ..AuditFilter::default() };
     assert_eq!(store.registry.audit(&ended, ALL).await.unwrap().1, 7);

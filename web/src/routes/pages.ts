@@ -1,0 +1,48 @@
+/** The pages: where each is, who may see it, and its part of the program. A page that is added stands here and in `words`. */
+import type { Component } from 'svelte';
+import type { Words } from '../words/en';
+
+export interface Page {
+    load: () => Promise<{ default: Component }>;
+    /** Its name in the rail; without one it is reached from elsewhere. */
+    name?: keyof Words['pages'];
+    /** The paths of an icon on a grid of 24. */
+    icon?: string;
+    /** A scope that its user needs. */
+    scope?: string;
+}
+
+export const pages: Record<string, Page> = {
+    '': {
+        name: 'overview',
+        icon: 'M12 3l7.8 4.5v9L12 21l-7.8-4.5v-9zM12 8l3.5 2v4L12 16l-3.5-2v-4z',
+        scope: 'server:read',
+        load: () => import('./overview/Overview.svelte'),
+    },
+    servers: {
+        name: 'servers',
+        icon: 'M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01',
+        scope: 'server:read',
+        load: () => import('./servers/Servers.svelte'),
+    },
+    server: { scope: 'server:read', load: () => import('./server/Server.svelte') },
+    add: { scope: 'agent:enroll', load: () => import('./add/Add.svelte') },
+    import: { scope: 'server:write', load: () => import('./servers/Import.svelte') },
+    reports: {
+        name: 'reports',
+        icon: 'M6 3h9l4 4v14H6zM9 12h7M9 16h7M9 8h3',
+        scope: 'report:read',
+        load: () => import('./reports/Reports.svelte'),
+    },
+    admin: {
+        name: 'admin',
+        icon: 'M12 12a4 4 0 100-8 4 4 0 000 8zM4.5 20c1-4 4-5.5 7.5-5.5s6.5 1.500 7.500 5.500',
+        load: () => import('./admin/Admin.svelte'),
+    },
+};
+
+/** The page of a path: `servers/ID` is a page of its own. */
+export function pageOf(path: string[]): string {
+    if (path[0] === 'servers' && path[1] !== undefined) return 'server';
+    return path[0] ?? '';
+}

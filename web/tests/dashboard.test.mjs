@@ -1,0 +1,223 @@
+// The page in a real browser, on a real rollcall that has no servers yet: services/standalone/tests/it/browser.rs starts both.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, password, tab, visit } from './suite.mjs';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
+const PAGES = ['', 'servers', 'add', 'import', 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+
+let launched;
+before(async () => {
+    launched = await browser();
+    await logIn();
+});
+after(() => launched?.close());
+
+test('the page may do nothing but run our own files, and keeps what has a hash for ever', async () => {
+    const page = await fetch(base);
+    const policy = page.headers.get('content-security-policy');
+    assert.match(policy, /default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'/);
+    assert.ok(!/unsafe|\*/.test(policy), policy);
+    assert.equal(page.headers.get('cache-control'), 'no-cache');
+    const script = /src="(\/assets\/[^"]+)"/.exec(await page.text())[1];
+    assert.match((await fetch(base + script)).headers.get('cache-control'), /immutable/);
+});
+
+test('from an empty suite to a server that turns up, turns down and recovers', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await page.getByRole('heading', { name: 'Welcome to Rollcall' }).waitFor();
+    await page.getByRole('link', { name: /Add the first server/ }).click();
+    await page.getByRole('button', { name: 'Make a token' }).click();
+    const token = await page.locator('#token pre').textContent();
+    for (const command of await page.locator('pre').allTextContents()) assert.ok(command === token || !command.includes(token), command);
+    await page.waitForTimeout(2_500); // The page has looked once, so that the server is new to it.
+    const host = await enrol(HOSTILE, token);
+    let beating = keepBeating([host]);
+    await page.getByText('answers ✓').waitFor();
+
+    await visit(page, '');
+    await page.getByRole('heading', { name: /All 1 servers are up/ }).waitFor();
+    await page.waitForFunction(() => !document.title.includes('down'));
+    await beating.stop();
+    await page.getByRole('heading', { name: /1 of 1 is down/ }).waitFor();
+    await page.waitForFunction(() => document.title.startsWith('(1) down'));
+    assert.match(await page.locator('h1').textContent(), /<img src=x/);
+    assert.match(await page.getAttribute('link[rel=icon]', 'href'), /%3Etext|text-anchor/);
+    await page.locator('.side').getByRole('link', { name: HOSTILE }).click();
+    await page.getByRole('heading', { name: HOSTILE }).waitFor();
+    beating = keepBeating([host]);
+    await page.locator('header .state.up').waitFor();
+    await page.waitForFunction(() => !document.title.includes('down'));
+    await beating.stop();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('hostile names are text, wherever they stand', async () => {
+    const host = await enrol('another');
+    const bad = { host: { hostname: HOSTILE, os: HOSTILE, kernel: HOSTILE }, disks: [{ mount: HOSTILE, device: HOSTILE, filesystem: HOSTILE, total: 100, used: 97 }], networks: [{ name: HOSTILE, received: 1, sent: 2 }], temperatures: [{ name: HOSTILE, celsius: 40 }] };
+    const { labels } = await ask('GET', `/servers/${host.server_id}`);
+    assert.deepEqual(labels, {});
+    const beating = keepBeating([host], bad);
+    const page = await open(launched);
+    await enter(page);
+    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
+        await visit(page, path);
+        await page.waitForTimeout(300);
+        assert.equal(await page.locator('main img, main script').count(), 0, path);
+    }
+    await visit(page, `servers/${host.server_id}`);
+    assert.ok((await page.getByText(HOSTILE, { exact: true }).count()) >= 5);
+    await beating.stop();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a sheet is imported after its differences were seen', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'import');
+    const file = (text) => ({ name: 'servers.csv', mimeType: 'text/csv', buffer: Buffer.from(text) });
+    await page.setInputFiles('input[type=file]', file('name,address\nimported-1,192.0.2.1\nimported-2,192.0.2.2\n'));
+    await page.getByText('2 new, 0 changed, 0 as they are').waitFor();
+    assert.equal((await ask('GET', '/servers?q=imported')).total, 0, 'nothing is changed yet');
+    await page.getByRole('button', { name: 'Apply 2 changes' }).click();
+    await page.getByRole('heading', { name: 'Servers' }).waitFor();
+    assert.equal((await ask('GET', '/servers?q=imported')).total, 2);
+    await visit(page, 'import');
+    await page.setInputFiles('input[type=file]', file('name,labels\nimported-1,env:prod\n,x:y\n'));
+    await page.getByText(/One mistake/).waitFor();
+    assert.ok(await page.getByRole('button', { name: /Apply/ }).isDisabled());
+    await page.context().close();
+});
+
+test('a schedule tells its next runs before it is made', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'reports');
+    await page.getByRole('button', { name: 'New schedule' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel(/^When/).fill('30 6 * * 1');
+    await dialog.getByText('Every Monday at 06:30').first().waitFor();
+    await dialog.getByLabel('To whom').fill('ops@example.org');
+    await dialog.locator('ol li').nth(4).waitFor();
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await page.locator('main li', { hasText: 'Every Monday at 06:30' }).waitFor();
+    const { items } = await ask('GET', '/report-schedules');
+    assert.deepEqual([items[0].cron, items[0].recipients], ['30 6 * * 1', ['ops@example.org']]);
+    await page.context().close();
+});
+
+test('a viewer is offered nothing that is forbidden', async () => {
+    await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
+    const page = await open(launched);
+    await enter(page, 'viewer', 'a long enough secret');
+    const { items } = await ask('GET', '/servers?page_size=1');
+    for (const path of ['', 'servers', `servers/${items[0].id}`, 'reports', 'admin']) {
+        await visit(page, path);
+        for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
+            const found = page.locator('main').getByText(name, { exact: true });
+            assert.equal(await found.count(), 0, `${path}: ${name}`);
+        }
+        assert.equal(await page.locator('main input[type=checkbox]:visible').count(), path === 'admin' ? 1 : 0, path);
+    }
+    await visit(page, 'add');
+    await page.getByText('There is no such page').first().waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a new tab is logged in, two tabs refresh at once, and logging out ends both', async () => {
+    const page = await open(launched);
+    await enter(page);
+    const others = await Promise.all([0, 1, 2].map(() => tab(page.context())));
+    await Promise.all(others.map((other) => other.goto(`${base}/#/servers`)));
+    for (const other of others) await other.getByRole('heading', { name: 'Servers' }).waitFor();
+    const cookies = await page.context().cookies(`${base}/server-management/v1/sessions`);
+    assert.deepEqual(cookies.map(({ httpOnly, sameSite, path }) => [httpOnly, sameSite, path]), [[true, 'Strict', '/server-management/v1/sessions']]);
+    assert.equal(await page.evaluate(() => document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })).then((text) => /rct_|eyJ|[\w-]{40}/.test(text)), false);
+    await page.locator('summary', { hasText: 'admin' }).click();
+    await page.getByRole('button', { name: 'Log out' }).click();
+    for (const other of [page, ...others]) await other.getByRole('button', { name: 'Log in' }).waitFor();
+    await page.reload();
+    await page.getByRole('button', { name: 'Log in' }).waitFor();
+    // A tab that came second is told so by 409 and tries again: the browser notes it, and nobody else.
+    for (const other of [page, ...others]) assert.deepEqual(other.wrong.filter((text) => !text.includes('409')), []);
+    await page.context().close();
+});
+
+test('each page in each language and theme is without errors, serious findings and overflow', async () => {
+    const host = await enrol('web-1');
+    const beating = keepBeating([host]);
+    const paths = [...PAGES, `servers/${host.server_id}`];
+    const page = await open(launched, { viewport: { width: 390, height: 800 } });
+    await page.addInitScript(axe);
+    await enter(page);
+    for (const language of ['en', 'vi', 'zh', 'sq']) {
+        for (const theme of ['light', 'dark']) {
+            await page.evaluate(([chosen, colours]) => (localStorage.setItem('rollcall.language', chosen), localStorage.setItem('rollcall.theme', colours)), [language, theme]);
+            await page.reload();
+            await page.waitForSelector(`html[lang=${language}][data-theme=${theme}] nav a.brand`, { state: 'attached' });
+            for (const path of paths) {
+                await page.evaluate((to) => (location.hash = `#/${to}`), path);
+                await page.waitForSelector('main h1', { state: 'attached' });
+                await page.waitForTimeout(250);
+                const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+                assert.ok(over <= 0, `${language} ${theme} ${path}: ${over} px too wide`);
+                // What axe looks at does not depend on the words, but for the first language.
+                if (language !== 'en') continue;
+                const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+                const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+                assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html, failureSummary }) => html.slice(0, 160) + failureSummary.slice(0, 200)).join(' | ')}`), [], `${theme} ${path}`);
+            }
+        }
+    }
+    await beating.stop();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('what is typed and chosen survives a refresh, and stands in the URL', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'servers');
+    await page.keyboard.press('/');
+    await page.keyboard.type('imported state:unknown');
+    await page.waitForFunction(() => location.hash.includes('imported'));
+    await page.getByText('Page 1 of 1 · 2 servers').waitFor();
+    await page.reload();
+    await page.getByText('Page 1 of 1 · 2 servers').waitFor();
+    assert.equal(await page.inputValue('input[type=search]'), 'imported state:unknown');
+    await page.locator('h1').focus();
+    await page.keyboard.press('j');
+    await page.keyboard.press('j');
+    await page.waitForTimeout(5_500); // A refresh lets the focus where it was.
+    assert.match(await page.evaluate(() => document.activeElement.textContent), /imported-2/);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'imported-2' }).waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('10,000 servers are shown', async () => {
+    const rows = Array.from({ length: 10_000 }, (_, index) => `many-${String(index).padStart(5, '0')},site:s${index % 7}`);
+    const form = new FormData();
+    form.append('file', new Blob([`name,labels\n${rows.join('\n')}\n`], { type: 'text/csv' }), 'many.csv');
+    const { access_token } = await ask('POST', '/sessions', { username: 'admin', password });
+    const answer = await fetch(`${base}/server-management/v1/servers/import`, { method: 'POST', headers: { authorization: `Bearer ${access_token}` }, body: form });
+    assert.equal(answer.status, 200, await answer.text());
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, '?group=site');
+    await page.waitForFunction(() => /10,\d\d\d|1\d{4} /.test(document.querySelector('canvas')?.ariaLabel ?? document.querySelector('canvas')?.getAttribute('aria-label') ?? ''));
+    await page.getByText(/never heard/).first().waitFor();
+    await visit(page, 'servers?sort=name&page=3');
+    await page.getByText(/Page 3 of 20\d/).waitFor();
+    assert.ok((await page.locator('[data-row]').count()) === 50);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});

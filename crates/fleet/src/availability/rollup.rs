@@ -4,7 +4,7 @@
 use super::hours::of_hour;
 use crate::{
     Millis,
-    snapshot::series::{COUNT, Figures, Summary},
+    snapshot::{COUNT, Figures, Summary},
     uptime::Piece,
 };
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::telling;
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, id, query},
+    engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, id, query, row},
     refusal::Refusal,
 };
 
@@ -54,25 +54,26 @@ pub struct Channel {
     pub updated_at: Millis,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    kind: String,
-    target_key: String,
-    language: String,
-    time_zone: String,
-    template: Option<String>,
-    config: String,
-    secret: Option<String>,
-    secret_key: Option<String>,
-    secret_origin: Option<String>,
-    secret_set_at: Option<Millis>,
-    disabled_at: Option<Millis>,
-    disabled_reason: Option<String>,
-    version: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        name: String,
+        kind: String,
+        target_key: String,
+        language: String,
+        time_zone: String,
+        template: Option<String>,
+        config: String,
+        secret: Option<String>,
+        secret_key: Option<String>,
+        secret_origin: Option<String>,
+        secret_set_at: Option<Millis>,
+        disabled_at: Option<Millis>,
+        disabled_reason: Option<String>,
+        version: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 const ADD: &str =

@@ -12,7 +12,7 @@ use crate::{
     audit::{self, Action, Actor, Change},
     engine::{
         Page, PerEngine, Registry, RegistryError, Statement, Stop, Tx, corrupt, count, fold, id, json,
-        one_of, query,
+        one_of, query, row,
     },
     refusal::Refusal,
 };
@@ -115,50 +115,53 @@ pub enum Response {
     Comment,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    rule: String,
-    rule_name: String,
-    kind: String,
-    metric: String,
-    server: String,
-    server_name: String,
-    instance: String,
-    level: String,
-    state: String,
-    transition: i64,
-    opened_at: Millis,
-    began_at: Millis,
-    value: Option<f64>,
-    acknowledged_by: Option<String>,
-    acknowledged_at: Option<Millis>,
-    resolved_at: Option<Millis>,
-    resolution: Option<String>,
+row! {
+    struct Row {
+        id: String,
+        rule: String,
+        rule_name: String,
+        kind: String,
+        metric: String,
+        server: String,
+        server_name: String,
+        instance: String,
+        level: String,
+        state: String,
+        transition: i64,
+        opened_at: Millis,
+        began_at: Millis,
+        value: Option<f64>,
+        acknowledged_by: Option<String>,
+        acknowledged_at: Option<Millis>,
+        resolved_at: Option<Millis>,
+        resolution: Option<String>,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct EventRow {
-    number: i64,
-    at: Millis,
-    kind: String,
-    transition: i64,
-    level: String,
-    value: Option<f64>,
-    resolution: Option<String>,
-    actor_kind: String,
-    actor_name: Option<String>,
-    note: Option<String>,
+row! {
+    struct EventRow {
+        number: i64,
+        at: Millis,
+        kind: String,
+        transition: i64,
+        level: String,
+        value: Option<f64>,
+        resolution: Option<String>,
+        actor_kind: String,
+        actor_name: Option<String>,
+        note: Option<String>,
+    }
 }
 
-/// An incident after a change, as statements answer it.
-#[derive(sqlx::FromRow)]
-pub(super) struct Changed {
-    id: String,
-    transition: i64,
-    events: i64,
-    level: String,
-    value: Option<f64>,
+row! {
+    /// An incident after a change, as statements answer it.
+    pub(super) struct Changed {
+        id: String,
+        transition: i64,
+        events: i64,
+        level: String,
+        value: Option<f64>,
+    }
 }
 
 /// An event as the statement takes it.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::incidents::{self, Changed};
 use crate::{
-    engine::{PerEngine, Registry, RegistryError, Statement, Tx, corrupt, count, id, json, query},
+    engine::{PerEngine, Registry, RegistryError, Statement, Tx, corrupt, count, id, json, query, row},
     servers::Roll,
 };
 
@@ -91,16 +91,18 @@ pub struct Failures {
     pub channels: Vec<String>,
 }
 
-/// A state as the judge reads it.
-#[derive(Debug, sqlx::FromRow)]
-struct Row {
-    server: String,
-    rule: String,
-    instance: String,
-    level: String,
-    phase: String,
-    began_at: Millis,
-    value: f64,
+row! {
+    /// A state as the judge reads it.
+    #[derive(Debug)]
+    struct Row {
+        server: String,
+        rule: String,
+        instance: String,
+        level: String,
+        phase: String,
+        began_at: Millis,
+        value: f64,
+    }
 }
 
 /// A state as the statements take it.
@@ -115,14 +117,15 @@ struct Line<'a> {
     value: f64,
 }
 
-#[derive(sqlx::FromRow)]
-struct LastingRow {
-    server: String,
-    rule: String,
-    instance: String,
-    began_at: Millis,
-    clear_at: Option<Millis>,
-    silent_at: Option<Millis>,
+row! {
+    struct LastingRow {
+        server: String,
+        rule: String,
+        instance: String,
+        began_at: Millis,
+        clear_at: Option<Millis>,
+        silent_at: Option<Millis>,
+    }
 }
 
 /// States of servers that are paused wait until they are expected again; those that clear meanwhile go.

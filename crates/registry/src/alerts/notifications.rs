@@ -18,7 +18,7 @@ use fleet::{
 use super::channels::{self, Channel};
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, one_of, query},
+    engine::{PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, one_of, query, row},
 };
 
 /// Most messages that go out as one.
@@ -65,25 +65,27 @@ pub struct Claim<'a> {
     pub scale: i64,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    attempts: i64,
+row! {
+    struct Row {
+        id: String,
+        attempts: i64,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct ItemRow {
-    notification: String,
-    kind: String,
-    incident: String,
-    transition: i64,
-    level: String,
-    value: Option<f64>,
-    rule_name: String,
-    server_name: String,
-    instance: String,
-    metric: String,
-    began_at: Millis,
+row! {
+    struct ItemRow {
+        notification: String,
+        kind: String,
+        incident: String,
+        transition: i64,
+        level: String,
+        value: Option<f64>,
+        rule_name: String,
+        server_name: String,
+        instance: String,
+        metric: String,
+        began_at: Millis,
+    }
 }
 
 /// Places whose turn it is and for which something waits.

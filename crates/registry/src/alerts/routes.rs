@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::telling;
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, Tx, corrupt, count, id, json as write_json, query},
+    engine::{Page, Registry, RegistryError, Tx, corrupt, count, id, json as write_json, query, row},
     refusal::Refusal,
 };
 
@@ -34,19 +34,20 @@ pub struct AlertRoute {
     pub updated_at: Millis,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    position: i64,
-    matches: String,
-    min_level: String,
-    steps: String,
-    reminder_ms: i64,
-    goes_on: i64,
-    version: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        name: String,
+        position: i64,
+        matches: String,
+        min_level: String,
+        steps: String,
+        reminder_ms: i64,
+        goes_on: i64,
+        version: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 const ADD: &str = "INSERT INTO alert_routes

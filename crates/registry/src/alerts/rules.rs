@@ -11,7 +11,7 @@ use serde_json::{Value, json as told};
 
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, id, json, one_of, query},
+    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, id, json, one_of, query, row},
     refusal::Refusal,
 };
 
@@ -37,25 +37,26 @@ pub struct AlertRule {
     pub updated_at: Millis,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    enabled: i64,
-    kind: String,
-    metric: String,
-    instance: String,
-    op: String,
-    level: String,
-    warning: Option<f64>,
-    warning_clear: Option<f64>,
-    critical: Option<f64>,
-    critical_clear: Option<f64>,
-    hold_ms: Millis,
-    clear_hold_ms: Millis,
-    version: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        name: String,
+        enabled: i64,
+        kind: String,
+        metric: String,
+        instance: String,
+        op: String,
+        level: String,
+        warning: Option<f64>,
+        warning_clear: Option<f64>,
+        critical: Option<f64>,
+        critical_clear: Option<f64>,
+        hold_ms: Millis,
+        clear_hold_ms: Millis,
+        version: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 macro_rules! columns {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, Statement, Tx, corrupt, count, id, query},
+    engine::{Page, Registry, RegistryError, Statement, Tx, corrupt, count, id, query, row},
     refusal::Refusal,
 };
 
@@ -77,20 +77,21 @@ pub struct NotificationFilter {
     pub incident: Option<IncidentId>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    channel: String,
-    channel_name: String,
-    kind: String,
-    state: String,
-    attempts: i64,
-    message_id: Option<String>,
-    reason: Option<String>,
-    resend_of: Option<String>,
-    incidents: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        channel: String,
+        channel_name: String,
+        kind: String,
+        state: String,
+        attempts: i64,
+        message_id: Option<String>,
+        reason: Option<String>,
+        resend_of: Option<String>,
+        incidents: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 const COLUMNS: &str = "SELECT n.id, n.channel, n.channel_name, n.kind, n.state, n.attempts, n.message_id, n.reason,

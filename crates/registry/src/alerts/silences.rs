@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::telling;
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Query, Registry, RegistryError, Tx, corrupt, count, id, json as write_json, query},
+    engine::{Page, Query, Registry, RegistryError, Tx, corrupt, count, id, json as write_json, query, row},
     refusal::Refusal,
 };
 
@@ -33,17 +33,18 @@ pub struct KeptSilence {
     pub updated_at: Millis,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    matches: String,
-    starts_at: Millis,
-    ends_at: Millis,
-    reason: Option<String>,
-    made_by: Option<String>,
-    version: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        matches: String,
+        starts_at: Millis,
+        ends_at: Millis,
+        reason: Option<String>,
+        made_by: Option<String>,
+        version: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 const ADD: &str =

@@ -10,7 +10,7 @@ use fleet::{
 };
 use serde::Serialize;
 
-use crate::engine::{Dialect, PerEngine, Registry, RegistryError, Tx, corrupt, id, json, one_of, query};
+use crate::engine::{Dialect, PerEngine, Registry, RegistryError, Tx, corrupt, id, json, one_of, query, row};
 
 /// Of which level of which rule, for which instance of which server a state is; `""` for no instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,18 +38,19 @@ pub struct Observation {
     pub holds: Holds,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    server: String,
-    rule: String,
-    instance: String,
-    level: String,
-    phase: String,
-    began_at: Millis,
-    seen_at: Millis,
-    raise_at: Millis,
-    clear_at: Option<Millis>,
-    value: f64,
+row! {
+    struct Row {
+        server: String,
+        rule: String,
+        instance: String,
+        level: String,
+        phase: String,
+        began_at: Millis,
+        seen_at: Millis,
+        raise_at: Millis,
+        clear_at: Option<Millis>,
+        value: f64,
+    }
 }
 
 /// An observation as the statements take it.

@@ -2,7 +2,7 @@
 
 use fleet::Millis;
 
-use crate::engine::{Dialect, Page, PerEngine, Registry, RegistryError, Statement, count, fold, query};
+use crate::engine::{Dialect, Page, PerEngine, Registry, RegistryError, Statement, count, fold, query, row};
 
 /// A row of the audit log.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,19 +46,20 @@ pub struct AuditFilter {
     pub to: Option<Millis>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Stored {
-    number: i64,
-    at: Millis,
-    actor_kind: String,
-    actor_id: Option<String>,
-    actor_name: Option<String>,
-    address: Option<String>,
-    action: String,
-    object_kind: String,
-    object_id: Option<String>,
-    state_before: Option<String>,
-    state_after: Option<String>,
+row! {
+    struct Stored {
+        number: i64,
+        at: Millis,
+        actor_kind: String,
+        actor_id: Option<String>,
+        actor_name: Option<String>,
+        address: Option<String>,
+        action: String,
+        object_kind: String,
+        object_id: Option<String>,
+        state_before: Option<String>,
+        state_after: Option<String>,
+    }
 }
 
 /// A part at a time, so that nobody waits for long. Of several that forget at once, each takes rows that no other has: two

@@ -9,10 +9,30 @@ use std::{ops::Deref, pin::Pin};
 
 use sqlx::{
     Acquire, AssertSqlSafe, SqlSafeStr,
-    migrate::{Migrate, MigrateError, Migration, Migrator},
+    migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
 };
 
 use super::{Dialect, RegistryError};
+
+/// Each with its number and what it is about: `migrations/0001_registry.sql` is the first. (`sqlx::migrate!` would list them,
+/// and have both drivers built a second time; see [`row!`](super::row).)
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "registry", include_str!("../../migrations/0001_registry.sql")),
+    (2, "people", include_str!("../../migrations/0002_people.sql")),
+    (3, "servers", include_str!("../../migrations/0003_servers.sql")),
+    (4, "reports", include_str!("../../migrations/0004_reports.sql")),
+    (5, "sheet format", include_str!("../../migrations/0005_sheet_format.sql")),
+    (6, "lists", include_str!("../../migrations/0006_lists.sql")),
+    (7, "actions", include_str!("../../migrations/0007_actions.sql")),
+    (8, "bounds", include_str!("../../migrations/0008_bounds.sql")),
+    (9, "versions", include_str!("../../migrations/0009_versions.sql")),
+    (11, "boots", include_str!("../../migrations/0011_boots.sql")),
+    (12, "outbox", include_str!("../../migrations/0012_outbox.sql")),
+    (13, "alerts", include_str!("../../migrations/0013_alerts.sql")),
+    (14, "leases", include_str!("../../migrations/0014_leases.sql")),
+    (15, "forgetting", include_str!("../../migrations/0015_forgetting.sql")),
+    (17, "telling", include_str!("../../migrations/0017_telling.sql")),
+];
 
 /// Migrations that PostgreSQL does in another way.
 const OTHERWISE: &[(i64, &str)] = &[(12, include_str!("../../migrations/postgres/0012_outbox.sql"))];
@@ -40,7 +60,7 @@ where
 
 /// The version that this release brings the schema to.
 pub(super) fn version() -> i64 {
-    sqlx::migrate!().iter().map(|migration| migration.version).max().unwrap_or(0)
+    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
 }
 
 /// Whether nobody ever migrated.
@@ -52,11 +72,14 @@ pub(super) fn is_missing(error: &sqlx::Error) -> bool {
 }
 
 fn migrator(dialect: Dialect) -> Migrator {
-    let migrator = sqlx::migrate!();
-    match dialect {
-        Dialect::Sqlite => migrator,
-        Dialect::Postgres => Migrator::with_migrations(migrator.iter().cloned().map(for_postgres).collect()),
-    }
+    let migrations = MIGRATIONS.iter().map(|(version, about, sql)| {
+        let sql = sql.into_sql_str();
+        Migration::new(*version, (*about).into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(match dialect {
+        Dialect::Sqlite => migrations.collect(),
+        Dialect::Postgres => migrations.map(for_postgres).collect(),
+    })
 }
 
 /// `COLLATE "C"` because text then sorts by its bytes, as on SQLite, whatever the locale of the database.
@@ -67,4 +90,33 @@ fn for_postgres(migration: Migration) -> Migration {
     let sql = sql
         .replace("INTEGER NOT NULL PRIMARY KEY", "BIGINT NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY");
     Migration { sql: AssertSqlSafe(sql).into_sql_str(), ..migration }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use super::*;
+
+    #[test]
+    fn every_file_is_a_migration_under_its_own_number_and_name() {
+        let names = |folder: &str| -> BTreeSet<String> {
+            let folder = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+            let entries =
+                fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            entries.filter(|name| name.ends_with(".sql")).collect()
+        };
+        let name =
+            |(version, about, _): &(i64, &str, &str)| format!("{version:04}_{}.sql", about.replace(' ', "_"));
+        assert_eq!(MIGRATIONS.iter().map(name).collect::<BTreeSet<_>>(), names("migrations"));
+        assert_eq!(OTHERWISE.len(), names("migrations/postgres").len());
+        for (version, about, sql) in MIGRATIONS {
+            let file = format!(
+                "{}/migrations/{version:04}_{}.sql",
+                env!("CARGO_MANIFEST_DIR"),
+                about.replace(' ', "_")
+            );
+            assert_eq!(fs::read_to_string(&file).unwrap(), *sql, "{file}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod grants;
 mod migrate;
 mod page;
 mod postgres;
+mod row;
 mod sqlite;
 mod statement;
 mod tx;
@@ -15,6 +16,7 @@ mod tx;
 use std::path::Path;
 
 pub(crate) use column::{corrupt, count, hex, id, json};
+pub(crate) use row::row;
 pub(crate) use statement::{Dialect, PerEngine, Query, Statement, one_of, query};
 pub(crate) use tx::{Stop, Tx};
 

@@ -8,7 +8,7 @@
 use fleet::{MailJob, Millis, Subject, id::DeliveryId};
 use serde::Serialize;
 
-use crate::engine::{PerEngine, Query, Registry, RegistryError, Tx, corrupt, count, id, json, query};
+use crate::engine::{PerEngine, Query, Registry, RegistryError, Tx, corrupt, count, id, json, query, row};
 
 /// How far a delivery is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,18 +65,19 @@ pub enum Attempt {
     Again(String, Millis),
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    kind: String,
-    subject_id: String,
-    recipient: String,
-    state: String,
-    attempts: i64,
-    publish_at: Option<Millis>,
-    message_id: Option<String>,
-    error: Option<String>,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        kind: String,
+        subject_id: String,
+        recipient: String,
+        state: String,
+        attempts: i64,
+        publish_at: Option<Millis>,
+        message_id: Option<String>,
+        error: Option<String>,
+        updated_at: Millis,
+    }
 }
 
 /// A delivery as the statement takes it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{api_token, role};
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, Statement, Stop, Tx, count, fold, id, query},
+    engine::{Page, Registry, RegistryError, Statement, Stop, Tx, count, fold, id, query, row},
     refusal::Refusal,
 };
 
@@ -82,18 +82,19 @@ pub struct AccountFilter {
     pub disabled: Option<bool>,
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct Row {
-    id: String,
-    username: String,
-    email: Option<String>,
-    role_id: String,
-    role: String,
-    epoch: i64,
-    disabled_at: Option<Millis>,
-    created_at: Millis,
-    updated_at: Millis,
-    version: i64,
+row! {
+    pub(super) struct Row {
+        id: String,
+        username: String,
+        email: Option<String>,
+        role_id: String,
+        role: String,
+        epoch: i64,
+        disabled_at: Option<Millis>,
+        created_at: Millis,
+        updated_at: Millis,
+        version: i64,
+    }
 }
 
 const COLUMNS: &str = "SELECT u.id, u.username, u.email, u.role_id, r.name AS role, u.epoch, u.disabled_at, u.created_at, \

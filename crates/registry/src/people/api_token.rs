@@ -15,6 +15,7 @@ use crate::{
     audit::{self, Action, Actor, Change},
     engine::{
         Page, PerEngine, Registry, RegistryError, Statement, Stop, Tx, count, hex, id, json, one_of, query,
+        row,
     },
     refusal::Refusal,
 };
@@ -39,29 +40,31 @@ pub struct ApiToken {
     pub created_at: Millis,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    user_id: String,
-    username: String,
-    name: String,
-    expires_at: Option<Millis>,
-    created_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        user_id: String,
+        username: String,
+        name: String,
+        expires_at: Option<Millis>,
+        created_at: Millis,
+    }
 }
 
-/// One that is deleted with all others of its user.
-#[derive(sqlx::FromRow)]
-struct Gone {
-    id: String,
-    name: String,
-    expires_at: Option<Millis>,
+row! {
+    /// One that is deleted with all others of its user.
+    struct Gone {
+        id: String,
+        name: String,
+        expires_at: Option<Millis>,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct Bearer {
-    token: String,
-    #[sqlx(flatten)]
-    user: UserRow,
+row! {
+    struct Bearer {
+        token: String,
+        ..user: UserRow,
+    }
 }
 
 /// Most tokens of a user, those that expired lately included.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::role;
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Registry, RegistryError, fold, id, query},
+    engine::{Registry, RegistryError, fold, id, query, row},
 };
 
 /// A user as it is known by its log-in, one of its sessions or one of its API tokens.
@@ -26,15 +26,16 @@ pub struct User {
     pub scopes: Vec<Scope>,
 }
 
-/// A user and one scope of its role: there is such a row for each scope, and one row without a scope if there is none.
-#[derive(sqlx::FromRow)]
-pub(super) struct UserRow {
-    id: String,
-    username: String,
-    password_hash: String,
-    disabled_at: Option<Millis>,
-    epoch: i64,
-    scope: Option<String>,
+row! {
+    /// A user and one scope of its role: there is such a row for each scope, and one row without a scope if there is none.
+    pub(super) struct UserRow {
+        id: String,
+        username: String,
+        password_hash: String,
+        disabled_at: Option<Millis>,
+        epoch: i64,
+        scope: Option<String>,
+    }
 }
 
 const ANY: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT id FROM users LIMIT 1) AS one";

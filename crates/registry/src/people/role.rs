@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, json, one_of, query},
+    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, json, one_of, query, row},
     refusal::Refusal,
 };
 
@@ -46,14 +46,15 @@ pub struct RoleChange<'a> {
     pub scopes: Option<&'a [Scope]>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    built_in: i64,
-    created_at: Millis,
-    updated_at: Millis,
-    version: i64,
+row! {
+    struct Row {
+        id: String,
+        name: String,
+        built_in: i64,
+        created_at: Millis,
+        updated_at: Millis,
+        version: i64,
+    }
 }
 
 const LIST: &str = "SELECT id, name, built_in, created_at, updated_at, version FROM roles

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{PerEngine, Registry, RegistryError, Tx, hex, id, query},
+    engine::{PerEngine, Registry, RegistryError, Tx, hex, id, query, row},
 };
 
 /// A session that is open.
@@ -52,22 +52,23 @@ pub enum Refresh {
     Unknown,
 }
 
-/// A refresh token and all that decides whether it still holds.
-#[derive(sqlx::FromRow)]
-struct TokenRow {
-    session_id: String,
-    user_id: String,
-    family: Option<String>,
-    used_at: Option<Millis>,
-    expires_at: Millis,
+row! {
+    /// A refresh token and all that decides whether it still holds.
+    struct TokenRow {
+        session_id: String,
+        user_id: String,
+        family: Option<String>,
+        used_at: Option<Millis>,
+        expires_at: Millis,
+    }
 }
 
-/// There is such a row for each scope, as of a [`UserRow`].
-#[derive(sqlx::FromRow)]
-struct OpenRow {
-    elevated_until: Option<Millis>,
-    #[sqlx(flatten)]
-    user: UserRow,
+row! {
+    /// There is such a row for each scope, as of a [`UserRow`].
+    struct OpenRow {
+        elevated_until: Option<Millis>,
+        ..user: UserRow,
+    }
 }
 
 /// For so long after its exchange a token that comes again is no sign of a thief, in ms.

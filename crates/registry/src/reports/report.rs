@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query},
+    engine::{Page, PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query, row},
     outbox::{self, Delivery},
     reports::ask::{self, Ask, Asked},
     servers::status_of,
@@ -92,30 +92,32 @@ pub struct ReportRow {
     pub longest_outage: Option<(Millis, Millis)>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    schedule_id: Option<String>,
-    from_at: Millis,
-    to_at: Millis,
-    time_zone: String,
-    server_filter: String,
-    sheet_format: String,
-    state: String,
-    error: Option<String>,
-    created_at: Millis,
-    computed_at: Option<Millis>,
+row! {
+    struct Row {
+        id: String,
+        schedule_id: Option<String>,
+        from_at: Millis,
+        to_at: Millis,
+        time_zone: String,
+        server_filter: String,
+        sheet_format: String,
+        state: String,
+        error: Option<String>,
+        created_at: Millis,
+        computed_at: Option<Millis>,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct StoredRow {
-    server_id: String,
-    name: String,
-    status: String,
-    covered_ms: Millis,
-    expected_ms: Millis,
-    longest_ms: Millis,
-    longest_at: Option<Millis>,
+row! {
+    struct StoredRow {
+        server_id: String,
+        name: String,
+        status: String,
+        covered_ms: Millis,
+        expected_ms: Millis,
+        longest_ms: Millis,
+        longest_at: Option<Millis>,
+    }
 }
 
 /// A row as the statement takes it.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::report::{self, NewReport};
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, Registry, RegistryError, Tx, corrupt, count, id, json, query},
+    engine::{Page, Registry, RegistryError, Tx, corrupt, count, id, json, query, row},
     refusal::Refusal,
 };
 
@@ -56,19 +56,20 @@ pub struct ScheduleChange {
     pub format: Option<String>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    cron: String,
-    time_zone: String,
-    about: String,
-    recipients: String,
-    server_filter: String,
-    sheet_format: String,
-    since: Millis,
-    version: i64,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        cron: String,
+        time_zone: String,
+        about: String,
+        recipients: String,
+        server_filter: String,
+        sheet_format: String,
+        since: Millis,
+        version: i64,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 const ADD: &str = "INSERT INTO report_schedules

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{profile, revocation};
 use crate::{
     audit::{self, Action, Actor, Change, Who},
-    engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, hex, id, json, query},
+    engine::{Page, Registry, RegistryError, Stop, Tx, corrupt, count, fold, hex, id, json, query, row},
     refusal::Refusal,
 };
 
@@ -63,16 +63,17 @@ pub struct Enrolled {
     pub replaces: bool,
 }
 
-#[derive(sqlx::FromRow)]
-struct TokenRow {
-    id: String,
-    uses: i64,
-    used: i64,
-    expires_at: Millis,
-    revoked_at: Option<Millis>,
-    created_at: Millis,
-    labels: String,
-    server_id: Option<String>,
+row! {
+    struct TokenRow {
+        id: String,
+        uses: i64,
+        used: i64,
+        expires_at: Millis,
+        revoked_at: Option<Millis>,
+        created_at: Millis,
+        labels: String,
+        server_id: Option<String>,
+    }
 }
 
 const MAKE: &str = "INSERT INTO enrolment_tokens

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::engine::{
     Dialect, Page, PerEngine, Registry, RegistryError, Statement, Tx, corrupt, count, fold, id, json, one_of,
-    query,
+    query, row,
 };
 
 /// A server as people see it.
@@ -51,26 +51,27 @@ pub struct Server {
     pub alternation: Option<Alternation>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    address: Option<String>,
-    generation: i64,
-    version: i64,
-    status: String,
-    received_at: Option<Millis>,
-    interval_ms: Option<Millis>,
-    paused_at: Option<Millis>,
-    ends_at: Option<Millis>,
-    reason: Option<String>,
-    enrolled_at: Option<Millis>,
-    created_at: Millis,
-    updated_at: Millis,
-    history_from: Option<Millis>,
-    facts: Option<String>,
-    changed_1: Option<Millis>,
-    changed_3: Option<Millis>,
+row! {
+    struct Row {
+        id: String,
+        name: String,
+        address: Option<String>,
+        generation: i64,
+        version: i64,
+        status: String,
+        received_at: Option<Millis>,
+        interval_ms: Option<Millis>,
+        paused_at: Option<Millis>,
+        ends_at: Option<Millis>,
+        reason: Option<String>,
+        enrolled_at: Option<Millis>,
+        created_at: Millis,
+        updated_at: Millis,
+        history_from: Option<Millis>,
+        facts: Option<String>,
+        changed_1: Option<Millis>,
+        changed_3: Option<Millis>,
+    }
 }
 
 const LABELS: PerEngine = one_of!("SELECT server_id, key, value FROM labels WHERE server_id", "");

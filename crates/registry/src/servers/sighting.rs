@@ -10,7 +10,7 @@ use fleet::{
 };
 
 use crate::engine::{
-    Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query,
+    Dialect, PerEngine, Query, Registry, RegistryError, corrupt, count, fold, id, json, one_of, query, row,
 };
 
 /// What a worker needs to know of a server before it stores its snapshots.
@@ -37,16 +37,17 @@ pub struct Marks {
     pub facts_at: Option<Millis>,
 }
 
-#[derive(sqlx::FromRow)]
-struct StandingRow {
-    id: String,
-    generation: i64,
-    received_at: Option<Millis>,
-    silent_at: Option<Millis>,
-    interval_ms: Option<Millis>,
-    sampled_at: Option<Millis>,
-    facts_at: Option<Millis>,
-    has_states: i64,
+row! {
+    struct StandingRow {
+        id: String,
+        generation: i64,
+        received_at: Option<Millis>,
+        silent_at: Option<Millis>,
+        interval_ms: Option<Millis>,
+        sampled_at: Option<Millis>,
+        facts_at: Option<Millis>,
+        has_states: i64,
+    }
 }
 
 /// What a worker saw of one server. All times in Unix ms.

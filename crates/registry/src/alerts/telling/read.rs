@@ -13,7 +13,7 @@ use fleet::{
     id::{ChannelId, IncidentId},
 };
 
-use crate::engine::{PerEngine, RegistryError, Tx, corrupt, id, json, one_of, query};
+use crate::engine::{PerEngine, RegistryError, Tx, corrupt, id, json, one_of, query, row};
 
 /// An incident that is due to be looked at, and what was said of it.
 pub(super) struct Found {
@@ -37,36 +37,38 @@ pub(super) struct Found {
     thing: (String, String, String),
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    rule: String,
-    kind: String,
-    server: String,
-    instance: String,
-    level: String,
-    state: String,
-    transition: i64,
-    opened_at: Millis,
-    value: Option<f64>,
-    resolved_at: Option<Millis>,
-    resolution: Option<String>,
-    tell_at: Millis,
+row! {
+    struct Row {
+        id: String,
+        rule: String,
+        kind: String,
+        server: String,
+        instance: String,
+        level: String,
+        state: String,
+        transition: i64,
+        opened_at: Millis,
+        value: Option<f64>,
+        resolved_at: Option<Millis>,
+        resolution: Option<String>,
+        tell_at: Millis,
+    }
 }
 
-/// What was said of an incident.
-#[derive(sqlx::FromRow)]
-struct SaidRow {
-    incident: String,
-    channel: String,
-    kind: String,
-    level: String,
-    reminder: i64,
-    round: i64,
-    notification: String,
-    state: String,
-    created_at: Millis,
-    updated_at: Millis,
+row! {
+    /// What was said of an incident.
+    struct SaidRow {
+        incident: String,
+        channel: String,
+        kind: String,
+        level: String,
+        reminder: i64,
+        round: i64,
+        notification: String,
+        state: String,
+        created_at: Millis,
+        updated_at: Millis,
+    }
 }
 
 /// PostgreSQL holds the rows: who sends may find meanwhile that something failed, and has it looked at again.

@@ -1,8 +1,8 @@
 //! The schema, embedded from `migrations/`.
 //!
-//! To change it, add a file with the next number, and its line here; never edit one that was released, the stores remember its checksum.
-//! PostgreSQL gets the same files with three words changed, so that the two schemas cannot drift apart; the checksum is the
-//! file's on both. Where the engines cannot do the same, PostgreSQL has a file of this name in `migrations/postgres/`.
+//! To change it, add a file with the next number, and its line here; never edit one that was released, the stores remember its
+//! checksum. PostgreSQL gets the same files with three words changed, so that the two schemas cannot drift apart; the checksum
+//! is the file's on both. Where the engines cannot do the same, PostgreSQL has a file of this name in `migrations/postgres/`.
 //! A release may add tables, and columns with a default; it removes only what the release before it no longer used.
 
 use std::{ops::Deref, pin::Pin};

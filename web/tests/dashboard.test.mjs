@@ -40,7 +40,7 @@ test('from an empty suite to a server that turns up, turns down and recovers', a
     await page.getByText('answers ✓').waitFor();
 
     await visit(page, '');
-    await page.getByRole('heading', { name: /All 1 servers are up/ }).waitFor();
+    await page.getByRole('heading', { name: 'The one server is up' }).waitFor();
     await page.waitForFunction(() => !document.title.includes('down'));
     await beating.stop();
     await page.getByRole('heading', { name: /1 of 1 is down/ }).waitFor();

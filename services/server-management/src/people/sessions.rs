@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// A session that is not refreshed for this long has ended.
-const REFRESH_LIFE: Millis = 30 * 86_400_000;
+pub(super) const REFRESH_LIFE: Millis = 30 * 86_400_000;
 
 /// Longest user name, in bytes.
 const MAX_USERNAME_BYTES: usize = 256;

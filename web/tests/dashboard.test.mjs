@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, password, tab, visit } from './suite.mjs';
+import { ask, base, browser, enrol, enter, keepBeating, logIn, open, password, refreshed, settled, tab, visit } from './suite.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
@@ -34,7 +34,7 @@ test('from an empty suite to a server that turns up, turns down and recovers', a
     await page.getByRole('button', { name: 'Make a token' }).click();
     const token = await page.locator('#token pre').textContent();
     for (const command of await page.locator('pre').allTextContents()) assert.ok(command === token || !command.includes(token), command);
-    await page.waitForTimeout(2_500); // The page has looked once, so that the server is new to it.
+    await refreshed(page, '/servers?'); // The page has looked, so that the server is new to it.
     const host = await enrol(HOSTILE, token);
     let beating = keepBeating([host]);
     await page.getByText('answers ✓').waitFor();
@@ -67,7 +67,6 @@ test('hostile names are text, wherever they stand', async () => {
     await enter(page);
     for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
         await visit(page, path);
-        await page.waitForTimeout(300);
         assert.equal(await page.locator('main img, main script').count(), 0, path);
     }
     await visit(page, `servers/${host.server_id}`);
@@ -164,8 +163,7 @@ test('each page in each language and theme is without errors, serious findings a
             await page.waitForSelector(`html[lang=${language}][data-theme=${theme}] nav a.brand`, { state: 'attached' });
             for (const path of paths) {
                 await page.evaluate((to) => (location.hash = `#/${to}`), path);
-                await page.waitForSelector('main h1', { state: 'attached' });
-                await page.waitForTimeout(250);
+                await settled(page);
                 const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
                 assert.ok(over <= 0, `${language} ${theme} ${path}: ${over} px too wide`);
                 // What axe looks at does not depend on the words, but for the first language.
@@ -195,7 +193,7 @@ test('what is typed and chosen survives a refresh, and stands in the URL', async
     await page.locator('h1').focus();
     await page.keyboard.press('j');
     await page.keyboard.press('j');
-    await page.waitForTimeout(5_500); // A refresh lets the focus where it was.
+    await refreshed(page, '/servers?'); // A refresh lets the focus where it was.
     assert.match(await page.evaluate(() => document.activeElement.textContent), /imported-2/);
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'imported-2' }).waitFor();

@@ -82,6 +82,7 @@ export const words = {
     columns: { name: 'Name', state: 'State', cpu: 'CPU', memory: 'Memory', disk: 'Fullest disk', network: 'Network', heard: 'Last heard' },
     search: 'Search servers',
     searchHint: 'name, env:prod, state:down, cpu>80',
+    views: { title: 'Saved views', keep: 'Keep this view', forget: 'Forget this view' },
     byState: 'By state',
     showAll: 'Show all',
     noMatch: 'No server is like that',

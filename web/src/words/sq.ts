@@ -75,6 +75,7 @@ export const words: Words = {
     columns: { name: 'Emri', state: 'Gjendja', cpu: 'CPU', memory: 'Kujtesa', disk: 'Disku më plot', network: 'Rrjeti', heard: 'Dëgjuar së fundi' },
     search: 'Kërko serverë',
     searchHint: 'emri, env:prod, state:down, cpu>80',
+    views: { title: 'Pamjet e ruajtura', keep: 'Ruaj këtë pamje', forget: 'Hiq këtë pamje' },
     byState: 'Sipas gjendjes',
     showAll: 'Shfaq të gjithë',
     noMatch: 'Asnjë server nuk është i tillë',

@@ -74,6 +74,7 @@ export const words: Words = {
     columns: { name: 'Tên', state: 'Trạng thái', cpu: 'CPU', memory: 'Bộ nhớ', disk: 'Đĩa đầy nhất', network: 'Mạng', heard: 'Báo lần cuối' },
     search: 'Tìm máy chủ',
     searchHint: 'tên, env:prod, state:down, cpu>80',
+    views: { title: 'Chế độ xem đã lưu', keep: 'Lưu chế độ xem này', forget: 'Bỏ chế độ xem này' },
     byState: 'Theo trạng thái',
     showAll: 'Xem tất cả',
     noMatch: 'Không có máy chủ nào như vậy',

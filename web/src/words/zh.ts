@@ -74,6 +74,7 @@ export const words: Words = {
     columns: { name: '名称', state: '状态', cpu: 'CPU', memory: '内存', disk: '最满磁盘', network: '网络', heard: '最近上报' },
     search: '搜索服务器',
     searchHint: '名称、env:prod、state:down、cpu>80',
+    views: { title: '已保存的视图', keep: '保存此视图', forget: '移除此视图' },
     byState: '按状态',
     showAll: '显示全部',
     noMatch: '没有符合条件的服务器',

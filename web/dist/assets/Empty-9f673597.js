@@ -1,1 +1,0 @@
-import{G as e,J as t,K as n,at as r,ct as i,nt as a,st as o,vt as s,yt as c,z as l}from"./index.svelte-58c692a7.js";var u=t(`<div class="empty svelte-1fpw1hr"><p class="title svelte-1fpw1hr"> </p> <!></div>`);function d(t,d){var f=u(),p=r(f),m=o(p,!0),h=i(p,2);l(h,()=>d.children??c),s(f),a(()=>e(m,d.title)),n(t,f)}export{d as t};

@@ -1,1 +1,0 @@
-import{F as e,G as t,J as n,K as r,et as i,gt as a,ht as o,nt as s,o as c,pt as l,st as u}from"./index.svelte-58c692a7.js";var d=n(`<span> </span>`);function f(n,f){a(f,!0);let p=l(()=>c().states);var m=d(),h=u(m,!0);s(()=>{e(m,1,`state ${f.status??``}`),t(h,i(p)[f.status]??f.status)}),r(n,m),o()}export{f as t};

@@ -1,1 +1,0 @@
-import{G as e,J as t,K as n,U as r,gt as i,ht as a,nt as o,ot as s,q as c,st as l}from"./index.svelte-58c692a7.js";import{t as u}from"./told-c4717f3f.js";var d=t(`<p class="problem" role="alert"> </p>`);function f(t,f){i(f,!0);var p=c(),m=s(p),h=t=>{var r=d(),i=l(r,!0);o(t=>e(i,t),[()=>u(f.problem)]),n(t,r)};r(m,e=>{f.problem&&e(h)}),n(t,p),a()}export{f as t};

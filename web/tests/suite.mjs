@@ -72,6 +72,9 @@ export async function tab(context) {
     const page = await context.newPage();
     page.setDefaultTimeout(30_000);
     page.wrong = [];
+    page.asking = 0;
+    page.on('request', () => page.asking++);
+    for (const over of ['requestfinished', 'requestfailed']) page.on(over, () => page.asking--);
     page.on('console', (message) => ['error', 'warning'].includes(message.type()) && page.wrong.push(`${message.text()} ${message.location().url}`));
     page.on('pageerror', (error) => page.wrong.push(String(error)));
     page.on('dialog', (dialog) => (page.wrong.push(`a dialog: ${dialog.message()}`), dialog.dismiss()));
@@ -89,6 +92,16 @@ export async function enter(page, username = 'admin', secret = password) {
 /** Goes to a page and waits until it has what it asked for. */
 export async function visit(page, path) {
     await page.goto(`${base}/#/${path}`);
+    await settled(page);
+}
+
+/** Waits until the page has its heading, and has asked for nothing that it does not have, for three frames. */
+export async function settled(page) {
     await page.waitForSelector('main h1', { state: 'attached' });
-    await page.waitForLoadState('networkidle');
+    for (let quiet = 0; quiet < 3; quiet = page.asking === 0 ? quiet + 1 : 0) await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 20))));
+}
+
+/** Waits until the page was refreshed: the second answer was asked for after now. */
+export async function refreshed(page, part) {
+    for (const _ of [1, 2]) await page.waitForResponse((answer) => answer.url().includes(part));
 }

@@ -41,7 +41,7 @@ pub use engine::{
 pub use outbox::{Attempt, Delivery, DeliveryState};
 pub use people::{
     Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, ROTATED_LATELY,
-    Refresh, RefreshToken, Role, RoleChange, RoleId, User,
+    Refresh, RefreshToken, Role, RoleChange, RoleId, SessionOf, User,
 };
 pub use refusal::Refusal;
 pub use reports::{

@@ -2,6 +2,8 @@
 import { Problem } from './problem';
 
 const EVERY = 5_000;
+/** The codes of problems of the suite as a whole. */
+const AWAY = ['unreachable', 'unavailable', 'not_ready', 'unexpected'];
 
 /** When something was last heard of the suite (Unix ms by this browser's clock), and what it says if it fails. */
 export const pulse = $state<{ at: number; problem: Problem | null }>({ at: 0, problem: null });
@@ -41,7 +43,8 @@ export function live<T>(load: (signal: AbortSignal) => Promise<T>, every = EVERY
                 if (stop.signal.aborted) return;
                 problem = error instanceof Problem ? error : new Problem('unexpected', String(error));
                 if (!(error instanceof Problem)) console.error(error);
-                pulse.problem = problem;
+                // What is refused was answered all the same: monitoring itself is not late for it.
+                if (AWAY.includes(problem.code)) pulse.problem = problem;
             } finally {
                 running = false;
             }

@@ -16,7 +16,9 @@ export interface Comb {
 }
 
 const ROOT3 = Math.sqrt(3);
-const [LEAST, MOST] = [3, 40];
+const LEAST = 3;
+/** Few cells are large enough for their names. */
+const mostOf = (count: number): number => (count <= 12 ? 58 : 40);
 const TITLE = 22;
 const GAP = 14;
 
@@ -28,7 +30,7 @@ export function comb(width: number, height: number, groups: { title: string; mem
     const count = groups.reduce((sum, { members }) => sum + members.length, 0);
     const titled = groups.length > 1;
     const room = Math.max(width * height * 0.86 - (titled ? groups.length * 900 : 0), width * height * 0.3);
-    const radius = Math.min(MOST, Math.max(LEAST, Math.sqrt(room / (Math.max(1, count) * 1.5 * ROOT3))));
+    const radius = Math.min(mostOf(count), Math.max(LEAST, Math.sqrt(room / (Math.max(1, count) * 1.5 * ROOT3))));
     const wide = ROOT3 * radius;
     const most = Math.max(1, Math.floor((width - wide / 2) / wide));
     // Blocks of the greatest group stand as many beside each other as fill the width.

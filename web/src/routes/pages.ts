@@ -36,7 +36,7 @@ export const pages: Record<string, Page> = {
     },
     admin: {
         name: 'admin',
-        icon: 'M12 12a4 4 0 100-8 4 4 0 000 8zM4.5 20c1-4 4-5.5 7.5-5.5s6.5 1.500 7.500 5.500',
+        icon: 'M12 3l7 2.600V11c0 4.500-2.800 7.800-7 9.700C7.800 18.800 5 15.500 5 11V5.600zM9 11.800l2.200 2.200 4-4.300',
         load: () => import('./admin/Admin.svelte'),
     },
 };

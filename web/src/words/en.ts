@@ -49,6 +49,7 @@ export const words = {
     keys: {
         title: 'Keys',
         all: {
+            'Ctrl K': 'go anywhere',
             '/': 'search',
             'j k': 'next and previous row',
             'g o': 'overview',
@@ -58,6 +59,8 @@ export const words = {
             '?': 'this help',
         },
     },
+    palette: 'Go to',
+    paletteHint: 'a page, or a server by name, address or label',
     problems: {
         unreachable: 'Rollcall does not answer.',
         unavailable: 'A part of Rollcall does not answer.',
@@ -79,6 +82,7 @@ export const words = {
     columns: { name: 'Name', state: 'State', cpu: 'CPU', memory: 'Memory', disk: 'Fullest disk', network: 'Network', heard: 'Last heard' },
     search: 'Search servers',
     searchHint: 'name, env:prod, state:down, cpu>80',
+    views: { title: 'Saved views', keep: 'Keep this view', forget: 'Forget this view' },
     byState: 'By state',
     showAll: 'Show all',
     noMatch: 'No server is like that',
@@ -116,7 +120,7 @@ export const words = {
     revoke: 'Revoke',
     revokeNote: (name: string) => `Whatever is sent with the credential of ${name} is refused within 2 s. To come back it needs a new one.`,
 
-    allUp: (total: string) => `All ${total} servers are up`,
+    allUp: (total: string) => (total === '1' ? 'The one server is up' : `All ${total} servers are up`),
     noneDown: (up: string, total: string) => `Nothing is down: ${up} of ${total} are up`,
     someDown: (down: number, total: string, worst: string, span: string) =>
         `${down.toLocaleString('en')} of ${total} ${down === 1 ? 'is' : 'are'} down${!worst ? '' : down === 1 ? `: ${worst}${span && `, for ${span}`}` : `; the longest, ${worst}${span && `, for ${span}`}`}`,
@@ -246,6 +250,13 @@ export const words = {
         next: 'The new one',
         keepTokens: 'Keep my API tokens',
         passwordNote: 'All your sessions end, this one too: log in again with the new password.',
+        sessions: 'My sessions',
+        logOutEverywhere: 'Log out everywhere',
+        logOutEverywhereNote: 'Every session of yours ends, this one too.',
+        began: 'Logged in',
+        refreshed: 'Last seen',
+        thisOne: 'this one',
+        end: 'End',
         mayDo: 'What I may do',
         role: 'Role',
         email: 'E-mail',

@@ -14,4 +14,4 @@ pub use account::{Account, AccountChange, AccountFilter, NewAccount, PasswordCha
 pub use api_token::ApiToken;
 pub use login::User;
 pub use role::{Role, RoleChange, RoleId};
-pub use session::{OpenSession, ROTATED_LATELY, Refresh, RefreshToken};
+pub use session::{OpenSession, ROTATED_LATELY, Refresh, RefreshToken, SessionOf};

@@ -23,6 +23,17 @@ pub struct OpenSession {
     pub elevated_until: Option<Millis>,
 }
 
+/// One of the sessions of a user. Times are Unix ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOf {
+    /// Which.
+    pub id: SessionId,
+    /// When its user logged in.
+    pub began_at: Millis,
+    /// When it ends, unless it is refreshed before.
+    pub expires_at: Millis,
+}
+
 /// A refresh token, of which the registry knows SHA-256 of two texts.
 #[derive(Debug, Clone, Copy)]
 pub struct RefreshToken {
@@ -128,6 +139,12 @@ const PROLONG: &str =
     "UPDATE sessions SET expires_at = $2, family = $3 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
 const ELEVATE: &str =
     "UPDATE sessions SET elevated_until = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
+/// As [`OPEN`] has it, the one that was refreshed last first.
+const OF_USER: &str =
+    "SELECT s.id, s.created_at, s.expires_at FROM sessions s JOIN users u ON u.id = s.user_id
+WHERE s.user_id = $1 AND s.expires_at > $2 AND s.revoked_at IS NULL AND s.epoch = u.epoch
+ORDER BY s.expires_at DESC, s.id DESC";
+const END_OF_USER: &str = "DELETE FROM sessions WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
 const END_EVERY: &str = "DELETE FROM sessions WHERE revoked_at IS NULL";
 const END: &str = "DELETE FROM sessions WHERE id = $1 AND revoked_at IS NULL";
 
@@ -318,6 +335,47 @@ impl Registry {
         self.write(async |tx| {
             end(tx, &session, Action::SessionEnd, by, now).await?;
             Ok(())
+        })
+        .await
+    }
+
+    /// The open sessions of this user, at most 50, the one that was refreshed last first.
+    pub async fn sessions_of(&self, user: UserId, now: Millis) -> Result<Vec<SessionOf>, RegistryError> {
+        let rows: Vec<(String, Millis, Millis)> =
+            self.reader().all(query(OF_USER).bind(user.to_string()).bind(now)).await?;
+        let read = |(session, began_at, expires_at): (String, _, _)| {
+            Ok(SessionOf { id: id("sessions", "id", &session)?, began_at, expires_at })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Ends this session, if it is one of this user. False: there is no such session.
+    pub async fn end_session_of(
+        &self,
+        user: UserId,
+        session: SessionId,
+        by: &Actor,
+        now: Millis,
+    ) -> Result<bool, RegistryError> {
+        let own = self.sessions_of(user, now).await?.iter().any(|one| one.id == session);
+        let session = session.to_string();
+        if own {
+            self.write(async |tx| end(tx, &session, Action::SessionEnd, by, now).await).await
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// Ends every session of this user.
+    pub async fn end_sessions_of(&self, user: UserId, by: &Actor, now: Millis) -> Result<(), RegistryError> {
+        let owner = user.to_string();
+        self.write(async |tx| {
+            // As a log-in does, so that the two come one after the other.
+            account::hold_user(tx, &owner).await?;
+            let ended: Vec<(String,)> = tx.all(query(END_OF_USER).bind(&owner)).await?;
+            let changes: Vec<_> =
+                ended.iter().map(|(session,)| Change::new(by, now, Action::SessionEnd, session)).collect();
+            if changes.is_empty() { Ok(()) } else { audit::record(tx, &changes).await }
         })
         .await
     }

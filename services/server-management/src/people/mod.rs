@@ -7,6 +7,7 @@ mod cookie;
 mod elevation;
 mod first_admin;
 mod guard;
+mod own_sessions;
 mod password;
 mod policy;
 mod refresh_tokens;
@@ -39,6 +40,9 @@ pub(crate) use self::{
     sessions::refresh,
     sessions::log_out,
     sessions::show,
+    own_sessions::list,
+    own_sessions::end,
+    own_sessions::end_all,
     elevation::elevate,
     roles::list_scopes,
     roles::list,
@@ -73,6 +77,8 @@ pub(crate) fn routes() -> Vec<Resource> {
             ],
         ),
         ("/sessions/refresh", vec![post(Public, sessions::refresh)]),
+        ("/sessions/own", vec![list(LoggedIn, own_sessions::list), delete(LoggedIn, own_sessions::end_all)]),
+        ("/sessions/own/{id}", vec![delete(LoggedIn, own_sessions::end)]),
         ("/sessions/elevate", vec![post(LoggedIn, elevation::elevate)]),
         ("/scopes", vec![list(Needs(read), roles::list_scopes)]),
         ("/roles", vec![list(Needs(read), roles::list), post(Needs(write), roles::make)]),

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     http::{
-        body::{Body, bounded},
+        body::{Body, bounded, given},
         client,
         failure::{Failure, conflict, unauthorized},
         instruments,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// A session that is not refreshed for this long has ended.
-const REFRESH_LIFE: Millis = 30 * 86_400_000;
+pub(super) const REFRESH_LIFE: Millis = 30 * 86_400_000;
 
 /// Longest user name, in bytes.
 const MAX_USERNAME_BYTES: usize = 256;
@@ -69,6 +69,8 @@ pub(crate) struct LogIn {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct RefreshToken {
     /// Left out: the one of the cookie, and the next one is there too.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, nullable = false)]
     refresh_token: Option<String>,
 }
 

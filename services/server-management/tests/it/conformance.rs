@@ -25,13 +25,13 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 /// What the gate serves.
 const GATES: &str = "send_snapshots";
 
-/// These want a secret that only another answer gives; whether it tries that one is chance.
-const BY_CHANCE: [&str; 2] = ["POST /enrolments", "POST /sessions/refresh"];
+/// These want a secret or an id that only another answer gives; whether it tries that one is chance.
+const BY_CHANCE: [&str; 3] = ["POST /enrolments", "POST /sessions/refresh", "DELETE /sessions/own/{id}"];
 
 pub async fn every_answer_is_as_documented(place: Place) {
     let agents = tempdir().unwrap();
     fs::write(agents.path().join("rollcall-agent-x86_64"), "an agent").unwrap();
-    let suite = Suite::offering(place, agents.path()).await;
+    let mut suite = Suite::offering(place, agents.path()).await;
     let server = suite.enrol("web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
     suite.management.ship_alert_rules().await.unwrap();
@@ -46,10 +46,15 @@ pub async fn every_answer_is_as_documented(place: Place) {
     a_message_failed(&suite).await;
     // What it says of the password may count as wrong too often before it makes a token.
     suite.elevate().await;
-    // The last one ends the session that it is asked with.
-    let mut succeeded =
-        asked(&suite, &["--exclude-operation-id", "log_out", "--exclude-operation-id", GATES]).await;
-    succeeded.extend(asked(&suite, &["--include-operation-id", "log_out"]).await);
+    // These end the session that they are asked with, or may: schemathesis knows ids from other answers.
+    let ending = ["log_out", "end_own_session", "end_own_sessions"];
+    let without: Vec<&str> =
+        ending.iter().chain([&GATES]).flat_map(|name| ["--exclude-operation-id", name]).collect();
+    let mut succeeded = asked(&suite, &without).await;
+    for ends in ending {
+        succeeded.extend(asked(&suite, &["--include-operation-id", ends]).await);
+        suite.log_in().await;
+    }
     let document = suite.read("/openapi.json").await;
     let ours = |(_, operation): &(&String, &Value)| operation["operationId"] != json!(GATES);
     let methods = |item: &Value| {

@@ -130,6 +130,7 @@ compositions! {
         success_is_never_throttled
         a_refresh_token_serves_once_and_its_reuse_ends_the_session
         a_page_has_its_refresh_token_in_a_cookie_and_a_foreign_page_has_no_use_for_it
+        people_see_where_they_are_logged_in_and_log_out_everywhere
         a_session_lasts_while_it_is_refreshed_and_30_days_longer
         logging_out_ends_the_session_at_once_and_no_other
         an_access_token_expires_by_our_clock

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::{Place, fleet},
-    suite::{MINUTE, NOW, Suite, steady},
+    suite::{MINUTE, NOW, SECOND, Suite, steady},
 };
 
 /// Two processes, and who is logged in at one of them.
@@ -34,6 +34,9 @@ async fn a_session_begins_and_ends_everywhere_at_once() {
         };
         let next = refresh(&other).await;
         assert_eq!(next.status, 200);
+        assert_eq!(refresh(&one).await.status, 409, "a token that was used elsewhere just now");
+        assert_eq!(other.get("/status").await.status, 200);
+        one.clock.advance(10 * SECOND);
         assert_eq!(refresh(&one).await.status, 401, "a token that was used elsewhere");
         assert_eq!(other.get("/status").await.status, 401);
 

@@ -208,6 +208,42 @@ pub async fn a_page_has_its_refresh_token_in_a_cookie_and_a_foreign_page_has_no_
     );
 }
 
+pub async fn people_see_where_they_are_logged_in_and_log_out_everywhere(place: Place) {
+    let mut suite = Suite::spawn(place).await;
+    suite.clock.advance(MINUTE);
+    let first = suite.token.clone();
+    suite.log_in().await;
+    let list = suite.read("/sessions/own").await;
+    let items = list["items"].as_array().unwrap();
+    let told: Vec<_> =
+        items.iter().map(|one| (one["current"].clone(), one["began_at"].as_i64().unwrap())).collect();
+    assert_eq!(told, [(json!(true), NOW + MINUTE), (json!(false), NOW)]);
+    let other = items[1]["id"].as_str().unwrap();
+    assert_eq!(suite.delete(&format!("/sessions/own/{other}")).await.status, 204);
+    assert_eq!(suite.delete(&format!("/sessions/own/{other}")).await.status, 404);
+    let get =
+        async |token: &str| suite.send(suite.call(Method::GET, "/status").bearer_auth(token)).await.status;
+    assert_eq!((get(&first).await, get(&suite.token).await), (401, 200));
+
+    let made = json!({"username": "other", "password": "a long enough secret", "role": "viewer"});
+    assert_eq!(suite.post("/users", made).await.status, 201);
+    let others = attempt(&suite, "other", "a long enough secret").await.body["access_token"].clone();
+    let theirs = suite.call(Method::DELETE, &format!("/sessions/own/{}", items[0]["id"].as_str().unwrap()));
+    assert_eq!(
+        suite.send(theirs.bearer_auth(others.as_str().unwrap())).await.status,
+        404,
+        "it is not theirs"
+    );
+    let third = attempt(&suite, "admin", PASSWORD).await.body["access_token"].clone();
+    assert_eq!(suite.delete("/sessions/own").await.status, 204);
+    for ended in [&suite.token, third.as_str().unwrap()] {
+        assert_eq!(get(ended).await, 401);
+    }
+    assert_eq!(get(others.as_str().unwrap()).await, 200);
+    suite.log_in().await;
+    assert_eq!(suite.read("/audit?action=session.end").await["total"], 3);
+}
+
 pub async fn a_session_lasts_while_it_is_refreshed_and_30_days_longer(place: Place) {
     let mut suite = Suite::spawn(place).await;
     let mut tokens = suite.log_in().await;

@@ -1,1 +1,0 @@
-import{B as e,K as t,Y as n,bt as r,ct as i,lt as a,ot as o,q as s,rt as c,yt as l}from"./told-2d9748b9.js";var u=n(`<div class="empty svelte-1fpw1hr"><p class="title svelte-1fpw1hr"> </p> <!></div>`);function d(n,d){var f=u(),p=o(f),m=i(p,!0),h=a(p,2);e(h,()=>d.children??r),l(f),c(()=>t(m,d.title)),s(n,f)}export{d as t};

@@ -1,1 +1,0 @@
-import{I as e,K as t,Y as n,_t as r,ct as i,gt as a,mt as o,q as s,rt as c,s as l,tt as u}from"./told-2d9748b9.js";var d=n(`<span> </span>`);function f(n,f){r(f,!0);let p=o(()=>l().states);var m=d(),h=i(m,!0);c(()=>{e(m,1,`state ${f.status??``}`),t(h,u(p)[f.status]??f.status)}),s(n,m),a()}export{f as t};

@@ -1,1 +1,0 @@
-import{J as e,K as t,W as n,Y as r,_t as i,ct as a,gt as o,q as s,rt as c,st as l,t as u}from"./told-2d9748b9.js";var d=r(`<p class="problem" role="alert"> </p>`);function f(r,f){i(f,!0);var p=e(),m=l(p),h=e=>{var n=d(),r=a(n,!0);c(e=>t(r,e),[()=>u(f.problem)]),s(e,n)};n(m,e=>{f.problem&&e(h)}),s(r,p),o()}export{f as t};

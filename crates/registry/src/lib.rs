@@ -29,8 +29,8 @@ mod restored;
 mod servers;
 
 pub use alerts::{
-    AlertRule, Failures, Incident, IncidentEvent, IncidentFilter, Judged, Lasting, Observation, Raised,
-    Response, SilentServer, StateKey,
+    AlertRule, Failures, InMaintenance, Incident, IncidentEvent, IncidentFilter, Judged, Lasting,
+    MaintenanceWindow, Observation, Raised, Response, SilentServer, StateKey, WindowMatch,
 };
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{

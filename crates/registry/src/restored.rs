@@ -6,6 +6,7 @@ use fleet::{Millis, ServerId};
 use serde_json::json;
 
 use crate::{
+    alerts,
     audit::{self, Action, Actor, Change},
     engine::{Registry, RegistryError},
     outbox, people, reports, servers,
@@ -48,6 +49,8 @@ impl Registry {
         now: Millis,
     ) -> Result<Restored, RegistryError> {
         self.write(async |tx| {
+            // What waited at the time of the backup has not lasted since.
+            alerts::drop_every_pending(tx).await?;
             let done = Restored {
                 sessions: people::end_every_session(tx).await?,
                 api_tokens: people::delete_every_token(tx, by, now).await?,

@@ -1,6 +1,7 @@
 //! Alerts: what is trouble, how bad, and when.
 
 mod glob;
+mod maintenance;
 mod metric;
 mod rule;
 mod shipped;
@@ -8,6 +9,7 @@ mod state;
 mod words;
 
 pub use glob::{BadGlob, Glob};
+pub use maintenance::{BACK, MAX_WINDOW, Maintenance, Opening};
 pub use metric::Metric;
 pub use rule::{
     Binding, DEFAULT_CLEAR_HOLD, Draft, MAX_HOLD, Rule, RuleFault, SelfCheck, Threshold, Verdict, Watch,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::incidents::{self, Changed};
 use crate::{
     engine::{PerEngine, Registry, RegistryError, Statement, Tx, corrupt, count, id, json, query},
-    servers::Roll,
+    servers::{Roll, is_expected, paused},
 };
 
 /// Most states, or incidents, that are dealt with in one transaction.
@@ -132,8 +132,9 @@ macro_rules! take {
             "SELECT a.server, a.rule, a.instance, a.level, a.phase, a.began_at, a.value
             FROM alert_states a LEFT JOIN servers s ON s.id = a.server
             WHERE a.phase <> 'pending' AND a.judged_at IS NULL AND (a.phase = 'cleared' OR a.rule = $1
-                OR $1 = '' AND (a.server = '' OR s.id IS NOT NULL AND s.paused_at IS NULL))
-            ORDER BY a.server, a.rule, a.instance LIMIT $2",
+                OR $1 = '' AND (a.server = '' OR s.id IS NOT NULL AND ",
+            is_expected!("s"),
+            ")) ORDER BY a.server, a.rule, a.instance LIMIT $2",
             $end
         )
     };
@@ -237,16 +238,21 @@ const LASTING: PerEngine = PerEngine {
     postgres: lasting!("(SELECT jsonb_array_elements_text(CAST($1 AS JSONB)))"),
 };
 
-const UNHEARD: &str = "SELECT s.id, s.enrolled_at FROM servers s
-WHERE s.enrolled_at <= $1 AND s.paused_at IS NULL
-    AND NOT EXISTS (SELECT 1 FROM sightings g WHERE g.server_id = s.id)
+const UNHEARD: &str = concat!(
+    "SELECT s.id, s.enrolled_at FROM servers s WHERE s.enrolled_at <= $1 AND ",
+    is_expected!("s"),
+    " AND NOT EXISTS (SELECT 1 FROM sightings g WHERE g.server_id = s.id)
     AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.server_id = s.id AND COALESCE(p.resumed_at, p.ends_at) > $1)
     AND NOT EXISTS (SELECT 1 FROM alert_states a WHERE a.server = s.id AND a.rule = $2)
-ORDER BY s.id LIMIT $3";
+    ORDER BY s.id LIMIT $3"
+);
 const DROP_PENDING: PerEngine =
     crate::engine::one_of!("DELETE FROM alert_states WHERE phase = 'pending' AND server", "");
-const OF_PAUSED: &str = "SELECT i.id FROM incidents i JOIN servers s ON s.id = i.server
-WHERE i.state <> 'resolved' AND s.paused_at IS NOT NULL ORDER BY i.id LIMIT $1";
+const OF_PAUSED: &str = concat!(
+    "SELECT i.id FROM incidents i WHERE i.state <> 'resolved' AND i.server IN (",
+    paused!(),
+    ") ORDER BY i.id LIMIT $1"
+);
 const OF_GONE: &str = "SELECT i.id FROM incidents i WHERE i.state <> 'resolved' AND i.server <> ''
 AND NOT EXISTS (SELECT 1 FROM servers s WHERE s.id = i.server) ORDER BY i.id LIMIT $1";
 /// A rule that is deleted or disabled, or looks at something else, takes its states with it.
@@ -500,6 +506,11 @@ impl Registry {
         })
         .await
     }
+}
+
+/// Nothing is pending any more.
+pub(crate) async fn drop_every_pending(tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+    tx.run("DELETE FROM alert_states WHERE phase = 'pending'").await.map(drop)
 }
 
 async fn open(

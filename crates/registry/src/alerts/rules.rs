@@ -11,8 +11,11 @@ use serde_json::{Value, json as told};
 
 use crate::{
     audit::{self, Action, Actor, Change},
-    engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, id, json, one_of, query},
+    engine::{
+        Page, PerEngine, Registry, RegistryError, Statement, Stop, Tx, count, fold, id, json, one_of, query,
+    },
     refusal::Refusal,
+    servers::push_labelled,
 };
 
 /// Most rules: each is looked at with every snapshot.
@@ -153,6 +156,27 @@ impl Registry {
         .await
     }
 
+    /// The servers that a binding binds now, by name, `limit` at the most; and how many there are.
+    pub async fn bound_servers(
+        &self,
+        binding: &Binding,
+        limit: u32,
+    ) -> Result<(Vec<(ServerId, String)>, u64), RegistryError> {
+        let mut rows = Statement::new(self.dialect());
+        rows.push("SELECT s.id, s.name FROM servers s WHERE true");
+        push_bound(&mut rows, binding)?;
+        rows.push(" ORDER BY s.name_folded, s.id LIMIT ").bind(i64::from(limit));
+        let mut total = Statement::new(self.dialect());
+        total.push("SELECT COUNT(*) FROM servers s WHERE true");
+        push_bound(&mut total, binding)?;
+        let (rows, (total,)) = self
+            .read(async |tx| Ok((tx.all::<(String, String)>(rows).await?, tx.one::<(i64,)>(total).await?)))
+            .await?;
+        let read = |(server, name): (String, String)| Ok((id("servers", "id", &server)?, name));
+        let servers = rows.into_iter().map(read).collect::<Result<_, RegistryError>>()?;
+        Ok((servers, count("servers", "total", "", total)?))
+    }
+
     /// One page of the rules, by name, and the total.
     pub async fn alert_rules(&self, page: Page) -> Result<(Vec<AlertRule>, u64), RegistryError> {
         self.read(async |tx| {
@@ -250,6 +274,24 @@ impl Registry {
         })
         .await
     }
+}
+
+/// Appends the condition that a binding binds `servers s`.
+fn push_bound(statement: &mut Statement, binding: &Binding) -> Result<(), RegistryError> {
+    if !binding.needs.is_empty() {
+        statement.push(" AND s.id IN (");
+        push_labelled(statement, &binding.needs);
+        statement.push(")");
+    }
+    for label in &binding.excludes {
+        statement.push(" AND s.id NOT IN (");
+        push_labelled(statement, std::slice::from_ref(label));
+        statement.push(")");
+    }
+    if !binding.exclude_servers.is_empty() {
+        statement.push(" AND NOT (s.id").one_of(json(&binding.exclude_servers)?).push(")");
+    }
+    Ok(())
 }
 
 /// The rule of this id, held to the end of the transaction.

@@ -296,6 +296,10 @@ pub(super) fn faulty(field: &'static str, reason: impl std::fmt::Display) -> Pro
 }
 
 impl RuleToMake {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// As a draft; nothing of it is checked but its labels.
     pub(super) fn draft(self) -> Result<Draft, Problem> {
         Ok(Draft {
@@ -313,7 +317,7 @@ impl RuleToMake {
             binding: Binding {
                 needs: labels("needs", self.needs)?,
                 excludes: labels("excludes", self.excludes)?,
-                exclude_servers: ids(self.exclude_servers)?,
+                exclude_servers: ids("exclude_servers", self.exclude_servers)?,
             },
         })
     }
@@ -350,7 +354,10 @@ impl AlertRuleChange {
             binding: Binding {
                 needs: self.needs.map_or(Ok(binding.needs), |texts| labels("needs", texts))?,
                 excludes: self.excludes.map_or(Ok(binding.excludes), |texts| labels("excludes", texts))?,
-                exclude_servers: self.exclude_servers.map_or(Ok(binding.exclude_servers), ids)?,
+                exclude_servers: match self.exclude_servers {
+                    Some(texts) => ids("exclude_servers", texts)?,
+                    None => binding.exclude_servers,
+                },
             },
         })
     }
@@ -362,12 +369,11 @@ fn text(field: &'static str, text: Option<String>) -> Result<String, Problem> {
     if good { Ok(text.unwrap_or_default()) } else { Err(faulty(field, "must not be empty, nor have a NUL")) }
 }
 
-fn ids(texts: Vec<String>) -> Result<Vec<ServerId>, Problem> {
-    let id = |text: &String| text.parse().map_err(|bad| faulty("exclude_servers", format!("is {bad}")));
-    texts.iter().map(id).collect()
+pub(super) fn ids(field: &'static str, texts: Vec<String>) -> Result<Vec<ServerId>, Problem> {
+    texts.iter().map(|text| text.parse().map_err(|bad| faulty(field, format!("is {bad}")))).collect()
 }
 
-fn labels(field: &'static str, texts: Vec<String>) -> Result<Vec<(String, String)>, Problem> {
+pub(super) fn labels(field: &'static str, texts: Vec<String>) -> Result<Vec<(String, String)>, Problem> {
     let mut read = Vec::new();
     for one in texts {
         let pair = servers::read_label(&one).map_err(|reason| faulty(field, reason))?;

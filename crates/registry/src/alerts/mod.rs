@@ -1,15 +1,26 @@
 //! Alerts: rules, what breaks them, incidents, and what is told of them.
 
+mod binding;
+mod filter;
+mod gone;
 mod incidents;
 mod judge;
+mod response;
 mod rules;
+mod runs;
+mod silence;
 mod states;
 mod windows;
 
-pub(crate) use judge::drop_every_pending;
+pub(crate) use gone::drop_every_pending;
 
-pub use incidents::{Incident, IncidentEvent, IncidentFilter, Response};
-pub use judge::{Failures, Judged, Lasting, Raised, SilentServer};
+pub use filter::IncidentFilter;
+pub use gone::Failures;
+pub use incidents::{Incident, IncidentEvent};
+pub use judge::Judged;
+pub use response::Response;
 pub use rules::AlertRule;
+pub use runs::InMaintenance;
+pub use silence::{Lasting, Raised, SilentServer};
 pub use states::{Observation, StateKey};
-pub use windows::{InMaintenance, MaintenanceWindow, WindowMatch};
+pub use windows::{MaintenanceWindow, WindowMatch};

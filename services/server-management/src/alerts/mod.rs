@@ -1,10 +1,13 @@
 //! Alerts: rules, incidents, maintenance windows, and where all of it is told.
 
+mod fields;
 mod incidents;
 mod judge;
 mod listing;
+mod openings;
 mod preview;
 mod rules;
+mod watched;
 mod windows;
 
 use chassis::{Room, Trouble, random};
@@ -13,11 +16,11 @@ use registry::RegistryError;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
-use self::windows::Openings;
+use self::openings::Openings;
 pub(crate) use self::{
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
-    windows::{InMaintenance, of as maintenance_of},
+    openings::{InMaintenance, of as maintenance_of},
 };
 use crate::{
     app::App,

@@ -16,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    alerts::fields::{faulty, ids, labels, text},
     app::App,
     http::{
         PREFIX,
         body::{Body, Id, given, label},
-        failure::{Failure, invalid_body},
+        failure::Failure,
         paging::{Listed, Paging},
         precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
     people::By,
-    servers,
 };
 
 /// A rule to make.
@@ -291,10 +291,6 @@ fn refused(fault: &RuleFault) -> Problem {
     faulty(fault.field, fault.reason.clone())
 }
 
-pub(super) fn faulty(field: &'static str, reason: impl std::fmt::Display) -> Problem {
-    invalid_body(format!("{field} {reason}")).with("field", field)
-}
-
 impl RuleToMake {
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -361,30 +357,6 @@ impl AlertRuleChange {
             },
         })
     }
-}
-
-/// A text that may be absent, which is not the same as empty. No text of a store holds a NUL.
-fn text(field: &'static str, text: Option<String>) -> Result<String, Problem> {
-    let good = text.as_ref().is_none_or(|text| !text.is_empty() && !text.contains('\0'));
-    if good { Ok(text.unwrap_or_default()) } else { Err(faulty(field, "must not be empty, nor have a NUL")) }
-}
-
-pub(super) fn ids(field: &'static str, texts: Vec<String>) -> Result<Vec<ServerId>, Problem> {
-    texts.iter().map(|text| text.parse().map_err(|bad| faulty(field, format!("is {bad}")))).collect()
-}
-
-pub(super) fn labels(field: &'static str, texts: Vec<String>) -> Result<Vec<(String, String)>, Problem> {
-    let mut read = Vec::new();
-    for one in texts {
-        let pair = servers::read_label(&one).map_err(|reason| faulty(field, reason))?;
-        if one.len() > 512 || one.contains('\0') {
-            return Err(faulty(field, "must have labels of at most 512 bytes and no NUL"));
-        }
-        if !read.contains(&pair) {
-            read.push(pair);
-        }
-    }
-    Ok(read)
 }
 
 fn answered(with: HttpResponseBuilder, rule: AlertRule) -> HttpResponse {

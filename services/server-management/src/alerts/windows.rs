@@ -1,7 +1,5 @@
 //! Maintenance windows.
 
-use std::collections::HashMap;
-
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::header::LOCATION,
@@ -9,17 +7,17 @@ use actix_web::{
 };
 use chassis::{Problem, random};
 use fleet::{
-    Cron, Millis, ServerId, Zone,
+    Cron, Millis, Zone,
     alert::{BACK, MAX_WINDOW, Maintenance, Opening},
     id::MaintenanceWindowId,
     snapshot::MAX_TIME,
 };
-use registry::{MaintenanceWindow, RegistryError, WindowMatch};
+use registry::{MaintenanceWindow, WindowMatch};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    alerts::rules::{faulty, ids, labels},
+    alerts::fields::{ServerMatch, faulty, ids, labels, spelt},
     app::App,
     http::{
         PREFIX,
@@ -36,9 +34,6 @@ use crate::{
 /// years.
 const NEXT: usize = 5;
 const AHEAD: Millis = 9 * 366 * 86_400_000;
-
-/// Most openings of one window that are begun in one turn.
-const MOST: usize = 1_000;
 
 /// A window to make: once, with `starts_at` and `ends_at`, or again and again, with `cron` and `duration_ms`.
 #[derive(Deserialize, ToSchema)]
@@ -102,19 +97,6 @@ pub(crate) struct MaintenanceWindowChange {
     reason: Option<Option<String>>,
 }
 
-/// Which servers: those that have all of these labels and, if any are named, are among these. `{}`: all.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ServerMatch {
-    /// Each `key:value`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 16, example = json!(["env:prod"]))]
-    labels: Vec<String>,
-    /// Ids.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 500, example = json!([]))]
-    servers: Vec<String>,
-}
-
 /// A window. Times are Unix ms; what does not apply is null.
 #[derive(Serialize, ToSchema)]
 #[schema(as = MaintenanceWindow)]
@@ -156,22 +138,6 @@ pub(crate) struct MaintenancePreview {
     /// The next openings; of one that is once that one, though it began.
     openings: Vec<OpeningItem>,
 }
-
-/// The maintenance that a server is in.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct InMaintenance {
-    /// Id of the window.
-    #[schema(value_type = String, format = "uuid")]
-    window: MaintenanceWindowId,
-    /// Its name; null once it is deleted.
-    name: Option<String>,
-    /// Unix ms.
-    until: i64,
-}
-
-/// What is known of windows from turn to turn: up to when the openings of which version of them were looked at.
-#[derive(Default)]
-pub(super) struct Openings(HashMap<MaintenanceWindowId, (i64, Millis)>);
 
 /// List windows, by name.
 #[utoipa::path(
@@ -286,41 +252,8 @@ pub(crate) async fn remove(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The maintenance that a server is in, if it is.
-pub(crate) async fn of(app: &App, server: ServerId) -> Result<Option<InMaintenance>, RegistryError> {
-    let found = app.registry.maintenance_of(server).await?;
-    Ok(found.map(|registry::InMaintenance { window, name, until }| InMaintenance { window, name, until }))
-}
-
-impl Openings {
-    /// Begins the openings that are due, those that were missed too, and ends the runs that are over.
-    pub(super) async fn turn(&mut self, app: &App) -> Result<(), RegistryError> {
-        let now = app.clock.now();
-        app.registry.end_maintenance(now).await?;
-        for window in app.registry.enabled_maintenance_windows().await? {
-            // What a later release wrote is left to it.
-            let Some(maintenance) = read(&window) else { continue };
-            let known = self.0.get(&window.id).filter(|(version, _)| *version == window.version);
-            let after = known.map_or(window.since.max(now - BACK - MAX_WINDOW), |(_, until)| *until);
-            let openings = maintenance.openings(after, now, MOST);
-            let begun = if openings.is_empty() {
-                Default::default()
-            } else {
-                app.registry.maintenance_runs(window.id, after).await?
-            };
-            for opening in openings.iter().filter(|opening| !begun.contains(&opening.local_start)) {
-                app.registry.begin_maintenance(&window, opening, now).await?;
-            }
-            let until = openings.last().filter(|_| openings.len() == MOST).map_or(now, |last| last.starts_at);
-            self.0.insert(window.id, (window.version, until));
-        }
-        // What was missed may be over by now.
-        app.registry.end_maintenance(now).await.map(drop)
-    }
-}
-
 /// `None` for what a later release wrote, or for a zone that only a newer database of zones has.
-fn read(window: &MaintenanceWindow) -> Option<Maintenance> {
+pub(super) fn read(window: &MaintenanceWindow) -> Option<Maintenance> {
     match (window.once, &window.recurring) {
         (Some((starts_at, ends_at)), _) => Some(Maintenance::Once { starts_at, ends_at }),
         (None, Some((cron, duration))) => Some(Maintenance::Recurring {
@@ -419,13 +352,6 @@ impl MaintenanceWindowChange {
             matches: self.matches.unwrap_or_else(|| spelt(&before.matches)),
             reason: self.reason.unwrap_or_else(|| before.reason.clone()),
         }
-    }
-}
-
-fn spelt(matches: &WindowMatch) -> ServerMatch {
-    ServerMatch {
-        labels: matches.labels.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
-        servers: matches.servers.iter().map(ServerId::to_string).collect(),
     }
 }
 

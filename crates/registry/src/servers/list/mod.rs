@@ -6,6 +6,7 @@ mod listing;
 mod roll;
 mod roster;
 
+pub(crate) use condition::push_labelled;
 pub(crate) use listing::{Candidate, Listing};
 pub(crate) use roll::status_of;
 

@@ -6,6 +6,7 @@
 
 mod elastic;
 mod sqlite;
+mod timeline;
 
 use std::{error::Error, path::Path};
 
@@ -231,6 +232,19 @@ impl History {
         match self {
             Self::Sqlite(store) => store.roll_up(closing).await,
             Self::Elasticsearch(store) => store.roll_up(closing).await,
+        }
+    }
+
+    /// To be called after [`append`](Self::append), and before these records count as stored, with the time at which that
+    /// was done: notes which of them came late to an hour that others may have rolled up. A file knows that by itself.
+    ///
+    /// # Errors
+    /// `Unavailable`: some are noted; call it again with all of them.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.note_late", skip_all)]
+    pub async fn note_late(&self, records: &[Record], now: Millis) -> Result<(), HistoryError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Elasticsearch(store) => store.note_late(records, now).await,
         }
     }
 

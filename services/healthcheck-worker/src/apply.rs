@@ -60,6 +60,7 @@ impl Stores {
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
         let stored = records.iter().enumerate().filter(|(index, _)| !never.contains(index));
         let now = self.now().await;
+        self.history.note_late(records, now).await?;
         let heard = Heard::all(stored.map(|(_, record)| record), now);
         let mut sightings = Vec::new();
         for (server, heard) in &heard {

@@ -51,6 +51,11 @@ impl Closing {
         Self { watermark, slow: slow.into_iter().collect() }
     }
 
+    /// Every hour before this one is closed for servers of usual intervals.
+    pub fn before_most(&self) -> i64 {
+        hour(self.watermark.saturating_sub(CLOSES_AFTER))
+    }
+
     /// Every hour of the server before this one is closed.
     pub fn before(&self, server: ServerId) -> i64 {
         let intervals = self.slow.get(&server).map_or(0, |interval| 2 * interval.millis());

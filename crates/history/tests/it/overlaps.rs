@@ -171,6 +171,9 @@ async fn covered_is_the_measure_of_the_union(store: History) {
 async fn agrees_as_it_grows(store: &History, id: ServerId, case: &Case) -> Result<(), TestCaseError> {
     for (position, batch) in case.batches(id).iter().enumerate() {
         prop_assert_eq!(store.append(batch).await.unwrap(), []);
+        if case.rolled[..position].iter().any(Option::is_some) {
+            store.note_late(batch, case.at(UNITS.end) + DAY).await.unwrap();
+        }
         // What was looked at once is looked at again when more has come.
         let decided = position % 2 == case.turn % 2;
         while decided && store.decide_overlaps().await.unwrap() {}

@@ -69,7 +69,9 @@ impl Sqlite {
     pub async fn pack(&self) -> Result<Packed, HistoryError> {
         let mut rounds = self.0.packing.lock().await;
         if rounds.hours.is_empty() {
-            rounds.hours = self.hours_to_pack();
+            let hours = self.hours_to_pack();
+            rounds.left.retain(|(hour, _)| hours.contains(hour));
+            rounds.hours = hours;
             rounds.number = 0;
         }
         let Some(hour) = rounds.hours.front().copied() else { return Ok(Packed::default()) };

@@ -274,12 +274,8 @@ async fn numbers_from(
     if from > MAX_NUMBER {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_scalar(AssertSqlSafe(statement))
-        .bind(from)
-        .bind(*slots.start())
-        .bind(*slots.end())
-        .fetch_all(connection)
-        .await?)
+    let found = sqlx::query_scalar(AssertSqlSafe(statement)).bind(from);
+    Ok(found.bind(*slots.start()).bind(*slots.end()).fetch_all(connection).await?)
 }
 
 /// Those of these numbers whose hour is rolled up, so that it is closed, and need not be made again.

@@ -1,6 +1,6 @@
 //! Rollups in the cluster: a document an hour of a server, in an index a month.
 //!
-//! There are no transactions, and any number of processes. So everything that is written carries what lets the right one
+//! See ADR 40. There are no transactions, and any number of processes. So everything that is written carries what lets the right one
 //! win, whoever is stalled and wakes:
 //!
 //! - A rollup has as its version how many snapshots were seen when it was made. Snapshots are only added, so of two that

@@ -203,7 +203,8 @@ impl Sqlite {
         }
         let samples = raw::samples(&mut transaction, &days, &step.hours, &numbers).await?;
         drop(transaction);
-        let (mut rollups, mut newest): (Vec<(i64, i64, Rollup)>, HashMap<i64, Millis>) = Default::default();
+        let mut rollups: Vec<(i64, i64, Rollup)> = Vec::new();
+        let mut newest: HashMap<i64, Millis> = HashMap::new();
         for number in &numbers {
             let Some(samples) = samples.get(number) else { continue };
             let made = step.hours.clone().map(|hour| (*number, hour, Rollup::of(hour, samples)));

@@ -59,7 +59,7 @@ pub fn span(hour: i64) -> i64 {
 /// The key of a server's hour in the table of its span.
 fn key(number: i64, hour: i64) -> i64 {
     let within = hour.rem_euclid(SPAN_DAYS * HOURS_A_DAY);
-    (within / HOURS_A_DAY) << DAY_SHIFT | number << HOUR_BITS | within % HOURS_A_DAY
+    ((within / HOURS_A_DAY) << DAY_SHIFT) | (number << HOUR_BITS) | (within % HOURS_A_DAY)
 }
 
 /// The hour of a key.

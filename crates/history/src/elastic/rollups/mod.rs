@@ -10,7 +10,9 @@
 //!   counts as stored (see [`Elastic::note_late`](super::Elastic::note_late)); whoever makes the rollup again reads the
 //!   mark first, and removes it only as it was read.
 
+mod chart;
 mod make;
+mod marks;
 mod raw;
 mod read;
 

@@ -17,6 +17,8 @@ mod codec;
 mod make;
 mod raw;
 mod read;
+mod rows;
+mod write;
 
 use fleet::hours::HOUR;
 pub use make::Makings;

@@ -19,6 +19,7 @@ mod proxy;
 mod records;
 mod reference;
 mod registered;
+mod rollups;
 mod servers;
 mod size;
 mod stage;

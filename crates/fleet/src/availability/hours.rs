@@ -130,14 +130,14 @@ mod tests {
     #[test]
     fn an_hour_closes_ten_minutes_after_its_end_or_two_intervals_if_that_is_longer() {
         let hourly = Interval::try_from(HOUR).unwrap();
-        for (passed, server, closed) in [
+        for (passed, of, closed) in [
             (CLOSES_AFTER - 1, server(1), false),
             (CLOSES_AFTER, server(1), true),
             (2 * HOUR - 1, server(2), false),
             (2 * HOUR, server(2), true),
         ] {
-            let closing = Closing::new(8 * HOUR + passed, [(super::tests::server(2), hourly)]);
-            assert_eq!(closing.before(server) >= 8, closed, "{passed}");
+            let closing = Closing::new(8 * HOUR + passed, [(server(2), hourly)]);
+            assert_eq!(closing.before(of) >= 8, closed, "{passed}");
         }
     }
 

@@ -6,4 +6,5 @@ pub mod series;
 
 pub use check::{Fault, MAX_TIME, Snapshot};
 pub use interval::{BadInterval, Interval};
+pub use series::{COUNT, Figures, Summary};
 pub use wire::bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES};

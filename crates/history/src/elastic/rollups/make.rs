@@ -1,14 +1,10 @@
 //! Making rollups, a step at a time.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    io::Write,
-    ops::Range,
-};
+use std::{collections::HashMap, io::Write, ops::Range};
 
 use fleet::{
-    Millis, Record, ServerId,
-    hours::{self, CLOSES_AFTER, Closing, HOUR, Rolled, of_hour},
+    Millis, ServerId,
+    hours::{Closing, HOUR, Rolled},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,47 +24,43 @@ use crate::{
 };
 
 /// Most hours, counted for each server, that one step makes.
-const MOST: usize = 2_000;
+pub const MOST: usize = 2_000;
 /// Documents in one page of a search. By default Elasticsearch gives no more at once.
 const PAGE: usize = 10_000;
 /// Servers in one page of those of a day.
 const SERVERS: usize = 10_000;
-/// An hour gets a mark if a snapshot for it is stored later than this after its end. Hours are not closed that early, so
-/// clocks of ours may differ by what lies between.
-const MARKED_AFTER: Millis = CLOSES_AFTER - 120_000;
-
 /// What whoever makes rollups knows of all servers.
 #[derive(Debug, Default)]
 pub struct Fleet {
     loaded: bool,
-    servers: HashMap<ServerId, Entry>,
+    pub servers: HashMap<ServerId, Entry>,
     /// The days whose servers were looked for, with the hour that was closed then.
     days: HashMap<i64, i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    rolled: Option<Rolled>,
+pub struct Entry {
+    pub rolled: Option<Rolled>,
     /// The document that says so, as it was read or written last.
-    version: Option<Version>,
-    oldest_start: Millis,
-    newest: Millis,
+    pub version: Option<Version>,
+    pub oldest_start: Millis,
+    pub newest: Millis,
 }
 
 /// Which state of a document it is that may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-struct Version {
+pub struct Version {
     #[serde(rename = "_seq_no")]
-    seq_no: u64,
+    pub seq_no: u64,
     #[serde(rename = "_primary_term")]
-    primary_term: u64,
+    pub primary_term: u64,
 }
 
-struct Step {
-    hours: Range<i64>,
-    members: Vec<ServerId>,
+pub struct Step {
+    pub hours: Range<i64>,
+    pub members: Vec<ServerId>,
     /// Where hours are made again, the marks that say so.
-    marks: Vec<(ServerId, Version)>,
+    pub marks: Vec<(ServerId, Version)>,
 }
 
 #[derive(Deserialize)]
@@ -83,19 +75,13 @@ struct Hits<S> {
 }
 
 #[derive(Deserialize)]
-struct Hit<S> {
+pub struct Hit<S> {
     #[serde(rename = "_id")]
-    id: String,
+    pub id: String,
     #[serde(flatten)]
-    version: Version,
+    pub version: Version,
     #[serde(rename = "_source")]
-    source: S,
-}
-
-#[derive(Deserialize)]
-struct Mark {
-    server: ServerId,
-    hour: i64,
+    pub source: S,
 }
 
 #[derive(Deserialize)]
@@ -127,24 +113,6 @@ struct Key {
 }
 
 impl Elastic {
-    /// See [`crate::History::note_late`].
-    pub async fn note_late(&self, records: &[Record], now: Millis) -> Result<(), HistoryError> {
-        let _open = self.under_way().await?;
-        let mut late: HashSet<(ServerId, i64)> = HashSet::new();
-        for Record { server, snapshot, .. } in records {
-            let touched = hours::touched(snapshot.from(), snapshot.sampled_at());
-            let closed = hours::hour(now - MARKED_AFTER);
-            late.extend(touched.filter(|hour| *hour < closed).map(|hour| (*server, hour)));
-        }
-        let (mut lines, index) = (Vec::new(), self.0.layout.dirty());
-        for (server, hour) in &late {
-            let id = hour_id(*server, *hour);
-            let line = json!({"index": {"_index": index, "_id": id}});
-            writeln!(lines, "{line}\n{}", json!({"server": server, "hour": hour})).map_err(unavailable)?;
-        }
-        self.bulk(lines, late.len()).await.map(drop)
-    }
-
     /// See [`crate::History::roll_up`].
     pub async fn roll_up(&self, closing: &Closing) -> Result<RollUp, HistoryError> {
         let _open = self.under_way().await?;
@@ -211,7 +179,8 @@ impl Elastic {
         }
     }
 
-    async fn hits<S: for<'a> Deserialize<'a>>(
+    /// What a search finds in an index, which may not exist yet.
+    pub async fn hits<S: for<'a> Deserialize<'a>>(
         &self,
         index: &str,
         search: Value,
@@ -271,62 +240,6 @@ impl Elastic {
         }
         fleet.days.insert(day, closed);
         Ok(u64::try_from(open.len()).unwrap_or(u64::MAX))
-    }
-
-    /// How many hours are marked at least, and of which the oldest are to be made again.
-    async fn marked(
-        &self,
-        fleet: &mut Fleet,
-        closing: &Closing,
-        oldest: Millis,
-    ) -> Result<(u64, Option<Step>), HistoryError> {
-        let index = self.0.layout.dirty();
-        self.refresh(&index).await?;
-        let search = json!({
-            "size": MOST, "track_total_hits": false, "seq_no_primary_term": true,
-            "sort": [{"hour": {"order": "asc", "unmapped_type": "long"}}], "query": {"match_all": {}},
-        });
-        let marks = self.hits::<Mark>(&index, search).await?;
-        let mut count = 0;
-        let mut by_hour: BTreeMap<i64, Vec<(ServerId, Version)>> = BTreeMap::new();
-        let mut needless = Vec::new();
-        for Hit { id, version, source: Mark { server, hour } } in marks {
-            let newest = of_hour(hour).from;
-            let new = Entry { rolled: None, version: None, oldest_start: newest, newest };
-            let entry = fleet.servers.entry(server).or_insert(new);
-            let rolled = entry.rolled.unwrap_or_else(|| Rolled::none(closing.before(server), entry.newest));
-            if hour * HOUR < oldest {
-                // What it was made of is gone, and it stays as it is.
-                needless.push((id, version));
-            } else if hour >= rolled.until {
-                // It is not made yet, as far as this process knows; another one may have made it.
-                entry.newest = entry.newest.max(newest);
-            } else if rolled.contains(hour) {
-                by_hour.entry(hour).or_default().push((server, version));
-                count += 1;
-            } else {
-                // History that is older than what was known of.
-                entry.oldest_start = entry.oldest_start.min(newest);
-            }
-        }
-        self.unmark(&needless).await?;
-        let step = by_hour.pop_first().map(|(hour, marks)| {
-            let members = marks.iter().map(|(server, _)| *server).collect();
-            Step { hours: hour..hour + 1, members, marks }
-        });
-        Ok((count, step))
-    }
-
-    /// Removes marks, as far as they are as they were read.
-    async fn unmark(&self, marks: &[(String, Version)]) -> Result<(), HistoryError> {
-        let (mut lines, index) = (Vec::new(), self.0.layout.dirty());
-        for (id, Version { seq_no, primary_term }) in marks {
-            let line = json!({"delete": {
-                "_index": index, "_id": id, "if_seq_no": seq_no, "if_primary_term": primary_term,
-            }});
-            writeln!(lines, "{line}").map_err(unavailable)?;
-        }
-        self.bulk(lines, marks.len()).await.map(drop)
     }
 
     /// Makes what a step is about; returns how many hours, counted for each server, are done by that.

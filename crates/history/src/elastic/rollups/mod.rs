@@ -1,6 +1,6 @@
 //! Rollups in the cluster: a document an hour of a server, in an index a month.
 //!
-//! There are no transactions, and any number of processes. So everything that is written carries what lets the right one
+//! See ADR 40. There are no transactions, and any number of processes. So everything that is written carries what lets the right one
 //! win, whoever is stalled and wakes:
 //!
 //! - A rollup has as its version how many snapshots were seen when it was made. Snapshots are only added, so of two that
@@ -10,7 +10,9 @@
 //!   counts as stored (see [`Elastic::note_late`](super::Elastic::note_late)); whoever makes the rollup again reads the
 //!   mark first, and removes it only as it was read.
 
+mod chart;
 mod make;
+mod marks;
 mod raw;
 mod read;
 

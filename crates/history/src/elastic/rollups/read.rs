@@ -1,14 +1,13 @@
 //! Reading: rollups of closed hours, and the snapshots themselves of all others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     ops::Range,
 };
 
 use fleet::{
     Millis, ServerId,
     hours::{self, HOUR, of_hour},
-    series::{self, COUNT, Figures, Reduction, Summary},
     uptime::{Gaps, Outages, Piece},
 };
 use futures_util::future::try_join_all;
@@ -17,12 +16,12 @@ use serde_json::{Map, Value, json};
 
 use super::{State, raw};
 use crate::{
-    Chart, Covered, HistoryError,
+    Covered, HistoryError,
     elastic::{
         Elastic,
         client::{Method, unavailable},
-        layout::{hour_id, summary_columns},
-        read::{Ask, LENIENT, Number, as_stored, pages},
+        layout::hour_id,
+        read::{Ask, LENIENT, Number, pages},
     },
     timeline::{Segment, Timeline},
 };
@@ -30,7 +29,7 @@ use crate::{
 /// A window of at most this length is read from the snapshots alone, if they are kept.
 const SHORT: Millis = 6 * HOUR;
 /// Hits in one page. By default Elasticsearch gives no more at once.
-const PAGE: usize = 10_000;
+pub const PAGE: usize = 10_000;
 /// Servers that are walked at the same time.
 const AT_ONCE: usize = 8;
 
@@ -40,20 +39,20 @@ struct Sum {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    hits: Option<Hits>,
+pub struct Page {
+    pub hits: Option<Hits>,
 }
 
 #[derive(Deserialize)]
-struct Hits {
+pub struct Hits {
     #[serde(default)]
-    hits: Vec<Hit>,
+    pub hits: Vec<Hit>,
 }
 
 #[derive(Deserialize)]
-struct Hit {
+pub struct Hit {
     #[serde(default)]
-    fields: Map<String, Value>,
+    pub fields: Map<String, Value>,
 }
 
 /// What is vouched for in a closed hour; `None` where only the sum is known.
@@ -282,102 +281,6 @@ impl Elastic {
         }
     }
 
-    /// See [`crate::History::chart`].
-    pub async fn chart(
-        &self,
-        server: ServerId,
-        from: Millis,
-        to: Millis,
-        points: u32,
-    ) -> Result<Chart, HistoryError> {
-        let _open = self.under_way().await?;
-        if from >= to {
-            return Ok(Chart::default());
-        }
-        let window = Piece { from, to };
-        let timelines = self.timelines(&[(server, vec![window])]).await?;
-        let timeline = timelines.get(&server).cloned().unwrap_or_default();
-        let oldest = self.known().oldest;
-        let mut reduction = Reduction::new(from, to, points);
-        let mut starts = series::starts(from, to, points);
-        // A bucket of length 0 begins where the next one begins.
-        starts.dedup();
-        let ends = starts.iter().skip(1).chain([&to]).copied();
-        let (mut raw, mut rolled): (Vec<[Millis; 2]>, Vec<[i64; 2]>) = Default::default();
-        let mut cut: BTreeSet<i64> = BTreeSet::new();
-        for (from, to) in starts.iter().copied().zip(ends) {
-            // In each bucket whole hours are read from rollups, and of the rest what snapshots are kept of.
-            let mut rest = from;
-            let mut upto = |raw: &mut Vec<[Millis; 2]>, moment: Millis, next: Millis| {
-                if rest < moment {
-                    raw.push([rest, moment]);
-                }
-                rest = next;
-            };
-            let hours = timeline.rolled.start.max(hours::hour(from))
-                ..timeline.rolled.end.min(hours::hour(to - 1) + 1);
-            for hour in hours.filter(|hour| timeline.contains(*hour)) {
-                let of = of_hour(hour);
-                let whole = from <= of.from && of.to <= to;
-                if !whole && of.from >= oldest {
-                    continue;
-                }
-                upto(&mut raw, of.from.max(from), of.to.min(to));
-                if from <= of.from {
-                    match rolled.last_mut().filter(|last| last[1] == hour && from <= (hour - 1) * HOUR) {
-                        Some(last) => last[1] = hour + 1,
-                        None => rolled.push([hour, hour + 1]),
-                    }
-                }
-                if !whole {
-                    cut.insert(hour);
-                }
-            }
-            upto(&mut raw, to, to);
-        }
-        for ([from, _], (count, figures)) in raw.iter().zip(self.raw_summaries(server, &raw).await?) {
-            reduction.add_all(*from, count, figures);
-        }
-        let mut rounded = false;
-        for ([first, until], (count, figures)) in
-            rolled.iter().zip(self.rolled_summaries(server, &rolled).await?)
-        {
-            rounded |= count > 0 && (*first..*until).any(|hour| cut.contains(&hour));
-            reduction.add_all(first * HOUR, count, figures);
-        }
-        Ok(Chart { points: reduction.points(), rounded })
-    }
-
-    /// Of each of these ranges of hours, what their rollups give together.
-    async fn rolled_summaries(
-        &self,
-        server: ServerId,
-        ranges: &[[i64; 2]],
-    ) -> Result<Vec<(u64, [Option<Summary>; COUNT])>, HistoryError> {
-        let ends = ranges.iter().copied().reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
-        let Some([first, until]) = ends else { return Ok(Vec::new()) };
-        let indices = self.0.layout.rollups_of(&(first..until));
-        let mut aggregations = Map::new();
-        aggregations.insert("count".into(), json!({"sum": {"field": "count"}}));
-        for name in Figures::NAMES {
-            for (column, kind) in summary_columns(name).into_iter().zip(["sum", "sum", "max", "min"]) {
-                aggregations.insert(column.clone(), json!({kind: {"field": column}}));
-            }
-        }
-        let buckets = self.in_ranges(&indices, server, "hour", ranges, aggregations).await?;
-        let summary = |bucket: &Value| {
-            let whole = |value: &Value| value["value"].as_f64().map_or(0, |value| value.round() as u64);
-            let figures = Figures::NAMES.map(|name| {
-                let [told, sum, max, min] = summary_columns(name).map(|column| bucket[column].clone());
-                let count = Some(whole(&told)).filter(|count| *count > 0)?;
-                let [max, min] = [max, min].map(|value| Some(as_stored(name, value["value"].as_f64()?)));
-                Some(Summary { count, sum: sum["value"].as_f64()?, max: max?, min: min? })
-            });
-            (whole(&bucket["count"]), figures)
-        };
-        Ok(buckets.iter().map(summary).collect())
-    }
-
     /// See [`crate::History::rolled_from`].
     pub async fn rolled_from(&self, servers: &[ServerId]) -> Result<Vec<Option<Millis>>, HistoryError> {
         let _open = self.under_way().await?;
@@ -392,7 +295,7 @@ impl Elastic {
     }
 
     /// Which hours of these servers are read from rollups; nothing of servers of which none is.
-    async fn timelines(
+    pub async fn timelines(
         &self,
         asked: &[(ServerId, Vec<Piece>)],
     ) -> Result<HashMap<ServerId, Timeline>, HistoryError> {
@@ -423,54 +326,6 @@ impl Elastic {
             (server, Timeline { rolled, dirty: dirty.remove(&server).unwrap_or_default(), end: Millis::MAX })
         };
         Ok(states.into_iter().map(timeline).collect())
-    }
-
-    /// The hours of these servers that are marked, of those in which `reach` lies.
-    async fn marks(
-        &self,
-        servers: &[ServerId],
-        reach: Piece,
-    ) -> Result<HashMap<ServerId, BTreeSet<i64>>, HistoryError> {
-        let index = self.0.layout.dirty();
-        self.refresh(&index).await?;
-        let mut marks: HashMap<ServerId, BTreeSet<i64>> = HashMap::new();
-        for page in pages(servers) {
-            let mut after: Option<[Value; 2]> = None;
-            loop {
-                let mut search = json!({
-                    "size": PAGE, "track_total_hits": false, "_source": false, "docvalue_fields": ["server", "hour"],
-                    "query": {"bool": {"filter": [
-                        {"terms": {"server": page}},
-                        {"range": {"hour": {"gte": hours::hour(reach.from), "lte": hours::hour(reach.to)}}},
-                    ]}},
-                    "sort": [
-                        {"server": {"order": "asc", "unmapped_type": "keyword"}},
-                        {"hour": {"order": "asc", "unmapped_type": "long"}},
-                    ],
-                });
-                if let Some(after) = after.take() {
-                    search["search_after"] = json!(after);
-                }
-                let path = format!(
-                    "{index}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.fields"
-                );
-                let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-                let hits = found.hits.map_or_else(Vec::new, |hits| hits.hits);
-                let full = hits.len() == PAGE;
-                for Hit { fields } in hits {
-                    let value =
-                        |name: &str| fields.get(name).map(|value| value[0].clone()).unwrap_or_default();
-                    let (server, hour) = (value("server"), value("hour"));
-                    after = Some([server.clone(), hour.clone()]);
-                    let server = serde_json::from_value(server).map_err(unavailable)?;
-                    marks.entry(server).or_default().extend(hour.as_i64());
-                }
-                if !full {
-                    break;
-                }
-            }
-        }
-        Ok(marks)
     }
 }
 

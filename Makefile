@@ -6,6 +6,7 @@ SHELL := bash
 DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 KILLS ?= 300
+WINDOWS ?= 1000000
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 # Every binary of the suite, in one build: a part of the set would have other features of its libraries, and build them anew. The
 # benchmark brings no feature (`dev/lint features`), so that its build adds its own crates and nothing else.
@@ -44,11 +45,12 @@ test: prerequisites services ## Run every test, on the real servers too; whateve
 test-stack: prerequisites ## Deploy the stack on a Swarm of this machine, behind a real Traefik, and check it (as root)
 	docker_swarm/test/run
 
-prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), attacks at full size, the tests on a busy machine; over an hour
+prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), a million windows of uptime (WINDOWS=), attacks at full size, the tests on a busy machine; over an hour
 	$(RELEASE)
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator
 	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 dev/test history
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) ROLLCALL_PROVE=1 ROLLCALL_BINARY=$(CURDIR)/target/release/rollcall dev/test standalone
+	eval "$$(dev/services env)"; ROLLCALL_WINDOWS=$(WINDOWS) dev/test history
 	eval "$$(dev/services env)"; for round in 1 2 3; do dev/busy dev/test; done
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead

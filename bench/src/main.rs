@@ -19,7 +19,9 @@ mod proxy;
 mod records;
 mod reference;
 mod registered;
+mod rollups;
 mod servers;
+mod size;
 mod stage;
 mod steady;
 mod table;
@@ -54,6 +56,8 @@ enum Command {
     Agent(agent::Settings),
     /// How long uptime takes, and how that grows
     Uptime(uptime::Settings),
+    /// Bytes a snapshot takes once its hour is packed, beside VictoriaMetrics; what packing costs
+    Size(size::Settings),
     /// Lists, searches, sheets and reports of up to 100,000 servers, by REST, and how they grow
     Management(management::Settings),
     /// What this machine is: cores, memory, fsync latency
@@ -98,6 +102,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Index(settings) => index::run(&settings).await,
         Command::Agent(settings) => agent::run(&settings).await,
         Command::Uptime(settings) => uptime::run(&settings).await,
+        Command::Size(settings) => size::run(&settings).await,
         Command::Management(settings) => management::run(&settings).await,
         Command::Machine => machine::run(),
         Command::Bare { listen } => reference::bare(listen).await,

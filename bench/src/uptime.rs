@@ -22,7 +22,10 @@ use simulator::{
     snapshot,
 };
 
-use crate::table::{Table, median, thousands};
+use crate::{
+    rollups,
+    table::{Table, median, thousands},
+};
 
 const SERVERS: [usize; 4] = [1, 10, 100, 1_000];
 const DAYS: [usize; 3] = [1, 7, 30];
@@ -47,6 +50,12 @@ pub struct Settings {
     /// Times that each cell is measured, if that takes less than 10 s
     #[arg(long, default_value_t = 20)]
     times: usize,
+    /// Servers whose hours are rolled up, for what is read from rollups; 0 leaves that out
+    #[arg(long, default_value_t = 10_000)]
+    fleet: usize,
+    /// Measure what is read from rollups alone
+    #[arg(long)]
+    rollups_only: bool,
     /// Folder for the data
     #[arg(long, default_value = "/tmp")]
     folder: PathBuf,
@@ -59,6 +68,14 @@ struct Took {
 }
 
 pub async fn run(settings: &Settings) -> Result<()> {
+    if settings.fleet > 0 {
+        let folder = tempfile::tempdir_in(&settings.folder)?;
+        rollups::run(folder.path(), settings.fleet, settings.times).await?;
+    }
+    if settings.rollups_only { Ok(()) } else { from_snapshots(settings).await }
+}
+
+async fn from_snapshots(settings: &Settings) -> Result<()> {
     let folder = tempfile::tempdir_in(&settings.folder)?;
     let data = folder.path().join("suite");
     let suite = Suite::start(&settings.rollcall, &data, free_address()?).await?;

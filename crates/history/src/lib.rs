@@ -7,6 +7,7 @@
 pub mod block;
 mod elastic;
 mod sqlite;
+mod timeline;
 
 use std::{error::Error, path::Path};
 
@@ -246,6 +247,19 @@ impl History {
         }
     }
 
+    /// To be called after [`append`](Self::append), and before these records count as stored, with the time at which that
+    /// was done: notes which of them came late to an hour that others may have rolled up. A file knows that by itself.
+    ///
+    /// # Errors
+    /// `Unavailable`: some are noted; call it again with all of them.
+    #[tracing::instrument(target = "steps", level = "debug", name = "history.note_late", skip_all)]
+    pub async fn note_late(&self, records: &[Record], now: Millis) -> Result<(), HistoryError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Elasticsearch(store) => store.note_late(records, now).await,
+        }
+    }
+
     /// From when on the rollups of each server are there without a gap, in the order asked; `None` where there are none.
     /// What a server has rolled up reaches further back than [`oldest_retained`](Self::oldest_retained) once days leave
     /// that were rolled up before.
@@ -282,7 +296,8 @@ impl History {
 
     /// Removes a part of what a server sampled in `[from, before)`, the oldest first. Returns from when on there may be more
     /// of it, to be passed as `from` to the next call; `None` once nothing is left. Each call is bounded work, and
-    /// may be repeated. What is appended meanwhile may stay.
+    /// may be repeated. What is appended meanwhile may stay, and so may, in a cluster, the rollup of an hour that `before`
+    /// cuts.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.forget", skip_all)]
     pub async fn forget(
         &self,

@@ -64,6 +64,7 @@ impl Stores {
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
         let stored = records.iter().enumerate().filter(|(index, _)| !never.contains(index));
         let now = self.now().await;
+        self.history.note_late(records, now).await?;
         let stored = stored.map(|(_, record)| record);
         let heard = Heard::all(stored.clone(), now);
         let mut sightings = Vec::new();

@@ -51,6 +51,11 @@ impl Closing {
         Self { watermark, slow: slow.into_iter().collect() }
     }
 
+    /// Every hour before this one is closed for servers of usual intervals.
+    pub fn before_most(&self) -> i64 {
+        hour(self.watermark.saturating_sub(CLOSES_AFTER))
+    }
+
     /// Every hour of the server before this one is closed.
     pub fn before(&self, server: ServerId) -> i64 {
         let intervals = self.slow.get(&server).map_or(0, |interval| 2 * interval.millis());
@@ -125,14 +130,14 @@ mod tests {
     #[test]
     fn an_hour_closes_ten_minutes_after_its_end_or_two_intervals_if_that_is_longer() {
         let hourly = Interval::try_from(HOUR).unwrap();
-        for (passed, server, closed) in [
+        for (passed, of, closed) in [
             (CLOSES_AFTER - 1, server(1), false),
             (CLOSES_AFTER, server(1), true),
             (2 * HOUR - 1, server(2), false),
             (2 * HOUR, server(2), true),
         ] {
-            let closing = Closing::new(8 * HOUR + passed, [(super::tests::server(2), hourly)]);
-            assert_eq!(closing.before(server) >= 8, closed, "{passed}");
+            let closing = Closing::new(8 * HOUR + passed, [(server(2), hourly)]);
+            assert_eq!(closing.before(of) >= 8, closed, "{passed}");
         }
     }
 

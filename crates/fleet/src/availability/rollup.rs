@@ -1,5 +1,5 @@
-//! The rollup: what is kept of an hour of one server once it is closed. It is made of the snapshots of the hour and equal
-//! to what they give.
+//! The rollup: what is kept of an hour of one server once it is closed. It is made of the snapshots of the hour and
+//! equal to what they give.
 
 use super::hours::of_hour;
 use crate::{

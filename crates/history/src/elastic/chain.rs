@@ -30,6 +30,21 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Of no snapshots.
+    pub const NONE: Self = Self {
+        count: 0,
+        linked: Number::NONE,
+        links: Number::NONE,
+        covers: Number::NONE,
+        from: Number::NONE,
+        at: Number::NONE,
+    };
+
+    /// The greatest `sampled_at`.
+    pub fn newest(&self) -> Millis {
+        self.at.whole()
+    }
+
     /// The aggregations that [`Sums`] are read from.
     pub fn aggregations() -> Value {
         json!({

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use fleet::{Millis, ServerId, retention::DAY};
+use fleet::{Millis, ServerId, hours::hour, retention::DAY, snapshot::MAX_TIME};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,8 +32,8 @@ struct Hits {
 
 #[derive(Deserialize)]
 struct Hit {
-    /// `sampled_at`.
-    sort: [Millis; 1],
+    /// `sampled_at`, or the hour.
+    sort: [i64; 1],
 }
 
 #[derive(Deserialize)]
@@ -65,6 +65,7 @@ impl Elastic {
         let _open = self.under_way().await?;
         let days = self.stored_days().await?;
         let Some(day) = days.into_iter().find(|stored| *stored >= day(from) && stored * DAY < before) else {
+            self.forget_rollups(server, before).await?;
             return Ok(None);
         };
         let index = self.0.layout.index(day);
@@ -92,26 +93,66 @@ impl Elastic {
             "sort": [{"sampled_at": {"order": "asc", "unmapped_type": "long"}}],
             "search_after": [from.saturating_sub(1)],
         });
+        self.times(index, search).await
+    }
+
+    /// By what the hits of a search are sorted.
+    async fn times(&self, indices: &str, search: Value) -> Result<Vec<i64>, HistoryError> {
         let path = format!(
-            "{index}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.sort"
+            "{indices}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.sort"
         );
         let found: Found = self.call(Method::Post, &path, Some(search)).await?.read()?;
         Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits).into_iter().map(|hit| hit.sort[0]).collect())
     }
 
+    /// Removes the rollups of the hours before this time. Where the whole of a server is gone, nothing says any more what of
+    /// it was rolled up.
+    async fn forget_rollups(&self, server: ServerId, before: Millis) -> Result<(), HistoryError> {
+        let (indices, end) = (self.0.layout.all_rollups(), hour(before));
+        self.refresh(&indices).await?;
+        let mut from = i64::MIN;
+        loop {
+            let search = json!({
+                "size": PAGE,
+                "track_total_hits": false,
+                "_source": false,
+                "query": {"term": {"server": server}},
+                "sort": [{"hour": {"order": "asc", "unmapped_type": "long"}}],
+                "search_after": [from],
+            });
+            let found = self.times(&indices, search).await?;
+            let gone: Vec<i64> = found.iter().copied().take_while(|hour| *hour < end).collect();
+            let ids = gone.iter().map(|hour| (self.0.layout.rollups(*hour), layout::hour_id(server, *hour)));
+            self.delete_all(ids.collect()).await?;
+            match gone.last() {
+                Some(last) if gone.len() == PAGE => from = *last,
+                _ => break,
+            }
+        }
+        if before > MAX_TIME {
+            self.delete_all(vec![(self.0.layout.rolled(), server.to_string())]).await?;
+        }
+        Ok(())
+    }
+
     async fn delete(&self, server: ServerId, index: &str, sampled: &[Millis]) -> Result<(), HistoryError> {
-        if sampled.is_empty() {
+        let ids = sampled.iter().map(|at| (index.to_owned(), layout::id(server, *at))).collect();
+        self.delete_all(ids).await
+    }
+
+    /// Deletes these documents, by index and id.
+    async fn delete_all(&self, ids: Vec<(String, String)>) -> Result<(), HistoryError> {
+        if ids.is_empty() {
             return Ok(());
         }
         let mut body = Vec::new();
-        for at in sampled {
-            let id = layout::id(server, *at);
+        for (index, id) in &ids {
             // Writing to a vector cannot fail.
             let _ = writeln!(body, r#"{{"delete":{{"_index":"{index}","_id":"{id}"}}}}"#);
         }
         let answer = self.0.client.send(Method::Post, BULK, Some(body), BULK_PATIENCE).await?;
         let items = answer.read::<Bulk>()?.items;
-        if items.len() != sampled.len() {
+        if items.len() != ids.len() {
             return Err(unavailable("a bulk answer does not tell of every document"));
         }
         for Item { delete: Deleted { status, error } } in items {

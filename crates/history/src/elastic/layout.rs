@@ -4,8 +4,10 @@
 //! figures are columns (doc values) in the order of server and time, so those of one server are read in one place.
 //! The snapshot itself is kept as it came, unparsed.
 
+use std::ops::Range;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, Months, NaiveDate};
 use fleet::{Millis, ServerId, retention::DAY, series::Figures};
 use serde_json::{Map, Value, json};
 
@@ -37,11 +39,12 @@ impl Layout {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
         let first =
             prefix.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        // With `-snapshots` in a prefix, the wildcard of one suite could match the indices of another.
-        if !first || prefix.len() > 40 || !prefix.bytes().all(plain) || prefix.contains("-snapshots") {
+        // With one of these in a prefix, the wildcard of one suite could match the indices of another.
+        let ambiguous = ["-snapshots", "-rollups"].iter().any(|part| prefix.contains(part));
+        if !first || prefix.len() > 40 || !prefix.bytes().all(plain) || ambiguous {
             return Err(HistoryError::Schema(format!(
                 "the prefix {prefix:?} does not do: up to 40 of a-z, 0-9, '-', '_' and '.', a letter or digit first, \
-                 without \"-snapshots\""
+                 without \"-snapshots\" and \"-rollups\""
             )));
         }
         Ok(Self { prefix: prefix.to_owned() })
@@ -74,6 +77,47 @@ impl Layout {
         }
         let names: Vec<String> = (first..=last.max(first)).map(|day| self.index(day)).collect();
         names.join(",")
+    }
+
+    /// All indices of rollups.
+    pub fn all_rollups(&self) -> String {
+        format!("{}-rollups-*", self.prefix)
+    }
+
+    /// The index of the rollups of an hour, which is that of its month.
+    pub fn rollups(&self, hour: i64) -> String {
+        let date = DateTime::from_timestamp(hour.saturating_mul(3_600), 0).unwrap_or_default();
+        format!("{}-rollups-{}", self.prefix, date.format("%Y.%m"))
+    }
+
+    /// The hour after the last one whose rollup is in this index; `None` for one that is not ours.
+    pub fn rollups_end(&self, index: &str) -> Option<i64> {
+        let month = index.strip_prefix(&self.prefix)?.strip_prefix("-rollups-")?;
+        let first = NaiveDate::parse_from_str(&format!("{month}.01"), "%Y.%m.%d").ok()?;
+        let next = first.checked_add_months(Months::new(1))?;
+        let hour = next.and_hms_opt(0, 0, 0)?.and_utc().timestamp().div_euclid(3_600);
+        (self.rollups(hour - 1) == index).then_some(hour)
+    }
+
+    /// The indices of the rollups of these hours, some of which may not exist.
+    pub fn rollups_of(&self, hours: &Range<i64>) -> String {
+        let days = [hours.start, hours.end.max(hours.start + 1) - 1].map(|hour| hour.div_euclid(24));
+        if days[1].saturating_sub(days[0]) >= 28 * MOST_NAMES {
+            return self.all_rollups();
+        }
+        let mut names: Vec<String> = (days[0]..=days[1]).map(|day| self.rollups(day * 24)).collect();
+        names.dedup();
+        names.join(",")
+    }
+
+    /// The index with a document a server, which says what of it is rolled up.
+    pub fn rolled(&self) -> String {
+        format!("{}-rolled", self.prefix)
+    }
+
+    /// The index with a document for each hour of a server that a late snapshot has touched.
+    pub fn dirty(&self) -> String {
+        format!("{}-dirty", self.prefix)
     }
 
     /// The template of the daily indices.
@@ -111,6 +155,72 @@ impl Layout {
             },
         })
     }
+}
+
+impl Layout {
+    /// What is put besides the template of the daily indices: the names of templates and their bodies.
+    pub fn other_templates(&self) -> [(String, Value); 3] {
+        let column = |kind: &str| json!({"type": kind, "index": false});
+        let searched = |kind: &str| json!({"type": kind});
+        let mut known: Map<String, Value> = ["first", "until", "oldest_start", "newest"]
+            .map(|name| (name.to_owned(), column("long")))
+            .into_iter()
+            .collect();
+        known.insert("server".into(), searched("keyword"));
+        let rolled = json!({"dynamic": "strict", "properties": known});
+        let properties = json!({"server": searched("keyword"), "hour": searched("long")});
+        let dirty = json!({"dynamic": "strict", "properties": properties});
+        let of = |pattern: String, mappings: Value, sort: bool| {
+            let mut settings = json!({
+                "number_of_shards": 1,
+                "auto_expand_replicas": "0-1",
+                "codec": "best_compression",
+                // Every read refreshes first.
+                "refresh_interval": "30s",
+            });
+            if sort {
+                settings["sort.field"] = json!(["server", "hour"]);
+                settings["sort.order"] = json!(["asc", "asc"]);
+            }
+            let template = json!({"settings": {"index": settings}, "mappings": mappings});
+            json!({"index_patterns": [pattern], "priority": 500, "template": template})
+        };
+        [
+            (format!("{}-rollups", self.prefix), of(self.all_rollups(), rollup_mappings(), true)),
+            (self.rolled(), of(self.rolled(), rolled, false)),
+            (self.dirty(), of(self.dirty(), dirty, false)),
+        ]
+    }
+}
+
+/// The names of the columns of a figure in a rollup: how many told it, their sum, the greatest and the least.
+pub fn summary_columns(name: &str) -> [String; 4] {
+    ["n", "sum", "max", "min"].map(|part| format!("{name}_{part}"))
+}
+
+/// The mapping of an index of rollups. Fields may be added, never changed.
+fn rollup_mappings() -> Value {
+    let column = |kind: &str| json!({"type": kind, "index": false});
+    let mut properties = Map::new();
+    properties.insert("server".into(), json!({"type": "keyword"}));
+    properties.insert("hour".into(), json!({"type": "long"}));
+    properties.insert("covered".into(), column("long"));
+    properties.insert("count".into(), column("long"));
+    // Pieces of the hour, each as its start and its length.
+    properties.insert("stretches".into(), column("keyword"));
+    for name in Figures::NAMES {
+        let [told, sum, max, min] = summary_columns(name);
+        let kind = match kind(name) {
+            Kind::Float => "float",
+            Kind::Long => "long",
+            Kind::Double => "double",
+        };
+        properties.insert(told, column("long"));
+        properties.insert(sum, column("double"));
+        properties.insert(max, column(kind));
+        properties.insert(min, column(kind));
+    }
+    json!({"dynamic": "strict", "properties": properties})
 }
 
 /// The mapping of a daily index. Fields may be added, never changed.
@@ -152,6 +262,11 @@ pub fn id(server: ServerId, sampled_at: Millis) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The id of the rollup of an hour of a server, or of what says that it is dirty.
+pub fn hour_id(server: ServerId, hour: i64) -> String {
+    id(server, hour)
+}
+
 /// Days after the epoch.
 pub fn day(at: Millis) -> i64 {
     at.div_euclid(DAY)
@@ -187,9 +302,36 @@ mod tests {
     }
 
     #[test]
+    fn rollups_are_indexed_by_the_month() {
+        let layout = Layout::new("p").unwrap();
+        assert_eq!(layout.rollups(0), "p-rollups-1970.01");
+        assert_eq!(layout.rollups(31 * 24 - 1), "p-rollups-1970.01");
+        assert_eq!(layout.rollups_end("p-rollups-1970.01"), Some(31 * 24));
+        assert_eq!(layout.rollups_end("p-rollups-1970.12"), Some(365 * 24));
+        for name in ["p-rollups-1970.1", "p-rollups-1970.01.02", "q-rollups-1970.01", "p-rollups-1970.13"] {
+            assert_eq!(layout.rollups_end(name), None, "{name}");
+        }
+        assert_eq!(layout.rollups_of(&(31 * 24 - 1..31 * 24 + 1)), "p-rollups-1970.01,p-rollups-1970.02");
+        assert_eq!(layout.rollups_of(&(5..5)), "p-rollups-1970.01");
+        assert_eq!(layout.rollups_of(&(0..2_000_000)), "p-rollups-*");
+    }
+
+    #[test]
     fn a_prefix_that_could_name_anything_else_is_refused() {
-        for prefix in ["", "_p", "-p", ".p", "P", "a*", "a,b", "a/b", "a b", "a-snapshots-b", &"a".repeat(41)]
-        {
+        for prefix in [
+            "",
+            "_p",
+            "-p",
+            ".p",
+            "P",
+            "a*",
+            "a,b",
+            "a/b",
+            "a b",
+            "a-snapshots-b",
+            "a-rollups-b",
+            &"a".repeat(41),
+        ] {
             assert!(Layout::new(prefix).is_err(), "{prefix}");
         }
     }

@@ -8,7 +8,7 @@
 //! comes too late, for a day that another process has deleted, does not bring that day back. The oldest day that is
 //! kept is in a document of its own, which only moves forward.
 //!
-//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `create`, `read`, `manage`, and `delete` to forget.
+//! An account needs `manage_index_templates`, and on `<prefix>-*` `create_index`, `write`, `read`, `manage`.
 
 mod append;
 mod chain;
@@ -17,6 +17,7 @@ mod forget;
 mod layout;
 mod read;
 mod remembered;
+mod rollups;
 mod rows;
 mod walk;
 
@@ -28,17 +29,17 @@ use std::{
 pub use client::{BadUrl, ElasticUrl};
 use client::{Client, Method, PATIENCE, PING_PATIENCE, unavailable};
 use fleet::{
-    Millis, ServerId,
-    hours::Closing,
+    Millis, hours,
     retention::{self, Kept},
 };
 use layout::Layout;
 use remembered::Remembered;
+use rollups::Fleet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
-use crate::{HistoryError, RollUp};
+use crate::HistoryError;
 
 /// Indices deleted by one request.
 const DELETED_AT_ONCE: usize = 20;
@@ -52,6 +53,8 @@ struct Inner {
     layout: Layout,
     kept: Kept,
     known: Mutex<Known>,
+    /// Locked by whoever makes rollups.
+    fleet: tokio::sync::Mutex<Fleet>,
     /// Whether the store is closed. Each call holds the lock while it is under way.
     closed: RwLock<bool>,
 }
@@ -64,6 +67,8 @@ struct Known {
     /// Days whose index was seen, with our mapping.
     days: HashSet<i64>,
     oldest: Millis,
+    /// The oldest midnight for which rollups are kept.
+    oldest_rolled: Millis,
     /// What was read of past days.
     remembered: Remembered,
 }
@@ -84,7 +89,14 @@ impl Elastic {
     pub fn open(url: &ElasticUrl, prefix: &str, kept: Kept) -> Result<Self, HistoryError> {
         let (client, layout) = (Client::new(url)?, Layout::new(prefix)?);
         let (known, closed) = (Mutex::default(), RwLock::new(false));
-        Ok(Self(Arc::new(Inner { client, layout, kept, known, closed })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            layout,
+            kept,
+            known,
+            fleet: tokio::sync::Mutex::default(),
+            closed,
+        })))
     }
 
     /// See [`crate::History::expire`].
@@ -108,22 +120,34 @@ impl Elastic {
             }
             self.known().days.retain(|day| !days.contains(day));
         }
+        self.expire_rollups(retention::oldest_retained(now, self.0.kept.rollups)).await
+    }
+
+    /// From now on this process reads no rollup from before `oldest`; months that lie before it are deleted.
+    async fn expire_rollups(&self, oldest: Millis) -> Result<(), HistoryError> {
+        let oldest = {
+            let mut known = self.known();
+            known.oldest_rolled = known.oldest_rolled.max(oldest);
+            known.oldest_rolled
+        };
+        let path = format!("{}/_alias", self.0.layout.all_rollups());
+        let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
+        let ended =
+            |index: &str| self.0.layout.rollups_end(index).is_some_and(|end| end <= hours::hour(oldest));
+        let old: Vec<&str> = indices.keys().map(String::as_str).filter(|index| ended(index)).collect();
+        for names in old.chunks(DELETED_AT_ONCE) {
+            let path = format!("{}?ignore_unavailable=true", names.join(","));
+            let answer = self.call(Method::Delete, &path, None).await?;
+            if answer.status != 404 {
+                answer.succeeded()?;
+            }
+        }
         Ok(())
     }
 
     /// See [`crate::History::oldest_retained`]; the newest that this process has read.
     pub fn oldest_retained(&self) -> Millis {
         self.known().oldest
-    }
-
-    /// See [`crate::History::roll_up`].
-    pub async fn roll_up(&self, _closing: &Closing) -> Result<RollUp, HistoryError> {
-        Ok(RollUp::default())
-    }
-
-    /// See [`crate::History::rolled_from`].
-    pub async fn rolled_from(&self, servers: &[ServerId]) -> Result<Vec<Option<Millis>>, HistoryError> {
-        Ok(vec![None; servers.len()])
     }
 
     /// See [`crate::History::ping`].
@@ -161,6 +185,9 @@ impl Elastic {
         }
         let path = format!("_index_template/{}", self.0.layout.template_name());
         self.call(Method::Put, &path, Some(self.0.layout.template())).await?.succeeded()?;
+        for (name, template) in self.0.layout.other_templates() {
+            self.call(Method::Put, &format!("_index_template/{name}"), Some(template)).await?.succeeded()?;
+        }
         self.known().template = true;
         Ok(())
     }

@@ -5,18 +5,19 @@ use std::collections::HashMap;
 
 use fleet::{
     Millis, ServerId,
-    series::{self, Figures, Point},
+    series::{COUNT, Figures, Summary},
 };
 use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Elastic,
     client::{Method, refused, unavailable},
     layout::{self, Kind},
+    rollups::State,
 };
-use crate::{Chart, Extent, HistoryError};
+use crate::{Extent, HistoryError};
 
 /// Servers in one page of an aggregation.
 pub const PAGE: usize = 1_000;
@@ -35,6 +36,8 @@ pub struct Ask {
     pub indices: String,
     /// The servers, each once.
     pub servers: Vec<ServerId>,
+    /// What else the documents have to be.
+    pub filter: Option<Value>,
     pub aggregations: Value,
 }
 
@@ -101,16 +104,6 @@ struct Ends {
     newest: Number,
 }
 
-#[derive(Deserialize)]
-struct Charted {
-    aggregations: Option<ByBucket>,
-}
-
-#[derive(Deserialize)]
-struct ByBucket {
-    points: Buckets<Value>,
-}
-
 impl From<f64> for Number {
     fn from(value: f64) -> Self {
         Self { value: Some(value) }
@@ -118,6 +111,9 @@ impl From<f64> for Number {
 }
 
 impl Number {
+    /// Of nothing.
+    pub const NONE: Self = Self { value: None };
+
     /// Rounded to a whole number; 0 where there is none.
     pub fn whole(self) -> i64 {
         self.value.unwrap_or(0.0).round() as i64
@@ -160,6 +156,12 @@ impl Elastic {
             distinct.retain(|server| !found.contains_key(server));
         }
         found.extend(self.ends(all, &distinct).await?);
+        // What was rolled up may reach further than the snapshots that are kept.
+        for (server, State { oldest_start, newest, .. }) in self.states(servers).await? {
+            let extent = found.entry(server).or_insert(Extent { oldest_start, newest });
+            extent.oldest_start = extent.oldest_start.min(oldest_start);
+            extent.newest = extent.newest.max(newest);
+        }
         Ok(servers.iter().map(|server| found.get(server).copied()).collect())
     }
 
@@ -175,6 +177,7 @@ impl Elastic {
         let asks = pages(servers).map(|servers| Ask {
             indices: indices.clone(),
             servers: servers.to_vec(),
+            filter: None,
             aggregations: aggregations.clone(),
         });
         let pages = self.ask::<Ends>(&asks.collect::<Vec<_>>()).await?;
@@ -183,50 +186,55 @@ impl Elastic {
         Ok(pages.into_iter().flatten().map(|(server, ends)| (server, extent(ends))).collect())
     }
 
-    /// See [`crate::History::chart`].
-    pub async fn chart(
+    /// Of each of these ranges of time, in any order, what one server sampled in it.
+    pub async fn raw_summaries(
         &self,
         server: ServerId,
-        from: Millis,
-        to: Millis,
-        points: u32,
-    ) -> Result<Chart, HistoryError> {
-        let _open = self.under_way().await?;
-        if from >= to {
-            return Ok(Chart::default());
-        }
-        let mut starts = series::starts(from, to, points);
-        // A bucket of length 0 begins where the next one begins.
-        starts.dedup();
-        let ends = starts.iter().skip(1).chain([&to]);
-        let ranges: Vec<Value> =
-            starts.iter().zip(ends).map(|(from, to)| json!({"from": from, "to": to})).collect();
+        ranges: &[[Millis; 2]],
+    ) -> Result<Vec<(u64, [Option<Summary>; COUNT])>, HistoryError> {
+        let ends = ranges.iter().copied().reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
+        let Some([first, last]) = ends else { return Ok(Vec::new()) };
+        let indices = self.0.layout.indices(first, last - 1);
+        self.refresh(&indices).await?;
         let figures =
             Figures::NAMES.iter().map(|name| ((*name).to_owned(), json!({"stats": {"field": name}})));
+        let buckets = self.in_ranges(&indices, server, "sampled_at", ranges, figures.collect()).await?;
+        Ok(buckets
+            .iter()
+            .map(|bucket| (bucket["doc_count"].as_u64().unwrap_or(0), summaries(bucket)))
+            .collect())
+    }
+
+    /// The buckets of these ranges of a column, in their order.
+    pub async fn in_ranges(
+        &self,
+        indices: &str,
+        server: ServerId,
+        column: &str,
+        ranges: &[[i64; 2]],
+        aggregations: Map<String, Value>,
+    ) -> Result<Vec<Value>, HistoryError> {
+        // The server gives the buckets of an array in an order of its own.
+        let keyed: Vec<Value> = ranges
+            .iter()
+            .enumerate()
+            .map(|(key, [from, to])| json!({"key": key.to_string(), "from": from, "to": to}))
+            .collect();
         let search = json!({
             "size": 0,
+            "track_total_hits": false,
             "query": {"term": {"server": server}},
-            "aggs": {"points": {
-                "range": {"field": "sampled_at", "ranges": ranges},
-                "aggs": figures.collect::<serde_json::Map<_, _>>(),
+            "aggs": {"ranges": {
+                "range": {"field": column, "keyed": true, "ranges": keyed}, "aggs": aggregations,
             }},
         });
-        let indices = self.0.layout.indices(from, to - 1);
-        self.refresh(&indices).await?;
-        let part = "aggregations.points.buckets";
         let path = format!(
-            "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
-             &filter_path={part}.doc_count,{part}.*.avg,{part}.*.max"
+            "{indices}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=aggregations.ranges.buckets"
         );
-        let found: Charted = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        let Some(Buckets { buckets }) = found.aggregations.map(|found| found.points) else {
-            return Ok(Chart::default());
-        };
-        if buckets.len() != starts.len() {
-            return Err(unavailable("an answer does not tell of every bucket"));
-        }
-        let points = starts.iter().zip(&buckets).filter_map(|(at, bucket)| point(*at, bucket)).collect();
-        Ok(Chart { points, rounded: false })
+        let mut found: Value = self.call(Method::Post, &path, Some(search)).await?.read()?;
+        let mut buckets = found["aggregations"]["ranges"]["buckets"].take();
+        // Where no index is there, nothing is left of the answer.
+        Ok((0..ranges.len()).map(|key| buckets[key.to_string()].take()).collect())
     }
 
     /// Makes visible to searches what was acknowledged before.
@@ -248,7 +256,9 @@ impl Elastic {
             let mut body = String::new();
             let first = asked;
             while asked < asks.len() && asked - first < MOST_ASKS && body.len() < MOST_BYTES {
-                let Ask { indices, servers, aggregations } = &asks[asked];
+                let Ask { indices, servers, filter, aggregations } = &asks[asked];
+                let mut filters = vec![json!({"terms": {"server": servers}})];
+                filters.extend(filter.clone());
                 let head = json!({
                     "index": indices, "ignore_unavailable": true, "allow_no_indices": true,
                     "allow_partial_search_results": false,
@@ -256,7 +266,7 @@ impl Elastic {
                 let search = json!({
                     "size": 0,
                     "track_total_hits": false,
-                    "query": {"terms": {"server": servers}},
+                    "query": {"bool": {"filter": filters}},
                     "aggs": {"servers": {
                         "composite": {
                             "size": servers.len(),
@@ -298,14 +308,17 @@ pub fn pages(servers: &[ServerId]) -> impl Iterator<Item = &[ServerId]> {
     servers.chunks(PAGE)
 }
 
-/// `None` for an empty bucket.
-fn point(at: Millis, bucket: &Value) -> Option<Point> {
-    let count = bucket["doc_count"].as_u64().filter(|count| *count > 0)?;
-    let figures = Figures::NAMES.map(|name| {
-        let (avg, max) = (bucket[name]["avg"].as_f64()?, bucket[name]["max"].as_f64()?);
-        // On its way through JSON a number may lose its last bit. Rounding to 32 bits restores what was stored as such.
-        let max = if layout::kind(name) == Kind::Float { f64::from(max as f32) } else { max };
-        Some(series::Extent { avg, max })
-    });
-    Some(Point::new(at, count, figures))
+/// The figures of a bucket.
+pub fn summaries(bucket: &Value) -> [Option<Summary>; COUNT] {
+    Figures::NAMES.map(|name| {
+        let of = &bucket[name];
+        let count = of["count"].as_u64().filter(|count| *count > 0)?;
+        let stored = |value: &Value| Some(as_stored(name, value.as_f64()?));
+        Some(Summary { count, sum: of["sum"].as_f64()?, max: stored(&of["max"])?, min: stored(&of["min"])? })
+    })
+}
+
+/// On its way through JSON a number may lose its last bit. Rounding to 32 bits restores what was stored as such.
+pub fn as_stored(name: &str, value: f64) -> f64 {
+    if layout::kind(name) == Kind::Float { f64::from(value as f32) } else { value }
 }

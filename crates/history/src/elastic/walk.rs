@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fleet::{
     Millis, ServerId,
     retention::DAY,
-    uptime::{Gaps, Outages, Piece},
+    uptime::{Gaps, Piece},
 };
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ use super::{
     read::{Ask, Buckets, Number, PAGE, pages},
     rows::Union,
 };
-use crate::{Covered, HistoryError, LONGEST_COVERS};
+use crate::{HistoryError, LONGEST_COVERS};
 
 const HOUR: Millis = 3_600_000;
 /// Most buckets in the answer to one search. By default Elasticsearch gives at most 65,536.
@@ -76,55 +76,14 @@ struct Part {
 }
 
 impl Elastic {
-    /// See [`crate::History::measured`].
-    pub async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Covered>, HistoryError> {
-        let _open = self.under_way().await?;
-        let pieces = |pieces: &[Piece]| {
-            let mut pieces: Vec<Piece> =
-                pieces.iter().copied().filter(|piece| piece.from < piece.to).collect();
-            pieces.sort_unstable_by_key(|piece| piece.from);
-            pieces
-        };
-        let asked: Vec<(ServerId, Vec<Piece>)> =
-            asked.iter().map(|(server, asked)| (*server, pieces(asked))).collect();
-        let mut walked = self.gaps(&asked).await?.into_iter();
-        let covered = asked.iter().map(|(_, pieces)| {
-            let missing = walked.next().map_or(0, |gaps| gaps.missing().total);
-            let covered = pieces.iter().map(Piece::length).sum::<Millis>() - missing;
-            Covered { covered, rounded: false }
-        });
-        Ok(covered.collect())
-    }
-
-    /// See [`crate::History::outages`].
-    pub async fn outages(
-        &self,
-        server: ServerId,
-        pieces: Vec<Piece>,
-        most: usize,
-    ) -> Result<Outages, HistoryError> {
-        let _open = self.under_way().await?;
-        let walked = self.walk(vec![(server, Gaps::new(pieces, most))]).await?;
-        Ok(walked.into_iter().next().map_or_else(Outages::default, Gaps::finish))
-    }
-
-    /// See [`crate::History::longest_gaps`].
-    pub async fn longest_gaps(
-        &self,
-        asked: &[(ServerId, Vec<Piece>)],
-    ) -> Result<Vec<Option<Piece>>, HistoryError> {
-        let _open = self.under_way().await?;
-        let walked = self.gaps(asked).await?;
-        Ok(walked.into_iter().map(|gaps| gaps.missing().longest).collect())
-    }
-
-    async fn gaps(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Gaps>, HistoryError> {
+    /// What the snapshots of each leave of its pieces, which are in order.
+    pub async fn gaps(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Gaps>, HistoryError> {
         let gaps = asked.iter().map(|(server, pieces)| (*server, Gaps::measured(pieces.clone())));
         self.walk(gaps.collect()).await
     }
 
     /// Passes to each of the gaps what its server sampled, the latest first.
-    async fn walk(&self, asked: Vec<(ServerId, Gaps)>) -> Result<Vec<Gaps>, HistoryError> {
+    pub async fn walk(&self, asked: Vec<(ServerId, Gaps)>) -> Result<Vec<Gaps>, HistoryError> {
         let (servers, mut gaps): (Vec<ServerId>, Vec<Gaps>) = asked.into_iter().unzip();
         let mut alike: BTreeMap<Days, BTreeSet<ServerId>> = BTreeMap::new();
         for (server, gaps) in servers.iter().zip(&gaps) {
@@ -176,7 +135,7 @@ impl Elastic {
             for page in pages(&servers) {
                 of.push(*days);
                 let (indices, aggregations) = (self.indices(*days), Sums::aggregations());
-                asks.push(Ask { indices, servers: page.to_vec(), aggregations });
+                asks.push(Ask { indices, servers: page.to_vec(), filter: None, aggregations });
             }
         }
         let found = of.into_iter().zip(self.ask::<Sums>(&asks).await?);
@@ -198,7 +157,7 @@ impl Elastic {
             for page in servers.chunks((MOST_BUCKETS / each).clamp(1, PAGE)) {
                 of.push(*days);
                 let (indices, aggregations) = (self.indices(*days), parted(DAY));
-                asks.push(Ask { indices, servers: page.to_vec(), aggregations });
+                asks.push(Ask { indices, servers: page.to_vec(), filter: None, aggregations });
             }
         }
         let found = of.into_iter().zip(self.ask::<Found>(&asks).await?);
@@ -229,7 +188,8 @@ impl Elastic {
             if !names.is_empty() {
                 of.push(position);
                 let aggregations = parted(HOUR);
-                asks.push(Ask { indices: names.join(","), servers: vec![*server], aggregations });
+                let indices = names.join(",");
+                asks.push(Ask { indices, servers: vec![*server], filter: None, aggregations });
             }
         }
         for (position, mut found) in of.into_iter().zip(self.ask::<Found>(&asks).await?) {

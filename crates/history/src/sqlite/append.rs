@@ -15,10 +15,10 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::{
     Sqlite, Writing, blocks,
     known::{Known, Server, stretch},
-    layout::{self, HOUR, INDEX_BITS, MAX_NUMBER, TIME_BITS},
+    layout::{self, INDEX_BITS, MAX_NUMBER, TIME_BITS},
     pack::{self, Filling},
 };
-use crate::{Extent, HistoryError, Rejected, block};
+use crate::{Extent, HistoryError, Rejected};
 
 /// How many bits a body's place has in the number that a statement gets: `covers` and the place in one.
 const PLACE_BITS: u32 = 40;
@@ -158,10 +158,16 @@ async fn leave_packed(
     let mut there: HashSet<(i64, i64)> = HashSet::new();
     for (hour, numbers) in late {
         let numbers: Vec<i64> = numbers.into_iter().collect();
-        for (number, block) in blocks::blocks_of(connection, hour, &numbers).await? {
-            let stretches = block::stretches(hour * HOUR, &block);
-            let stretches = stretches.map_err(|reason| blocks::corrupt(hour, number, reason))?;
-            there.extend(stretches.into_iter().map(|(at, _)| (number, at)));
+        match blocks::times_of(connection, hour, &numbers).await {
+            // Whoever reads that block is told. What comes in has to go on.
+            Err(HistoryError::Corrupt { row, reason, .. }) => {
+                tracing::warn!(
+                    row,
+                    reason,
+                    "a damaged block: what comes late for its hour is kept beside it"
+                );
+            }
+            found => there.extend(found?),
         }
     }
     if !there.is_empty() {

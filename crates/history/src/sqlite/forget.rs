@@ -190,8 +190,16 @@ async fn forget_block(
     let Some(block) = blocks::block_of(connection, hour, number).await? else { return Ok(()) };
     let mut left = Vec::new();
     if (hour + 1) * HOUR > before {
+        // Of one that is damaged what can be read stays.
         let read = block::read(hour * HOUR, &block, Wanted::All, |snapshot| left.push(snapshot));
-        read.map_err(|reason| blocks::corrupt(hour, number, reason))?;
+        if let Err(reason) = read {
+            tracing::warn!(
+                hour,
+                number,
+                reason,
+                "a block cannot be read, and goes with what is forgotten of its hour"
+            );
+        }
         left.retain(|snapshot| snapshot.sampled_at() >= before);
     }
     let left = (!left.is_empty()).then(|| block::write(hour * HOUR, &left));

@@ -168,9 +168,36 @@ async fn covered_is_the_measure_of_the_union(store: History) {
     TestRunner::new(config).run(&cases(windows), check).unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_windows_are_answered_right_if_asked_for() {
+    // As many windows, in files of some hundred servers: ROLLCALL_WINDOWS says how many; few unless it does.
+    let windows: u32 = std::env::var("ROLLCALL_WINDOWS").map_or(300, |windows| windows.parse().unwrap());
+    const EACH: usize = 30;
+    const SERVERS: u32 = 128;
+    let mut left = windows.div_ceil(30);
+    while left > 0 {
+        let folder = testkit::tempdir().unwrap();
+        let store = History::open_sqlite(&folder.path().join("history.db"), 35).await.unwrap();
+        let number = Cell::new(0);
+        let check = |case: Case| {
+            number.set(number.get() + 1);
+            block_in_place(|| {
+                Handle::current().block_on(agrees_as_it_grows(&store, server(number.get()), &case))
+            })
+        };
+        let config = Config { cases: left.min(SERVERS), failure_persistence: None, ..Config::default() };
+        left -= config.cases;
+        TestRunner::new(config).run(&cases(EACH), check).unwrap();
+        store.close().await;
+    }
+}
+
 async fn agrees_as_it_grows(store: &History, id: ServerId, case: &Case) -> Result<(), TestCaseError> {
     for (position, batch) in case.batches(id).iter().enumerate() {
         prop_assert_eq!(store.append(batch).await.unwrap(), []);
+        if case.rolled[..position].iter().any(Option::is_some) {
+            store.note_late(batch, case.at(UNITS.end) + DAY).await.unwrap();
+        }
         // What was looked at once is looked at again when more has come.
         let decided = position % 2 == case.turn % 2;
         while decided && store.decide_overlaps().await.unwrap() {}

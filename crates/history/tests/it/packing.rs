@@ -281,7 +281,12 @@ async fn a_damaged_block_is_corrupt_and_says_where() {
         "{error}"
     );
     assert_eq!(store.points(server(1), MIDNIGHT, MIDNIGHT + HOUR, 120).await.unwrap().len(), 120);
-    // Nor is it overwritten: what comes late for it waits.
+    // What comes in goes on, and what comes late for that hour is neither lost nor does it overwrite the block.
+    let late = [record(server(0), MIDNIGHT + 7, 5), record(server(0), MIDNIGHT + DAY, 5)];
+    assert_eq!(store.append(&late).await.unwrap(), []);
+    settle(&store, MIDNIGHT + 2 * DAY).await;
+    assert_eq!(store.points(server(0), MIDNIGHT + DAY, MIDNIGHT + 2 * DAY, 9).await.unwrap().len(), 1);
+    assert!(store.points(server(0), MIDNIGHT, MIDNIGHT + HOUR, 120).await.is_err());
     store.close().await;
 }
 

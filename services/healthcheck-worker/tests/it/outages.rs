@@ -21,7 +21,7 @@ async fn a_long_outage_is_handed_back_probed_and_gone_on_from() {
         fleet.registry.revoke(server(9), &registry::Actor::system(), NOW).await.unwrap().unwrap();
         let worker = fleet.worker("worker", SHORT);
         fleet.publish(vec![beat(1, NOW - 9 * BEAT)]).await;
-        fleet.until_stored(1).await;
+        fleet.until_settled(NOW - 9 * BEAT).await;
         for (round, door) in
             [fleet.servers.postgresql(), fleet.servers.elasticsearch()].into_iter().enumerate()
         {
@@ -47,7 +47,7 @@ async fn what_is_held_shows_in_the_row_and_stays_with_the_worker() {
         fleet.enrol([1]).await;
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
-        fleet.until_stored(1).await;
+        fleet.until_settled(NOW - BEAT).await;
         fleet.servers.elasticsearch().proxy.cut();
         fleet.publish(vec![beat(1, NOW)]).await;
         let held = async || {
@@ -72,7 +72,7 @@ async fn a_worker_that_is_asked_to_stop_in_an_outage_hands_back() {
         fleet.enrol([1]).await;
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
-        fleet.until_stored(1).await;
+        fleet.until_settled(NOW - BEAT).await;
         fleet.servers.elasticsearch().proxy.cut();
         fleet.publish(vec![beat(1, NOW)]).await;
         let in_hand = async || fleet.registry.progress().await.unwrap()[0].oldest_in_hand == Some(NOW);

@@ -71,6 +71,20 @@ async fn rolled_up(folder: &Path) -> bool {
     hosts > 0 && hosts == rolled
 }
 
+/// Whether no bodies are left but those of the hours that are open.
+async fn packed(folder: &Path) -> bool {
+    let options = SqliteConnectOptions::new().filename(folder.join("history.db"));
+    let mut connection = options.connect().await.unwrap();
+    let (blocks, closed): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM blocks), (SELECT COUNT(*) FROM sqlite_schema WHERE name GLOB 'bodies_*'
+             AND CAST(substr(name, 8) AS INTEGER) < (SELECT MAX(until) FROM rolled))",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    blocks > 0 && closed == 0
+}
+
 #[tokio::test]
 async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
     let dir = tempdir().unwrap();
@@ -84,6 +98,10 @@ async fn a_data_folder_of_the_release_before_opens_and_answers_as_it_did() {
     let ranges = async || charts(client, &facts).await;
     let before = ranges().await;
     testkit::eventually("history is rolled up", async || rolled_up(dir.path()).await).await;
+    history_answers_as_it_did(client, &facts).await;
+    assert_eq!(ranges().await, before);
+    // And packed.
+    testkit::eventually("closed hours are blocks", async || packed(dir.path()).await).await;
     history_answers_as_it_did(client, &facts).await;
     assert_eq!(ranges().await, before);
 

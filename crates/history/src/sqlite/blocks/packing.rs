@@ -69,7 +69,9 @@ impl Sqlite {
     pub async fn pack(&self) -> Result<Packed, HistoryError> {
         let mut rounds = self.0.packing.lock().await;
         if rounds.hours.is_empty() {
-            rounds.hours = self.hours_to_pack();
+            let hours = self.hours_to_pack();
+            rounds.left.retain(|(hour, _)| hours.contains(hour));
+            rounds.hours = hours;
             rounds.number = 0;
         }
         let Some(hour) = rounds.hours.front().copied() else { return Ok(Packed::default()) };
@@ -272,12 +274,8 @@ async fn numbers_from(
     if from > MAX_NUMBER {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_scalar(AssertSqlSafe(statement))
-        .bind(from)
-        .bind(*slots.start())
-        .bind(*slots.end())
-        .fetch_all(connection)
-        .await?)
+    let found = sqlx::query_scalar(AssertSqlSafe(statement)).bind(from);
+    Ok(found.bind(*slots.start()).bind(*slots.end()).fetch_all(connection).await?)
 }
 
 /// Those of these numbers whose hour is rolled up, so that it is closed, and need not be made again.

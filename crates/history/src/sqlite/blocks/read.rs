@@ -152,3 +152,18 @@ pub async fn stretches_of(
     }
     Ok(all)
 }
+
+/// Number and `sampled_at` of all that the blocks of these servers in an hour hold.
+pub async fn times_of(
+    connection: &mut SqliteConnection,
+    hour: i64,
+    numbers: &[i64],
+) -> Result<Vec<(i64, Millis)>, HistoryError> {
+    let mut times = Vec::new();
+    for (number, block) in blocks_of(connection, hour, numbers).await? {
+        let stretches =
+            block::stretches(hour * HOUR, &block).map_err(|reason| corrupt(hour, number, reason))?;
+        times.extend(stretches.into_iter().map(|(at, _)| (number, at)));
+    }
+    Ok(times)
+}

@@ -5,8 +5,8 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::{DAY_SHIFT, HOUR_BITS, HOURS_A_DAY, NUMBER_BITS, SPAN_DAYS};
 use crate::HistoryError;
 
-/// Removes what these spans have of a server of the hours before `end`. The hour `end` itself has to be made again if it
-/// is rolled up, as a part of it may be gone.
+/// Removes what these spans have of a server of the hours before `end`. The hour `end` itself and the two before have to
+/// be made again if they are rolled up, as a part of what they are made of may be gone, and another part is not.
 pub async fn forget_rollups(
     connection: &mut SqliteConnection,
     spans: &[i64],
@@ -55,13 +55,16 @@ pub async fn forget_rollups(
         .bind(end)
         .execute(&mut *connection)
         .await?;
-    sqlx::query(
-        "INSERT INTO dirty (hour, number) SELECT $2, number FROM rolled WHERE number = $1 AND $2 >= first \
-         AND $2 < until ON CONFLICT DO NOTHING",
-    )
-    .bind(number)
-    .bind(end)
-    .execute(connection)
-    .await?;
+    // What is left may vouch for time before it, of up to two hours.
+    for hour in end - 2..=end {
+        sqlx::query(
+            "INSERT INTO dirty (hour, number) SELECT $2, number FROM rolled WHERE number = $1 AND $2 >= first \
+             AND $2 < until ON CONFLICT DO NOTHING",
+        )
+        .bind(number)
+        .bind(hour)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }

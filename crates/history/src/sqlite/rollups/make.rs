@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt::Write,
     ops::{Range, RangeInclusive},
     sync::{Arc, MutexGuard, PoisonError},
 };
@@ -14,7 +13,10 @@ use fleet::{
 };
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{codec, day_key, key, make_span, raw, span};
+use super::{
+    make_span, raw, span,
+    write::{write_newest, write_rolled, write_rollups, write_sums},
+};
 use crate::{
     HistoryError, RollUp,
     sqlite::{
@@ -57,14 +59,14 @@ struct Step {
     members: Vec<Member>,
 }
 
-struct Member {
+pub struct Member {
     id: ServerId,
-    number: i64,
+    pub number: i64,
     /// What is rolled up of it before this step and after it. The same if the step makes hours again.
-    before: Option<Rolled>,
-    after: Option<Rolled>,
+    pub before: Option<Rolled>,
+    pub after: Option<Rolled>,
     /// Its newest sample, if the file has to be told of it.
-    newest: Option<Millis>,
+    pub newest: Option<Millis>,
 }
 
 impl Ticket {
@@ -310,99 +312,4 @@ impl Server {
     pub fn newest_at_most(&self) -> Millis {
         self.last.unwrap_or(self.ends.newest + SLOT - 1).max(self.ends.newest)
     }
-}
-
-async fn write_rollups(
-    connection: &mut SqliteConnection,
-    span: i64,
-    rollups: &[(i64, i64, Rollup)],
-) -> Result<(), HistoryError> {
-    let (mut bytes, mut rows) = (Vec::new(), String::from("["));
-    for (number, hour, rollup) in rollups {
-        let (comma, body) = (if bytes.is_empty() { "" } else { "," }, codec::encode(*hour, rollup));
-        let (key, covered) = (key(*number, *hour), rollup.covered);
-        // Writing to a string cannot fail.
-        let _ = write!(rows, "{comma}[{key},{covered},{},{}]", bytes.len() + 1, body.len());
-        bytes.extend_from_slice(&body);
-    }
-    rows.push(']');
-    let statement = format!(
-        "INSERT INTO rollups_{span} (key, covered, body) \
-         SELECT value ->> 0, value ->> 1, substr($2, value ->> 2, value ->> 3) FROM json_each($1) WHERE true \
-         ON CONFLICT (key) DO UPDATE SET covered = excluded.covered, body = excluded.body"
-    );
-    sqlx::query(AssertSqlSafe(statement)).bind(rows).bind(bytes).execute(connection).await?;
-    Ok(())
-}
-
-/// Adds up the days of these rollups anew.
-async fn write_sums(
-    connection: &mut SqliteConnection,
-    hours: &Range<i64>,
-    rollups: &[(i64, i64, Rollup)],
-) -> Result<(), HistoryError> {
-    let (span, midnight) = (span(hours.start), hours.start - hours.start.rem_euclid(super::HOURS_A_DAY));
-    let mut days: Vec<[i64; 2]> =
-        rollups.iter().map(|(number, ..)| [day_key(*number, midnight), key(*number, midnight)]).collect();
-    days.sort_unstable();
-    days.dedup();
-    let statement = format!(
-        "INSERT INTO covered_{span} (key, covered) SELECT value ->> 0, (
-             SELECT COALESCE(SUM(kept.covered), 0) FROM rollups_{span} AS kept
-             WHERE kept.key BETWEEN value ->> 1 AND (value ->> 1) + {}
-         ) FROM json_each($1) WHERE true ON CONFLICT (key) DO UPDATE SET covered = excluded.covered",
-        super::HOURS_A_DAY - 1
-    );
-    let days = list(days.iter().map(|day| day.as_slice()));
-    sqlx::query(AssertSqlSafe(statement)).bind(days).execute(connection).await?;
-    Ok(())
-}
-
-async fn write_rolled(
-    connection: &mut SqliteConnection,
-    hours: &Range<i64>,
-    members: &[Member],
-) -> Result<(), HistoryError> {
-    let rolled: Vec<[i64; 3]> = members
-        .iter()
-        .filter(|member| member.before != member.after)
-        .filter_map(|member| member.after.map(|after| [member.number, after.first, after.until]))
-        .collect();
-    if rolled.is_empty() {
-        let numbers: Vec<[i64; 1]> = members.iter().map(|member| [member.number]).collect();
-        sqlx::query(
-            "DELETE FROM dirty WHERE hour BETWEEN $2 AND $3 \
-             AND number IN (SELECT value ->> 0 FROM json_each($1))",
-        )
-        .bind(list(numbers.iter().map(|number| number.as_slice())))
-        .bind(hours.start)
-        .bind(hours.end - 1)
-        .execute(connection)
-        .await?;
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO rolled (number, first, until) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1) \
-         WHERE true ON CONFLICT (number) DO UPDATE SET first = excluded.first, until = excluded.until",
-    )
-    .bind(list(rolled.iter().map(|rolled| rolled.as_slice())))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_newest(connection: &mut SqliteConnection, members: &[Member]) -> Result<(), HistoryError> {
-    let newest: Vec<[i64; 2]> =
-        members.iter().filter_map(|member| member.newest.map(|newest| [member.number, newest])).collect();
-    if newest.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE servers SET newest = told.value ->> 1 FROM json_each($1) AS told \
-         WHERE servers.number = told.value ->> 0",
-    )
-    .bind(list(newest.iter().map(|newest| newest.as_slice())))
-    .execute(connection)
-    .await?;
-    Ok(())
 }

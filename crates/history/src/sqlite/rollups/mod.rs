@@ -18,6 +18,8 @@ mod forget;
 mod make;
 mod raw;
 mod read;
+mod rows;
+mod write;
 
 use fleet::hours::HOUR;
 pub use forget::forget_rollups;

@@ -64,7 +64,14 @@ pub async fn samples(
     }
     let packed = Reach::of(connection).await?.within(hours.start..=hours::hour(end + LONGEST_COVERS - 1));
     for hour in packed {
-        for (number, block) in blocks_of(connection, hour, numbers).await? {
+        let blocks = match blocks_of(connection, hour, numbers).await {
+            Err(HistoryError::Corrupt { row, reason, .. }) => {
+                tracing::warn!(row, reason, "blocks cannot be read; their hour lacks what is in them");
+                continue;
+            }
+            read => read?,
+        };
+        for (number, block) in blocks {
             let samples = samples.entry(number).or_default();
             if let Err(reason) = read_block(hour, &block, end, samples) {
                 tracing::warn!(hour, number, reason, "a block cannot be read; its hour lacks what is in it");

@@ -1,22 +1,20 @@
 //! Reading: rollups of closed hours, and the snapshots themselves of all others.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Range,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fleet::{
     Millis, ServerId,
     hours::{self, HOUR, Rolled, of_hour},
     retention::DAY,
-    rollup::Rollup,
     series::Reduction,
     uptime::{Gaps, Outages, Piece},
 };
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{
-    DAY_SHIFT, HOUR_BITS, HOURS_A_DAY, NUMBER_BITS, codec, hour_of, key, number_of, span, span_ends,
+    DAY_SHIFT, HOURS_A_DAY, key,
+    rows::{rollups_at, rollups_of, sums_of_days, sums_of_hours},
+    span, span_ends,
 };
 use crate::{
     Chart, Covered, HistoryError,
@@ -25,80 +23,10 @@ use crate::{
         blocks::{self, Reach},
         known::Server,
         outages::pass_window,
-        read::{Asked, bodies_of, list, reduce, reduce_block},
+        read::{Asked, bodies_of, reduce, reduce_block},
     },
+    timeline::{Segment, Timeline},
 };
-
-/// A part of a piece, and where it is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Segment {
-    /// From the snapshots.
-    Raw(Piece),
-    /// From the rollups of these hours, as a whole.
-    Hours(Range<i64>),
-    /// From the rollup of this hour, which is not wholly in the piece.
-    Cut(i64, Piece),
-}
-
-/// Of one server, which hours are read from rollups.
-#[derive(Debug, Clone, Default)]
-pub struct Timeline {
-    /// The hours that are rolled up, and whose rollups are kept.
-    rolled: Range<i64>,
-    /// Those of them that are out of date.
-    dirty: BTreeSet<i64>,
-    /// After this there are no snapshots.
-    end: Millis,
-}
-
-impl Timeline {
-    /// The parts of a piece, in order of time.
-    pub fn segments(&self, piece: Piece) -> Vec<Segment> {
-        let mut segments = Vec::new();
-        let mut raw = |from: Millis, to: Millis| {
-            let to = to.min(self.end);
-            if from < to {
-                segments.push(Segment::Raw(Piece { from, to }));
-            }
-        };
-        let (begin, end) = (self.rolled.start.saturating_mul(HOUR), self.rolled.end.saturating_mul(HOUR));
-        let (from, to) = (piece.from.clamp(begin, end), piece.to.clamp(begin, end));
-        if from >= to {
-            raw(piece.from, piece.to);
-            return segments;
-        }
-        raw(piece.from, from);
-        let mut hour = hours::hour(from);
-        while hour * HOUR < to {
-            let of_hour = of_hour(hour);
-            let part = Piece { from: of_hour.from.max(from), to: of_hour.to.min(to) };
-            let next_dirty = self.dirty.range(hour..).next().copied().unwrap_or(i64::MAX);
-            if next_dirty == hour {
-                segments.push(Segment::Raw(part));
-            } else if part != of_hour {
-                segments.push(Segment::Cut(hour, part));
-            } else {
-                let last = hours::hour(to).min(next_dirty);
-                segments.push(Segment::Hours(hour..last));
-                hour = last;
-                continue;
-            }
-            hour += 1;
-        }
-        if to < piece.to {
-            let to = piece.to.min(self.end);
-            if end < to {
-                segments.push(Segment::Raw(Piece { from: end, to }));
-            }
-        }
-        segments
-    }
-
-    /// Whether this hour is read from its rollup.
-    fn contains(&self, hour: i64) -> bool {
-        self.rolled.contains(&hour) && !self.dirty.contains(&hour)
-    }
-}
 
 /// What sums over rollups are asked for, by span.
 #[derive(Default)]
@@ -394,151 +322,4 @@ async fn dirty<'a>(
         dirty.entry(number).or_default().insert(hour);
     }
     Ok(dirty)
-}
-
-async fn sums_of_days(
-    connection: &mut SqliteConnection,
-    span: i64,
-    asked: &[[i64; 4]],
-) -> Result<Vec<(i64, Millis)>, HistoryError> {
-    // `slots` has the numbers to join with.
-    let statement = format!(
-        "WITH asked AS MATERIALIZED (
-             SELECT value ->> 0 AS position, value ->> 1 AS number, value ->> 2 AS first, value ->> 3 AS last
-             FROM json_each($1)
-         )
-         SELECT position, COALESCE((
-             SELECT SUM(kept.covered) FROM slots CROSS JOIN covered_{span} AS kept
-                 ON kept.key = ((slots.slot << {NUMBER_BITS}) | asked.number)
-             WHERE slots.slot BETWEEN asked.first AND asked.last
-         ), 0) FROM asked"
-    );
-    let asked = list(asked.iter().map(|asked| asked.as_slice()));
-    Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
-}
-
-async fn sums_of_hours(
-    connection: &mut SqliteConnection,
-    span: i64,
-    asked: &[[i64; 3]],
-) -> Result<Vec<(i64, Millis)>, HistoryError> {
-    let statement = format!(
-        "WITH asked AS MATERIALIZED (
-             SELECT value ->> 0 AS position, value ->> 1 AS first, value ->> 2 AS last FROM json_each($1)
-         )
-         SELECT position, COALESCE((
-             SELECT SUM(covered) FROM rollups_{span} WHERE key BETWEEN asked.first AND asked.last
-         ), 0) FROM asked"
-    );
-    let asked = list(asked.iter().map(|asked| asked.as_slice()));
-    Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?)
-}
-
-/// The rollups at these keys, each with the number in front of its key.
-async fn rollups_at(
-    connection: &mut SqliteConnection,
-    span: i64,
-    asked: &[[i64; 2]],
-) -> Result<Vec<(usize, Rollup)>, HistoryError> {
-    let statement = format!(
-        "SELECT asked.value ->> 0, kept.key, kept.covered, kept.body FROM json_each($1) AS asked
-         CROSS JOIN rollups_{span} AS kept ON kept.key = asked.value ->> 1"
-    );
-    let asked = list(asked.iter().map(|asked| asked.as_slice()));
-    let found: Vec<(i64, i64, Millis, Vec<u8>)> =
-        sqlx::query_as(AssertSqlSafe(statement)).bind(asked).fetch_all(connection).await?;
-    found
-        .into_iter()
-        .map(|(which, key, covered, body)| {
-            Ok((usize::try_from(which).unwrap_or(usize::MAX), read(span, key, covered, &body)?.1))
-        })
-        .collect()
-}
-
-/// The rollups of a server in these hours, in order; hours without one are left out.
-async fn rollups_of(
-    connection: &mut SqliteConnection,
-    spans: &BTreeSet<i64>,
-    number: i64,
-    hours: &Range<i64>,
-) -> Result<Vec<(i64, Rollup)>, HistoryError> {
-    let mut rollups = Vec::new();
-    if hours.is_empty() {
-        return Ok(rollups);
-    }
-    for span in spans.range(span(hours.start)..=span(hours.end - 1)).copied() {
-        let begin = span * super::SPAN_DAYS * HOURS_A_DAY;
-        let first = hours.start.max(begin);
-        let last = (hours.end - 1).min(begin + super::SPAN_DAYS * HOURS_A_DAY - 1);
-        let (first, last) = (key(number, first), key(number, last));
-        let day = format!("((slots.slot << {DAY_SHIFT}) | ($1 << {HOUR_BITS}))");
-        let statement = format!(
-            "SELECT kept.key, kept.covered, kept.body FROM slots CROSS JOIN rollups_{span} AS kept
-                 ON kept.key BETWEEN MAX({day}, $2) AND MIN({day} | {}, $3)
-             WHERE slots.slot BETWEEN $2 >> {DAY_SHIFT} AND $3 >> {DAY_SHIFT} ORDER BY slots.slot, kept.key",
-            (1 << HOUR_BITS) - 1
-        );
-        let found: Vec<(i64, Millis, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(statement))
-            .bind(number)
-            .bind(first)
-            .bind(last)
-            .fetch_all(&mut *connection)
-            .await?;
-        for (key, covered, body) in found {
-            rollups.push(read(span, key, covered, &body)?);
-        }
-    }
-    Ok(rollups)
-}
-
-fn read(span: i64, key: i64, covered: Millis, body: &[u8]) -> Result<(i64, Rollup), HistoryError> {
-    let hour = hour_of(span, key);
-    let rollup = codec::decode(hour, covered, body).map_err(|reason| HistoryError::Corrupt {
-        table: format!("rollups_{span}"),
-        row: format!("number {} in hour {hour}", number_of(key)),
-        reason,
-    })?;
-    Ok((hour, rollup))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn segments_are_the_piece_in_order_and_rollups_only_where_they_are_good(
-            rolled in 0i64..20, length in 0i64..20, dirty in prop::collection::btree_set(0i64..40, 0..6),
-            from in -100i64..2_500, to in -100i64..2_500, end in 0i64..3_000,
-        ) {
-            let minute = HOUR / 60;
-            let dirty: BTreeSet<i64> =
-                dirty.into_iter().filter(|hour| (rolled..rolled + length).contains(hour)).collect();
-            let timeline = Timeline { rolled: rolled..rolled + length, dirty: dirty.clone(), end: end * minute };
-            let piece = Piece { from: from * minute, to: to * minute };
-            let segments = timeline.segments(piece);
-            let part = |segment: &Segment| match segment {
-                Segment::Raw(piece) | Segment::Cut(_, piece) => *piece,
-                Segment::Hours(hours) => Piece { from: hours.start * HOUR, to: hours.end * HOUR },
-            };
-            prop_assert!(segments.iter().map(part).all(|part| part.from < part.to));
-            prop_assert!(segments.windows(2).all(|pair| part(&pair[0]).to <= part(&pair[1]).from));
-            for moment in -100..2_500 {
-                let (at, hour) = (moment * minute, hours::hour(moment * minute));
-                let of = segments.iter().find(|of| part(of).overlap(at, at + minute) > 0);
-                let good = timeline.rolled.contains(&hour) && !dirty.contains(&hour);
-                let asked = from <= moment && moment < to;
-                let wanted = asked && (timeline.rolled.contains(&hour) || moment < end);
-                prop_assert_eq!(of.is_some(), wanted, "{} {:?}", moment, segments);
-                if let Some(of) = of {
-                    prop_assert_eq!(!matches!(of, Segment::Raw(_)), good);
-                }
-                if let Some(Segment::Cut(of, _)) = of {
-                    prop_assert_eq!(*of, hour);
-                }
-            }
-        }
-    }
 }

@@ -314,3 +314,29 @@ async fn flapping_for_an_hour_is_told_twelve_times_at_most() {
         others.len()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heartbeat_is_called_while_all_is_well_and_no_longer() {
+    let (mut rig, receiver) = (Rig::new().await, Receiver::start(Service::Webhook).await);
+    rig.heartbeat = Some(format!("{}/ping", receiver.url()).parse().unwrap());
+    rig.start_with("127.0.0.0/8:0", 600);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.count(), 0);
+    let now = rig.now();
+    rig.execute(&format!("UPDATE versions SET version = {now} WHERE name = 'judge'")).await;
+    let progress = fleet::liveness::Progress {
+        newest_settled: Some(now),
+        oldest_in_hand: None,
+        open_since: Some(now - HOUR),
+        written_at: now,
+    };
+    rig.registry.put_progress("worker", &progress).await.unwrap();
+    eventually("it is called", async || receiver.count() > 2).await;
+    assert_eq!(receiver.taken()[0].path, "/ping");
+    // The judge stands still.
+    rig.clock.advance(MINUTE);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let count = receiver.count();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(receiver.count(), count);
+}

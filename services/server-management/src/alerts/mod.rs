@@ -8,6 +8,7 @@ mod listing;
 mod matching;
 mod notifications;
 mod rules;
+mod sealing;
 mod silences;
 mod telling;
 
@@ -18,9 +19,9 @@ use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
 pub(crate) use self::{
-    channels::Sealing,
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
+    sealing::Sealing,
     telling::tell,
 };
 use crate::{
@@ -163,7 +164,7 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
         // What the judge found is told.
         telling.watch(tell(app).await);
         if resealed.is_none() {
-            resealed = trouble.watch(channels::reseal(app, sealing).await);
+            resealed = trouble.watch(sealing::reseal(app, sealing).await);
         }
         if turn.is_multiple_of(COUNT_EVERY) {
             trouble.watch(judge::count(app).await);

@@ -362,7 +362,7 @@ pub async fn while_one_rule_is_judged_alone_what_others_raised_waits(store: Stor
         began_at: NOW,
         value: 7.0,
     };
-    registry.raise(&[raised.clone()]).await.unwrap();
+    registry.raise(std::slice::from_ref(&raised)).await.unwrap();
     registry.raise(&[raised]).await.unwrap();
     see(registry, key(server, &quick, Level::Warning), &quick, Verdict::Over, NOW).await;
     let mut new = || IncidentId::new(NOW, testkit_random());

@@ -390,15 +390,12 @@ impl Silence {
 
 async fn judge_states(app: &App, only: Option<AlertRuleId>, now: Millis) -> Result<(), RegistryError> {
     let mut new = || IncidentId::new(now, random());
-    let mut changed = false;
+    // They are told before there is anything to count.
+    let (opened, resolved) = (counter!(OPENED), counter!(RESOLVED));
     for _ in 0..MOST_SETS {
         let Some(judged) = app.registry.judge_states(only, &mut new, now).await? else { break };
-        counter!(OPENED).increment(judged.opened as u64);
-        counter!(RESOLVED).increment(judged.resolved as u64);
-        changed = true;
-    }
-    if changed {
-        tracing::debug!("incidents were opened or resolved");
+        opened.increment(judged.opened as u64);
+        resolved.increment(judged.resolved as u64);
     }
     Ok(())
 }

@@ -227,7 +227,7 @@ fn tell(message: &ClaimedMessage, verdict: &Verdict) {
     let (id, channel, kind, incidents) = (claim, &channel.name, channel.kind().as_str(), items.len());
     match verdict {
         Verdict::Sent { .. } => {
-            tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent")
+            tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent");
         }
         Verdict::NotSent(reason) => {
             tracing::info!(id, channel, kind, attempts, reason, "a message was not sent, and is tried again");

@@ -1,6 +1,6 @@
 //! What a message says: lines for people, in the language of the channel and within what its kind can hold.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Level,
@@ -272,20 +272,17 @@ fn fit(paper: Paper, lines: &[(String, usize)], link: &str, words: &Words) -> St
     told.trim_end().to_owned()
 }
 
+/// What is the same but for the server, in the order of its lines: whether it is over, what is said, how bad, rule, instance.
+type Group<'a> = (bool, What, Reverse<Level>, &'a str, &'a str);
+
 /// The incidents in lines, the worst first: what is the same but for the server is one line.
 fn lines(items: &[Item], manner: &Manner<'_>, paper: Paper) -> Vec<(String, usize)> {
     let words = manner.language.words();
     // Open before over, critical before warning; within that by rule and instance, so that equal things stand together.
-    let mut groups: BTreeMap<(bool, What, std::cmp::Reverse<Level>, &str, &str), Vec<&Item>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<&Item>> = BTreeMap::new();
     for item in items {
-        let key = (
-            item.what.ends(),
-            item.what,
-            std::cmp::Reverse(item.level),
-            item.rule.as_str(),
-            item.instance.as_str(),
-        );
+        let key =
+            (item.what.ends(), item.what, Reverse(item.level), item.rule.as_str(), item.instance.as_str());
         groups.entry(key).or_default().push(item);
     }
     let mut lines = Vec::new();

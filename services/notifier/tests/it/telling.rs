@@ -259,7 +259,7 @@ async fn a_queue_goes_out_as_few_messages_in_its_order_within_the_budget() {
         assert_eq!(receiver.count(), messages);
         rig.clock.advance(2 * SECOND);
     }
-    rig.until(&vec![State::Sent; 120]).await;
+    rig.until(&[State::Sent; 120]).await;
     let told = receiver.taken()[1].text();
     assert!(told.contains("50 servers"), "{told}");
 }

@@ -164,7 +164,9 @@ pub async fn who_falls_silent_is_told_once_by_all_replicas_and_its_return_too(pl
     let (a, b, c) = (&suite.management, &replicas[0].management, &replicas[1].management);
     a.judge().await.unwrap();
     let told = futures_util::join!(a.tell(), b.tell(), c.tell());
-    (told.0.unwrap(), told.1.unwrap(), told.2.unwrap());
+    for told in [told.0, told.1, told.2] {
+        told.unwrap();
+    }
     let incident = suite.read("/incidents").await["items"][0]["id"].as_str().unwrap().to_owned();
     let shown = suite.read(&format!("/incidents/{incident}")).await;
     assert_eq!(shown["notifications"].as_array().unwrap().len(), 1, "{shown}");

@@ -29,9 +29,10 @@ mod restored;
 mod servers;
 
 pub use alerts::{
-    AlertRoute, AlertRule, Channel, Claim, ClaimedMessage, Failures, Incident, IncidentEvent, IncidentFilter,
-    Judged, KeptSilence, Lasting, Notification, NotificationFilter, NotificationKind, NotificationState,
-    Observation, Raised, Response, SilentServer, StateKey, Told,
+    AlertRoute, AlertRule, Channel, Claim, ClaimedMessage, Failures, InMaintenance, Incident, IncidentEvent,
+    IncidentFilter, Judged, KeptSilence, Lasting, MaintenanceWindow, Notification, NotificationFilter,
+    NotificationKind, NotificationState, Observation, Raised, Response, SilentServer, StateKey, Told,
+    WindowMatch,
 };
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{

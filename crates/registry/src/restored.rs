@@ -51,6 +51,8 @@ impl Registry {
         now: Millis,
     ) -> Result<Restored, RegistryError> {
         self.write(async |tx| {
+            // What waited at the time of the backup has not lasted since.
+            alerts::drop_every_pending(tx).await?;
             let done = Restored {
                 sessions: people::end_every_session(tx).await?,
                 api_tokens: people::delete_every_token(tx, by, now).await?,

@@ -172,6 +172,14 @@ impl Management {
         alerts::ship(&self.app).await
     }
 
+    /// Begins and ends what is due of maintenance windows, as [`run`](Self::run) does every second.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn maintain(&self) -> Result<(), RegistryError> {
+        alerts::maintain(&self.app).await
+    }
+
     /// Looks who fell silent, and makes incidents of what breaks rules, as [`run`](Self::run) does every second.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod fields;
 pub mod fold;
 mod glob;
 pub mod guard;
+mod maintenance;
 pub mod message;
 mod metric;
 pub mod request;
@@ -19,6 +20,7 @@ pub mod verdict;
 mod words;
 
 pub use glob::{BadGlob, Glob};
+pub use maintenance::{BACK, MAX_WINDOW, Maintenance, Opening};
 pub use metric::Metric;
 pub use rule::{
     Binding, DEFAULT_CLEAR_HOLD, Draft, MAX_HOLD, Rule, RuleFault, SelfCheck, Threshold, Verdict, Watch,

@@ -6,15 +6,10 @@ use fleet::{
     id::IncidentId,
 };
 use serde::Serialize;
-use serde_json::json as told;
 
-use crate::{
-    audit::{self, Action, Actor, Change},
-    engine::{
-        Page, PerEngine, Registry, RegistryError, Statement, Stop, Tx, corrupt, count, fold, id, json,
-        one_of, query,
-    },
-    refusal::Refusal,
+use super::filter::IncidentFilter;
+use crate::engine::{
+    Page, PerEngine, Registry, RegistryError, Statement, Stop, Tx, corrupt, count, id, json, one_of, query,
 };
 
 /// One trouble. All times in Unix ms.
@@ -83,38 +78,6 @@ pub struct IncidentEvent {
     pub note: Option<String>,
 }
 
-/// Which incidents; all that is given must hold.
-#[derive(Debug, Clone, Default)]
-pub struct IncidentFilter {
-    /// In one of these states; none: in any.
-    pub states: Vec<IncidentState>,
-    /// Of this level.
-    pub level: Option<Level>,
-    /// Id of the rule, or its name regardless of case as it is now.
-    pub rule: Option<String>,
-    /// Id of the server, or its name regardless of case as it is now.
-    pub server: Option<String>,
-    /// Of servers with all of these labels.
-    pub labels: Vec<(String, String)>,
-    /// That lasted at this time or later.
-    pub from: Option<Millis>,
-    /// That began before this time.
-    pub to: Option<Millis>,
-}
-
-/// What a person does about an incident.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Response {
-    /// Takes it on.
-    Acknowledge,
-    /// Gives it back.
-    Unacknowledge,
-    /// Says that it is over; it does not open again until what is wrong was right once.
-    Close,
-    /// Says something of it.
-    Comment,
-}
-
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
@@ -154,11 +117,11 @@ struct EventRow {
 /// An incident after a change, as statements answer it.
 #[derive(sqlx::FromRow)]
 pub(super) struct Changed {
-    id: String,
-    transition: i64,
-    events: i64,
-    level: String,
-    value: Option<f64>,
+    pub(super) id: String,
+    pub(super) transition: i64,
+    pub(super) events: i64,
+    pub(super) level: String,
+    pub(super) value: Option<f64>,
 }
 
 /// An event as the statement takes it.
@@ -187,23 +150,6 @@ const OPEN_OF: &str = concat!(
 const EVENTS: &str =
     "SELECT number, at, kind, transition, level, value, resolution, actor_kind, actor_name, note
 FROM incident_events WHERE incident = $1 ORDER BY number";
-/// Changes nothing, and holds the row.
-const HOLD: &str = "UPDATE incidents SET transition = transition WHERE id = $1 RETURNING state, transition";
-const ACKNOWLEDGE: &str = "UPDATE incidents SET state = 'acknowledged', acknowledged_by = $4, acknowledged_at = $3,
-transition = transition + 1, events = events + 1, updated_at = $3, tell_at = $3 WHERE id = $1 AND transition = $2
-RETURNING id, transition, events, level, value";
-const UNACKNOWLEDGE: &str = "UPDATE incidents SET state = 'open', acknowledged_by = NULL, acknowledged_at = NULL,
-transition = transition + 1, events = events + 1, updated_at = $3, tell_at = $3 WHERE id = $1 AND transition = $2
-RETURNING id, transition, events, level, value";
-const CLOSE: &str = "UPDATE incidents SET state = 'resolved', resolution = 'closed', resolved_at = $3,
-transition = transition + 1, events = events + 1, updated_at = $3, tell_at = $3 WHERE id = $1 AND transition = $2
-RETURNING id, transition, events, level, value";
-const COMMENT: &str =
-    "UPDATE incidents SET events = events + 1, updated_at = $3 WHERE id = $1 AND transition = $2
-RETURNING id, transition, events, level, value";
-const SAY: &str =
-    "INSERT INTO incident_events (incident, number, at, kind, transition, level, value, resolution,
-actor_kind, actor_id, actor_name, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 const RECORD: PerEngine = PerEngine {
     sqlite: "INSERT INTO incident_events (incident, number, at, kind, transition, level, value, resolution, actor_kind)
         SELECT value ->> 'incident', value ->> 'number', $2, $3, value ->> 'transition', value ->> 'level',
@@ -290,73 +236,15 @@ impl Registry {
         rows.into_iter().map(read).collect()
     }
 
-    /// Does what a person wants about an incident, and answers what it is then. What is done already is done; of what is
-    /// resolved nothing but a comment is taken: [`Refusal::Changed`].
-    pub async fn respond(
-        &self,
-        incident: IncidentId,
-        response: Response,
-        note: Option<&str>,
-        by: &Actor,
-        now: Millis,
-    ) -> Result<Result<Incident, Refusal>, RegistryError> {
-        let key = incident.to_string();
-        self.change(async |tx| {
-            let held: Option<(String, i64)> = tx.maybe(query(HOLD).bind(&key)).await?;
-            let (state, transition) = held.ok_or(Refusal::NotFound)?;
-            if response.is_done(&state)? {
-                tx.roll_back();
-                return read(tx, &key).await;
-            }
-            let statement = query(response.statement()).bind(&key).bind(transition).bind(now);
-            let statement = match response {
-                Response::Acknowledge => statement.bind(by.name.as_deref()),
-                _ => statement,
-            };
-            let changed: Changed = tx.one(statement).await?;
-            say(tx, &changed, response, note, by, now).await?;
-            let change = Change::new(by, now, response.action(), incident)
-                .after(told!({"state": response.state().unwrap_or(&state), "note": note}));
-            audit::record(tx, &[change]).await?;
-            read(tx, &key).await
-        })
-        .await
-    }
-
     /// Forgets at most `limit` of the incidents that were resolved before this time, in Unix ms; says how many.
     pub async fn forget_incidents(&self, before: Millis, limit: u32) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(before).bind(i64::from(limit))).await
     }
 }
 
-async fn read(tx: &mut Tx<'_>, key: &str) -> Result<Incident, Stop> {
+pub(super) async fn read(tx: &mut Tx<'_>, key: &str) -> Result<Incident, Stop> {
     let row: Row = tx.one(query(ONE).bind(key)).await?;
     Ok(row.incident()?)
-}
-
-async fn say(
-    tx: &mut Tx<'_>,
-    changed: &Changed,
-    response: Response,
-    note: Option<&str>,
-    by: &Actor,
-    now: Millis,
-) -> Result<(), RegistryError> {
-    let (actor_kind, actor_id) = by.who.parts();
-    let say = query(SAY)
-        .bind(&changed.id)
-        .bind(changed.events)
-        .bind(now)
-        .bind(response.event().as_str())
-        .bind(changed.transition)
-        .bind(&changed.level)
-        .bind(changed.value)
-        .bind((response == Response::Close).then(|| Resolution::Closed.as_str()))
-        .bind(actor_kind)
-        .bind(actor_id)
-        .bind(by.name.as_deref())
-        .bind(note);
-    tx.run(say).await.map(drop)
 }
 
 /// Resolves these incidents, and forgets their states. Says how many it were: one that is resolved already is left out.
@@ -403,100 +291,6 @@ pub(super) async fn record(
         .bind(kind.as_str())
         .bind(resolution.map(Resolution::as_str));
     tx.run(record).await.map(drop)
-}
-
-impl IncidentFilter {
-    fn push(&self, statement: &mut Statement) {
-        let Self { states, level, rule, server, labels, from, to } = self;
-        // No row has a NUL in it, and PostgreSQL does not take one: an empty text finds nothing just as well.
-        let storable = |text: &String| if fold::is_storable(text) { text.clone() } else { String::new() };
-        if !states.is_empty() {
-            statement.push(" AND i.state IN ('none'");
-            for state in states {
-                statement.push(", ").bind(state.as_str());
-            }
-            statement.push(")");
-        }
-        if let Some(level) = level {
-            statement.push(" AND i.level = ").bind(level.as_str());
-        }
-        if let Some(rule) = rule.as_ref().map(storable) {
-            let folded = fold::fold_name(&rule);
-            statement.push(" AND (i.rule = ").bind(rule);
-            statement
-                .push(" OR i.rule IN (SELECT id FROM alert_rules WHERE name_folded = ")
-                .bind(folded)
-                .push("))");
-        }
-        if let Some(server) = server.as_ref().map(storable) {
-            let folded = fold::fold_name(&server);
-            statement.push(" AND (i.server = ").bind(server);
-            statement
-                .push(" OR i.server IN (SELECT id FROM servers WHERE name_folded = ")
-                .bind(folded)
-                .push("))");
-        }
-        for (key, value) in labels {
-            statement.push(" AND i.server IN (SELECT server_id FROM labels WHERE key = ").bind(storable(key));
-            statement.push(" AND value = ").bind(storable(value)).push(")");
-        }
-        if let Some(from) = *from {
-            statement.push(" AND (i.resolved_at IS NULL OR i.resolved_at >= ").bind(from).push(")");
-        }
-        if let Some(to) = *to {
-            statement.push(" AND i.opened_at < ").bind(to);
-        }
-    }
-}
-
-impl Response {
-    /// Whether there is nothing left to do.
-    fn is_done(self, state: &str) -> Result<bool, Refusal> {
-        match (self, state) {
-            (Self::Acknowledge, "acknowledged")
-            | (Self::Unacknowledge, "open")
-            | (Self::Close, "resolved") => Ok(true),
-            (Self::Acknowledge | Self::Unacknowledge, "resolved") => Err(Refusal::Changed),
-            _ => Ok(false),
-        }
-    }
-
-    fn statement(self) -> &'static str {
-        match self {
-            Self::Acknowledge => ACKNOWLEDGE,
-            Self::Unacknowledge => UNACKNOWLEDGE,
-            Self::Close => CLOSE,
-            Self::Comment => COMMENT,
-        }
-    }
-
-    /// The state after it, if it makes a difference.
-    fn state(self) -> Option<&'static str> {
-        match self {
-            Self::Acknowledge => Some("acknowledged"),
-            Self::Unacknowledge => Some("open"),
-            Self::Close => Some("resolved"),
-            Self::Comment => None,
-        }
-    }
-
-    fn event(self) -> IncidentEventKind {
-        match self {
-            Self::Acknowledge => IncidentEventKind::Acknowledged,
-            Self::Unacknowledge => IncidentEventKind::Unacknowledged,
-            Self::Close => IncidentEventKind::Resolved,
-            Self::Comment => IncidentEventKind::Commented,
-        }
-    }
-
-    fn action(self) -> Action {
-        match self {
-            Self::Acknowledge => Action::IncidentAcknowledge,
-            Self::Unacknowledge => Action::IncidentUnacknowledge,
-            Self::Close => Action::IncidentClose,
-            Self::Comment => Action::IncidentComment,
-        }
-    }
 }
 
 impl Row {

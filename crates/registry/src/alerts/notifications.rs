@@ -132,14 +132,11 @@ updated_at = $3 WHERE state = 'sending' AND sending_at < $1";
 const DOUBT: &str =
     "UPDATE notifications SET state = 'unknown', sending_at = NULL, due_at = NULL, reason = $1,
 updated_at = $2 WHERE state IN ('queued', 'sending')";
-const PENDING: &str = "DELETE FROM alert_states WHERE phase = 'pending'";
 const OF_MAIL: &str =
     "SELECT channel, kind FROM notifications WHERE id = $1 AND state IN ('queued', 'sending')";
 
-/// What waits or is under way becomes unknown, for this reason, and what was about to become an alert is forgotten. Answers how
-/// many messages there were.
+/// What waits or is under way becomes unknown, for this reason. Answers how many messages there were.
 pub(crate) async fn doubt(tx: &mut Tx<'_>, reason: &str, now: Millis) -> Result<u64, RegistryError> {
-    tx.run(PENDING).await?;
     tx.run(query(DOUBT).bind(reason).bind(now)).await
 }
 

@@ -9,6 +9,7 @@ use fleet::{
 };
 use serde_json::{Value, json as told};
 
+use super::binding::scope;
 use crate::{
     audit::{self, Action, Actor, Change},
     engine::{Page, PerEngine, Registry, RegistryError, Stop, Tx, count, fold, id, json, one_of, query},
@@ -89,21 +90,6 @@ const TAKEN: &str = "SELECT id FROM alert_rules WHERE name_folded = $1 AND id <>
 const DELETE: &str = "DELETE FROM alert_rules WHERE id = $1";
 const CLEAR_SCOPE: &str = "DELETE FROM alert_rule_scope WHERE rule = $1";
 const CLEAR_EXCLUDED: &str = "DELETE FROM alert_rule_exclusions WHERE rule = $1";
-const ADD_SCOPE: PerEngine = PerEngine {
-    sqlite: "INSERT INTO alert_rule_scope (rule, effect, key, value)
-        SELECT $1, value ->> 'effect', value ->> 'key', value ->> 'value' FROM json_each($2)
-        WHERE true ON CONFLICT DO NOTHING",
-    postgres: "INSERT INTO alert_rule_scope (rule, effect, key, value)
-        SELECT $1, effect, key, value FROM jsonb_to_recordset(CAST($2 AS JSONB))
-        AS label (effect TEXT, key TEXT, value TEXT) ON CONFLICT DO NOTHING",
-};
-/// A server that is deleted at this moment is left out.
-const ADD_EXCLUDED: PerEngine = PerEngine {
-    sqlite: "INSERT INTO alert_rule_exclusions (rule, server)
-        SELECT $1, id FROM servers WHERE id IN (SELECT value FROM json_each($2))",
-    postgres: "INSERT INTO alert_rule_exclusions (rule, server) SELECT $1, id FROM servers
-        WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($2 AS JSONB))))",
-};
 const FORGET_STATES: &str = "DELETE FROM alert_states WHERE rule = $1";
 const FORGET_LEVEL: &str = "DELETE FROM alert_states WHERE rule = $1 AND level = $2";
 
@@ -267,25 +253,6 @@ async fn add(tx: &mut Tx<'_>, rule: &AlertRule) -> Result<bool, RegistryError> {
     }
     scope(tx, rule).await?;
     Ok(true)
-}
-
-async fn scope(tx: &mut Tx<'_>, rule: &AlertRule) -> Result<(), RegistryError> {
-    let Binding { needs, excludes, exclude_servers } = &rule.draft.binding;
-    let scoped =
-        |effect, (key, value): &'_ (String, String)| told!({"effect": effect, "key": key, "value": value});
-    let labels: Vec<Value> = needs
-        .iter()
-        .map(|label| scoped("needs", label))
-        .chain(excludes.iter().map(|label| scoped("excludes", label)))
-        .collect();
-    let key = rule.id.to_string();
-    if !labels.is_empty() {
-        tx.run(query(ADD_SCOPE).bind(&key).bind(json(&labels)?)).await?;
-    }
-    if !exclude_servers.is_empty() {
-        tx.run(query(ADD_EXCLUDED).bind(&key).bind(json(exclude_servers)?)).await?;
-    }
-    Ok(())
 }
 
 /// The rules of these rows, with what they bind.

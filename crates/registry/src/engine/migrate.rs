@@ -15,7 +15,10 @@ use sqlx::{
 use super::{Dialect, RegistryError};
 
 /// Migrations that PostgreSQL does in another way.
-const OTHERWISE: &[(i64, &str)] = &[(12, include_str!("../../migrations/postgres/0012_outbox.sql"))];
+const OTHERWISE: &[(i64, &str)] = &[
+    (12, include_str!("../../migrations/postgres/0012_outbox.sql")),
+    (16, include_str!("../../migrations/postgres/0016_pause_origins.sql")),
+];
 
 /// Applies the migrations that are missing. Boxed, because the compiler cannot tell that it may move between threads otherwise.
 pub(super) fn run<'a, A>(

@@ -12,7 +12,8 @@ mod server;
 mod sighting;
 
 pub(crate) use enrolment::revoke_every_token;
-pub(crate) use list::status_of;
+pub(crate) use list::{push_labelled, status_of};
+pub(crate) use pause::{is_expected, paused};
 pub(crate) use revocation::learn;
 
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};

@@ -20,24 +20,47 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
+/// A query for the ids of all servers that are paused, each once: by a person, or by a maintenance window.
+macro_rules! paused {
+    () => {
+        "SELECT id FROM servers WHERE paused_at IS NOT NULL \
+         UNION SELECT server_id FROM pauses WHERE origin <> '' AND resumed_at IS NULL"
+    };
+}
+pub(crate) use paused;
+
+/// The condition that a server, of the table of this name, is not paused.
+macro_rules! is_expected {
+    ($servers:literal) => {
+        concat!(
+            $servers,
+            ".paused_at IS NULL AND ",
+            $servers,
+            ".id NOT IN (SELECT server_id FROM pauses WHERE origin <> '' AND resumed_at IS NULL)"
+        )
+    };
+}
+pub(crate) use is_expected;
+
 /// Holds the row and raises its version; whoever then finds nothing to do rolls back.
 const HOLD: &str =
     "UPDATE servers SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNING paused_at";
-const LASTING: &str = "SELECT ends_at, reason FROM pauses WHERE server_id = $1 AND paused_at = $2";
+const LASTING: &str =
+    "SELECT ends_at, reason FROM pauses WHERE server_id = $1 AND origin = '' AND paused_at = $2";
 const MARK: &str = "UPDATE servers SET paused_at = $2 WHERE id = $1";
 /// A server that is paused again within the ms in which it was resumed: its one pause goes on.
 const BEGIN: &str = "INSERT INTO pauses (server_id, paused_at, ends_at, reason) VALUES ($1, $2, $3, $4)
-ON CONFLICT (server_id, paused_at) DO UPDATE SET resumed_at = NULL, ends_at = excluded.ends_at, reason = excluded.reason";
+ON CONFLICT (server_id, origin, paused_at) DO UPDATE SET resumed_at = NULL, ends_at = excluded.ends_at, reason = excluded.reason";
 /// A pause ends never before it began, whatever the clock did meanwhile, nor after the time at which it ends by itself.
 const END: &str =
     "UPDATE pauses SET resumed_at = CASE WHEN ends_at < $3 THEN ends_at WHEN $3 > paused_at THEN $3
-ELSE paused_at END WHERE server_id = $1 AND paused_at = $2";
+ELSE paused_at END WHERE server_id = $1 AND origin = '' AND paused_at = $2";
 const DUE: &str = "SELECT p.server_id FROM pauses p JOIN servers s
 ON s.id = p.server_id AND s.paused_at = p.paused_at
-WHERE p.resumed_at IS NULL AND p.ends_at <= $1 ORDER BY p.server_id LIMIT 500";
+WHERE p.origin = '' AND p.resumed_at IS NULL AND p.ends_at <= $1 ORDER BY p.server_id LIMIT 500";
 const PAUSES: PerEngine = one_of!(
     "SELECT server_id, paused_at, COALESCE(resumed_at, ends_at) FROM pauses WHERE server_id",
-    " ORDER BY server_id, paused_at"
+    " ORDER BY server_id, paused_at, origin"
 );
 
 /// Holds a server's row to the end of the transaction, and answers since when the server is paused and how, if it is.
@@ -128,7 +151,7 @@ impl Registry {
         Ok(due.len())
     }
 
-    /// When these servers were paused: half-open ranges `[paused, resumed)` in Unix ms, by their start; one that lasts
+    /// When these servers were paused, by people and by maintenance windows, whose ranges may overlap: half-open ranges `[paused, resumed)` in Unix ms, by their start; one that lasts
     /// ends when it will by itself, or at [`Millis::MAX`]. A server that never was is left out.
     pub async fn pauses(
         &self,

@@ -194,7 +194,8 @@ fn details(ids: &[ServerId], roll: &Roll, dialect: Dialect) -> Result<Statement,
         .push(" AS status, g.received_at, g.interval_ms, p.paused_at, p.ends_at, p.reason, s.enrolled_at,");
     statement.push(" s.created_at, s.updated_at, f.facts, f.changed_1, f.changed_3 FROM servers s");
     statement.push(" LEFT JOIN sightings g ON g.server_id = s.id LEFT JOIN facts f ON f.server_id = s.id");
-    statement.push(" LEFT JOIN pauses p ON p.server_id = s.id AND p.paused_at = s.paused_at");
+    statement
+        .push(" LEFT JOIN pauses p ON p.server_id = s.id AND p.origin = '' AND p.paused_at = s.paused_at");
     statement.push(" WHERE s.id").one_of(json(&ids)?);
     Ok(statement)
 }

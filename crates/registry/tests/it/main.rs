@@ -5,6 +5,7 @@ mod alerts;
 mod audit;
 mod engine;
 mod kept;
+mod maintenance;
 mod outbox;
 mod people;
 mod pipeline;
@@ -181,6 +182,10 @@ contract! {
         a_silence_mutes_and_what_is_open_at_its_end_is_told_once
         channels_and_routes_are_made_changed_and_deleted
         what_failed_is_sent_again_if_a_person_wants_it_and_old_messages_are_forgotten;
+    maintenance:
+        a_window_pauses_its_servers_and_nobody_elses_pause_ends_with_it
+        a_window_that_is_changed_or_deleted_ends_what_lasts_of_it
+        what_is_expected_is_what_neither_windows_nor_people_take_whatever_clocks_do;
     outbox:
         a_mail_is_sent_at_most_once_whatever_it_is_about
         the_release_before_makes_and_sends_mails_beside_this_one

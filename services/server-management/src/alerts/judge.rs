@@ -9,13 +9,14 @@ use std::{
 use chassis::{Room, Trouble, random};
 use fleet::{
     Millis, Pipeline, ServerId,
-    alert::{Level, Rule, SelfCheck, Watches},
+    alert::{Level, SelfCheck},
     id::{AlertRuleId, IncidentId},
     liveness::{LATE_AFTER, SIGHTING_SLACK},
 };
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
-use registry::{AlertRule, Lasting, Raised, RegistryError, Roll, SilentServer};
+use registry::{Lasting, Raised, RegistryError, Roll, SilentServer};
 
+use super::watched::Rules;
 use crate::{app::App, operations::DeadLetters};
 
 /// A lag above it is raised, in ms. It is over once monitoring is not late any more.
@@ -63,22 +64,6 @@ pub(crate) struct Judge {
     /// Where it goes on among what lasts.
     cursor: Option<ServerId>,
     trouble: Trouble,
-}
-
-#[derive(Default)]
-struct Rules {
-    version: i64,
-    silent: Vec<Silence>,
-    unheard: Vec<Silence>,
-    own: BTreeMap<&'static str, (AlertRuleId, Level)>,
-    /// Those that do not bind everybody.
-    narrow: Vec<(AlertRuleId, Rule)>,
-}
-
-struct Silence {
-    id: AlertRuleId,
-    level: Level,
-    rule: Rule,
 }
 
 impl Default for Judge {
@@ -351,40 +336,6 @@ impl Judge {
             }
         }
         Ok(())
-    }
-}
-
-impl Rules {
-    fn of(version: i64, rules: Vec<AlertRule>) -> Self {
-        let mut read = Self { version, ..Self::default() };
-        for AlertRule { id, draft, .. } in rules {
-            // What a later release wrote is left to it.
-            let Ok(rule) = draft.check() else { continue };
-            if !rule.binding.is_everyone() {
-                read.narrow.push((id, rule.clone()));
-            }
-            match rule.watches {
-                Watches::Silent(level) => read.silent.push(Silence { id, level, rule }),
-                Watches::Unheard(level) => read.unheard.push(Silence { id, level, rule }),
-                Watches::Itself(check, level) => drop(read.own.insert(check.as_str(), (id, level))),
-                Watches::Value(_) => {}
-            }
-        }
-        read
-    }
-}
-
-impl Silence {
-    fn raised(&self, server: ServerId, began_at: Millis) -> Raised {
-        let Self { id, level, .. } = self;
-        Raised {
-            server: Some(server),
-            rule: *id,
-            instance: String::new(),
-            level: *level,
-            began_at,
-            value: 0.0,
-        }
     }
 }
 

@@ -2,15 +2,20 @@
 
 mod alert_routes;
 mod channels;
+mod fields;
 mod incidents;
 mod judge;
 mod listing;
 mod matching;
 mod notifications;
+mod openings;
+mod preview;
 mod rules;
 mod sealing;
 mod silences;
 mod telling;
+mod watched;
+mod windows;
 
 use chassis::{Room, Trouble, random};
 use fleet::{Millis, Scope, id::AlertRuleId};
@@ -18,9 +23,11 @@ use registry::RegistryError;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use utoipa::OpenApi;
 
+use self::openings::Openings;
 pub(crate) use self::{
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
+    openings::{InMaintenance, of as maintenance_of},
     sealing::Sealing,
     telling::tell,
 };
@@ -46,6 +53,7 @@ const PART: u32 = 1_000;
 /// What is documented of them.
 #[derive(OpenApi)]
 #[openapi(paths(
+    preview::preview,
     rules::list,
     rules::make,
     rules::show,
@@ -75,7 +83,13 @@ const PART: u32 = 1_000;
     silences::remove,
     notifications::list,
     notifications::show,
-    notifications::resend
+    notifications::resend,
+    windows::list,
+    windows::make,
+    windows::preview,
+    windows::show,
+    windows::change,
+    windows::remove
 ))]
 pub(crate) struct Document;
 
@@ -84,6 +98,8 @@ pub(crate) fn routes() -> Vec<Resource> {
     let (read, respond, write) = (Scope::AlertRead, Scope::AlertRespond, Scope::AlertWrite);
     vec![
         ("/alert-rules", vec![list(Needs(read), rules::list), post(Needs(write), rules::make)]),
+        // Before `/alert-rules/{id}`, which it would be otherwise.
+        ("/alert-rules/preview", vec![post(Needs(read), preview::preview)]),
         (
             "/alert-rules/{id}",
             vec![
@@ -98,6 +114,17 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/incidents/{id}/unacknowledge", vec![post(Needs(respond), incidents::unacknowledge)]),
         ("/incidents/{id}/close", vec![post(Needs(respond), incidents::close)]),
         ("/incidents/{id}/comments", vec![post(Needs(respond), incidents::comment)]),
+        ("/maintenance-windows", vec![list(Needs(read), windows::list), post(Needs(write), windows::make)]),
+        // Before `/maintenance-windows/{id}`, which it would be otherwise.
+        ("/maintenance-windows/preview", vec![post(Needs(read), windows::preview)]),
+        (
+            "/maintenance-windows/{id}",
+            vec![
+                get(Needs(read), windows::show),
+                patch(Needs(write), windows::change),
+                delete(Needs(write), windows::remove),
+            ],
+        ),
     ]
     .into_iter()
     .chain(routes_of_telling())
@@ -155,11 +182,15 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
     let trouble = Trouble::new("keeping incidents");
     let telling = Trouble::new("telling incidents");
     let mut resealed = None;
+    let maintaining = Trouble::new("maintenance windows");
     let mut judge = Judge::default();
+    let mut openings = Openings::default();
     let mut due = interval(JUDGE_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0_u32.. {
         due.tick().await;
+        // First, so that nobody is missed whose maintenance begins now.
+        maintaining.watch(openings.turn(app).await);
         judge.turn(app, dead_letters, disk).await;
         // What the judge found is told.
         telling.watch(tell(app).await);
@@ -182,6 +213,11 @@ pub(crate) async fn ship(app: &App) -> Result<(), RegistryError> {
         tracing::info!("the first rules for alerts are made");
     }
     Ok(())
+}
+
+/// Begins and ends what is due of maintenance windows, now.
+pub(crate) async fn maintain(app: &App) -> Result<(), RegistryError> {
+    Openings::default().turn(app).await
 }
 
 async fn forget(app: &App) -> Result<(), RegistryError> {

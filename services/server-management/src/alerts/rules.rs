@@ -16,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    alerts::fields::{faulty, ids, labels, text},
     app::App,
     http::{
         PREFIX,
         body::{Body, Id, given, label},
-        failure::{Failure, invalid_body},
+        failure::Failure,
         paging::{Listed, Paging},
         precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
     people::By,
-    servers,
 };
 
 /// A rule to make.
@@ -291,11 +291,11 @@ fn refused(fault: &RuleFault) -> Problem {
     faulty(fault.field, fault.reason.clone())
 }
 
-pub(super) fn faulty(field: &'static str, reason: impl std::fmt::Display) -> Problem {
-    invalid_body(format!("{field} {reason}")).with("field", field)
-}
-
 impl RuleToMake {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// As a draft; nothing of it is checked but its labels.
     pub(super) fn draft(self) -> Result<Draft, Problem> {
         Ok(Draft {
@@ -313,7 +313,7 @@ impl RuleToMake {
             binding: Binding {
                 needs: labels("needs", self.needs)?,
                 excludes: labels("excludes", self.excludes)?,
-                exclude_servers: ids(self.exclude_servers)?,
+                exclude_servers: ids("exclude_servers", self.exclude_servers)?,
             },
         })
     }
@@ -350,35 +350,13 @@ impl AlertRuleChange {
             binding: Binding {
                 needs: self.needs.map_or(Ok(binding.needs), |texts| labels("needs", texts))?,
                 excludes: self.excludes.map_or(Ok(binding.excludes), |texts| labels("excludes", texts))?,
-                exclude_servers: self.exclude_servers.map_or(Ok(binding.exclude_servers), ids)?,
+                exclude_servers: match self.exclude_servers {
+                    Some(texts) => ids("exclude_servers", texts)?,
+                    None => binding.exclude_servers,
+                },
             },
         })
     }
-}
-
-/// A text that may be absent, which is not the same as empty. No text of a store holds a NUL.
-fn text(field: &'static str, text: Option<String>) -> Result<String, Problem> {
-    let good = text.as_ref().is_none_or(|text| !text.is_empty() && !text.contains('\0'));
-    if good { Ok(text.unwrap_or_default()) } else { Err(faulty(field, "must not be empty, nor have a NUL")) }
-}
-
-fn ids(texts: Vec<String>) -> Result<Vec<ServerId>, Problem> {
-    let id = |text: &String| text.parse().map_err(|bad| faulty("exclude_servers", format!("is {bad}")));
-    texts.iter().map(id).collect()
-}
-
-fn labels(field: &'static str, texts: Vec<String>) -> Result<Vec<(String, String)>, Problem> {
-    let mut read = Vec::new();
-    for one in texts {
-        let pair = servers::read_label(&one).map_err(|reason| faulty(field, reason))?;
-        if one.len() > 512 || one.contains('\0') {
-            return Err(faulty(field, "must have labels of at most 512 bytes and no NUL"));
-        }
-        if !read.contains(&pair) {
-            read.push(pair);
-        }
-    }
-    Ok(read)
 }
 
 fn answered(with: HttpResponseBuilder, rule: AlertRule) -> HttpResponse {

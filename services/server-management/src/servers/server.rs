@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    alerts::{self, IncidentItem},
+    alerts::{self, InMaintenance, IncidentItem},
     app::App,
     http::{
         PREFIX,
@@ -78,6 +78,8 @@ pub(crate) struct ServerShown {
     server: ServerItem,
     /// What is not resolved, those that opened last first; a hundred at the most.
     open_incidents: Vec<IncidentItem>,
+    /// The maintenance that it is in, which is one more reason to be paused; null: none.
+    maintenance: Option<InMaintenance>,
 }
 
 /// A pause that lasts. Times are Unix ms.
@@ -289,8 +291,9 @@ pub(super) async fn shown(
     let server = app.registry.server(id, &app.roll().await?).await?.ok_or_else(Problem::not_found)?;
     let version = server.version;
     let open_incidents = alerts::open_incidents(app, id).await?;
+    let maintenance = alerts::maintenance_of(app, id).await?;
     let server = items(app, vec![server]).await.pop().ok_or_else(Problem::internal)?;
-    Ok(tagged(answer, version, ServerShown { server, open_incidents }))
+    Ok(tagged(answer, version, ServerShown { server, open_incidents, maintenance }))
 }
 
 /// Adds what the cache knows. Without it there is no `latest`, and `last_seen_at` is up to 5 min behind.

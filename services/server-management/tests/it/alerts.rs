@@ -196,3 +196,91 @@ pub async fn a_rule_that_cannot_work_is_refused_by_its_field(place: Place) {
     assert_eq!((moved.status, &moved.body["critical_clear"]), (200, &json!(76.0)), "{moved:?}");
     assert_eq!(suite.patch(&path, "\"1\"", json!({"enabled": false})).await.status, 412);
 }
+
+pub async fn nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall(place: Place) {
+    let mut suite = suite(place).await;
+    let (web, db) = (suite.enrol("web").await, suite.enrol("db").await);
+    suite.label(db, &[("role", "db")]).await;
+    for server in [web, db] {
+        suite.hear(server, &[(NOW, 30 * SECOND)]).await;
+    }
+    // It began ten minutes ago, which nobody said then.
+    let (starts_at, ends_at) = (NOW - 10 * MINUTE, NOW + 20 * MINUTE);
+    let asked = json!({"name": "patches", "starts_at": starts_at, "ends_at": ends_at, "match": {"labels": ["role:db"]}});
+    let preview = suite.post("/maintenance-windows/preview", asked.clone()).await;
+    let opening = json!([{"local": "2026-09-21T14:03:20Z", "starts_at": starts_at, "ends_at": ends_at}]);
+    assert_eq!((preview.status, &preview.body), (200, &json!({"servers": 1, "openings": opening})));
+    let made = suite.post("/maintenance-windows", asked).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("/maintenance-windows/{}", made.body["id"].as_str().unwrap());
+    suite.management.maintain().await.unwrap();
+    suite.management.maintain().await.unwrap();
+    let shown = suite.read(&format!("/servers/{db}")).await;
+    assert_eq!((&shown["status"], &shown["paused"]), (&json!("paused"), &Value::Null));
+    let maintenance = json!({"window": made.body["id"], "name": "patches", "until": ends_at});
+    assert_eq!(shown["maintenance"], maintenance);
+    assert_eq!(suite.read(&format!("/servers/{web}")).await["maintenance"], Value::Null);
+    assert_eq!(suite.read("/status").await["paused"], 1);
+    assert_eq!(suite.read("/servers?status=paused").await["items"][0]["name"], "db");
+
+    pass(&mut suite, NOW + 5 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [open("web")]);
+    let uptime = suite.read(&format!("/servers/{db}/uptime?from={}&to={}", NOW, NOW + 5 * MINUTE)).await;
+    assert_eq!((&uptime["expected_ms"], &uptime["uptime"]), (&json!(0), &Value::Null));
+    suite.at(ends_at).await;
+    suite.management.maintain().await.unwrap();
+    assert_eq!(suite.read(&format!("/servers/{db}")).await["status"], "up", "the pipeline has not got there");
+    pass(&mut suite, ends_at + 2 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [open("web")], "it has four intervals to report");
+    pass(&mut suite, ends_at + 2 * MINUTE + 1).await;
+    assert_eq!(incidents(&suite).await, [open("db"), open("web")]);
+
+    // Another run, while it is missed.
+    let longer = suite.patch(&path, "\"1\"", json!({"ends_at": ends_at + HOUR})).await;
+    assert_eq!((longer.status, &longer.body["starts_at"]), (200, &json!(starts_at)), "{longer:?}");
+    suite.management.maintain().await.unwrap();
+    pass(&mut suite, ends_at + 3 * MINUTE).await;
+    assert_eq!(incidents(&suite).await, [resolved("db", "paused"), open("web")]);
+    assert_eq!(suite.delete(&path).await.status, 204);
+    assert_eq!(suite.read(&format!("/servers/{db}")).await["status"], "down");
+}
+
+pub async fn a_window_that_cannot_work_is_refused_by_its_field(place: Place) {
+    let suite = suite(place).await;
+    let weekly =
+        json!({"name": "weekly", "cron": "30 2 * * 0", "duration_ms": HOUR, "time_zone": "Europe/Berlin"});
+    let with = |fields: Value| {
+        let mut window = weekly.clone();
+        window.as_object_mut().unwrap().append(&mut fields.as_object().unwrap().clone());
+        window
+    };
+    for (field, fields) in [
+        ("cron", json!({"cron": "30 2 * *"})),
+        ("cron", json!({"cron": "0 0 30 2 *"})),
+        ("cron", json!({"starts_at": NOW, "ends_at": NOW + 1})),
+        ("cron", json!({"cron": null})),
+        ("duration_ms", json!({"duration_ms": 0})),
+        ("duration_ms", json!({"duration_ms": null})),
+        ("time_zone", json!({"time_zone": "Berlin"})),
+        ("starts_at", json!({"cron": null, "duration_ms": null})),
+        ("starts_at", json!({"starts_at": NOW - 36 * 24 * HOUR, "ends_at": NOW})),
+        ("ends_at", json!({"starts_at": NOW, "ends_at": NOW})),
+        ("match.labels", json!({"match": {"labels": ["db"]}})),
+        ("match.servers", json!({"match": {"servers": ["db"]}})),
+    ] {
+        let refused = suite.post("/maintenance-windows", with(fields.clone())).await;
+        assert_eq!((refused.status, &refused.body["field"]), (422, &json!(field)), "{fields}: {refused:?}");
+    }
+    let made = suite.post("/maintenance-windows", weekly.clone()).await;
+    assert_eq!((made.status, &made.body["next"][0]["local"]), (201, &json!("2026-09-27T02:30")), "{made:?}");
+    assert_eq!(suite.post("/maintenance-windows", weekly).await.body["code"], "name_taken");
+    let path = format!("/maintenance-windows/{}", made.body["id"].as_str().unwrap());
+    let once = suite.patch(&path, "\"1\"", json!({"starts_at": NOW, "ends_at": NOW + HOUR})).await;
+    assert_eq!(
+        (once.status, &once.body["cron"], &once.body["ends_at"]),
+        (200, &Value::Null, &json!(NOW + HOUR)),
+        "{once:?}"
+    );
+    assert_eq!(suite.patch(&path, "\"1\"", json!({"enabled": false})).await.status, 412);
+    assert_eq!(suite.read("/maintenance-windows").await["total"], 1);
+}

@@ -63,7 +63,9 @@ compositions! {
         while_monitoring_is_late_that_is_the_one_thing_that_is_told
         who_enrolled_and_is_not_heard_for_an_hour_is_told
         a_rule_that_no_longer_binds_ends_its_incidents
-        a_rule_that_cannot_work_is_refused_by_its_field;
+        a_rule_that_cannot_work_is_refused_by_its_field
+        nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
+        a_window_that_cannot_work_is_refused_by_its_field;
     audit:
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled

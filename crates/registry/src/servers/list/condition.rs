@@ -4,6 +4,7 @@ use fleet::Status;
 
 use super::{filter::ServerFilter, roll::Judge};
 use crate::engine::{RegistryError, Statement, fold, json};
+use crate::servers::pause::is_expected;
 
 /// By which way the servers are found that a filter lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) fn push(
     statement.push(" WHERE true");
     match status {
         Some(Status::Down) if way == Way::Find => {
-            statement.push(" AND s.paused_at IS NULL AND s.id IN (");
+            statement.push(concat!(" AND ", is_expected!("s"), " AND s.id IN ("));
             judge.push_silent(statement);
             statement.push(")");
         }
@@ -92,7 +93,7 @@ fn push_labels(statement: &mut Statement, labels: &[(String, String)], way: Way)
 /// Appends a query for the ids of the servers that have all of these labels, of which there has to be one at least. The
 /// labels are one set, by `INTERSECT`: while PostgreSQL has no statistics it takes every label for rare, and would join
 /// several sets by comparing each row of one with each row of another.
-pub(super) fn push_labelled(statement: &mut Statement, labels: &[(String, String)]) {
+pub(crate) fn push_labelled(statement: &mut Statement, labels: &[(String, String)]) {
     for (number, (key, value)) in labels.iter().enumerate() {
         statement.push(if number > 0 { " INTERSECT " } else { "" });
         statement.push("SELECT server_id FROM labels WHERE true");

@@ -5,6 +5,7 @@ mod filter;
 mod listing;
 mod roll;
 
+pub(crate) use condition::push_labelled;
 pub(crate) use listing::{Candidate, Listing};
 pub(crate) use roll::status_of;
 

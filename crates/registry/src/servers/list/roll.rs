@@ -6,6 +6,7 @@ use fleet::{
 };
 
 use crate::engine::{Dialect, Registry, RegistryError, Statement, corrupt, count, json};
+use crate::servers::pause::{is_expected, paused};
 
 /// How far the pipeline has got, and which servers the cache knows to be silent: what the status of servers is judged by.
 ///
@@ -115,8 +116,11 @@ impl Judge {
 
     /// Appends the word for the status of `servers s LEFT JOIN sightings g`.
     pub(crate) fn push_status<'a>(&self, statement: &'a mut Statement) -> &'a mut Statement {
-        statement
-            .push("CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN g.server_id IS NULL THEN 'unknown'");
+        statement.push(concat!(
+            "CASE WHEN s.id IN (",
+            paused!(),
+            ") THEN 'paused' WHEN g.server_id IS NULL THEN 'unknown'"
+        ));
         statement.push(" WHEN ");
         self.push_late(statement);
         statement.push(" THEN 'down' ELSE 'up' END")
@@ -127,17 +131,17 @@ impl Judge {
     pub(crate) fn push_is(&self, statement: &mut Statement, status: Status) {
         match status {
             Status::Paused => {
-                statement.push("s.paused_at IS NOT NULL");
+                statement.push(concat!("s.id IN (", paused!(), ")"));
             }
             Status::Unknown => {
-                statement.push("s.paused_at IS NULL AND g.server_id IS NULL");
+                statement.push(concat!(is_expected!("s"), " AND g.server_id IS NULL"));
             }
             Status::Down => {
-                statement.push("s.paused_at IS NULL AND ");
+                statement.push(concat!(is_expected!("s"), " AND "));
                 self.push_late(statement);
             }
             Status::Up => {
-                statement.push("s.paused_at IS NULL AND g.server_id IS NOT NULL AND (");
+                statement.push(concat!(is_expected!("s"), " AND g.server_id IS NOT NULL AND ("));
                 self.push_late(statement);
                 statement.push(") IS NOT TRUE");
             }
@@ -151,7 +155,7 @@ impl Judge {
     pub(crate) fn tally(&self, dialect: Dialect) -> Statement {
         let mut statement = Statement::new(dialect);
         self.push_roll(&mut statement);
-        statement.push(", paused (id) AS MATERIALIZED (SELECT id FROM servers WHERE paused_at IS NOT NULL)");
+        statement.push(concat!(", paused (id) AS MATERIALIZED (", paused!(), ")"));
         statement.push(", seen (heard, late) AS MATERIALIZED (SELECT COUNT(*), COUNT(CASE WHEN ");
         self.push_late(&mut statement);
         statement.push(" THEN 1 END) FROM sightings g)");

@@ -48,9 +48,9 @@ test-stack: prerequisites ## Deploy the stack on a Swarm of this machine, behind
 prove: prerequisites services ## What is too long for each change: hundreds of kills (KILLS=), a million windows of uptime (WINDOWS=), attacks at full size, the tests on a busy machine; over an hour
 	$(RELEASE)
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator
-	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 dev/test history
+	eval "$$(dev/services env)"; ROLLCALL_NOTIFICATIONS=5000 dev/test notifier
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) ROLLCALL_PROVE=1 ROLLCALL_BINARY=$(CURDIR)/target/release/rollcall dev/test standalone
-	eval "$$(dev/services env)"; ROLLCALL_WINDOWS=$(WINDOWS) dev/test history
+	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 ROLLCALL_WINDOWS=$(WINDOWS) dev/test history
 	eval "$$(dev/services env)"; for round in 1 2 3; do dev/busy dev/test; done
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead

@@ -5,6 +5,7 @@
 //! of them. If the process ends in between, they stay claimed; after a minute they are `unknown`: shown to a person, and never
 //! sent again by themselves.
 
+mod heartbeat;
 mod instruments;
 mod sender;
 mod sending;
@@ -17,6 +18,7 @@ use fleet::alert::seal::ChannelKeys;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+pub use heartbeat::{BadHeartbeatUrl, HeartbeatUrl};
 pub use sender::{BadAuthorities, Sender};
 pub use service::{StartError, run};
 
@@ -27,6 +29,8 @@ pub struct Settings {
     pub keys: ChannelKeys,
     /// Where people look at incidents, without a slash at the end; without it messages have no links.
     pub url: Option<String>,
+    /// What is called every minute while all is well; whoever is called tells somebody when it is not.
+    pub heartbeat: Option<HeartbeatUrl>,
     /// All times are so many times shorter. 1, but for tests.
     pub scale: u32,
 }

@@ -120,6 +120,16 @@ impl Sender {
         verdict::judge(kind, ending)
     }
 
+    /// Asks for a URL, to show that somebody is there. An error: why it was not taken.
+    pub(crate) async fn call(&self, url: &Url) -> Result<(), String> {
+        let request = Request { url: url.clone(), headers: Vec::new(), body: b"{}".to_vec() };
+        match self.exchange(request).await {
+            Ended::Answered(Whole { status: 200..=299, .. }) => Ok(()),
+            Ended::Answered(Whole { status, .. }) => Err(format!("HTTP {status}")),
+            Ended::Refused(reason) | Ended::Unreached(reason) | Ended::Lost(reason) => Err(reason),
+        }
+    }
+
     async fn exchange(&self, request: Request) -> Ended {
         let begun = Instant::now();
         let (connect, all) = (CONNECT / self.scale, ALL / self.scale);

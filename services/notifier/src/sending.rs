@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Sender, Settings, instruments};
+use crate::{Sender, Settings, heartbeat, instruments};
 
 /// Messages that one process sends at once.
 const AT_ONCE: usize = 32;
@@ -72,6 +72,10 @@ impl Post {
 pub(crate) async fn run(post: Post, shutdown: CancellationToken) {
     let shared = &post.0;
     let mut sending = JoinSet::new();
+    let beating = {
+        let (post, stop) = (post.clone(), shutdown.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(post.0.beat()).await })
+    };
     let mut look = interval(LOOK_EVERY / shared.settings.scale.max(1));
     let mut sweep = interval(SWEEP_EVERY / shared.settings.scale.max(1));
     for due in [&mut look, &mut sweep] {
@@ -91,6 +95,7 @@ pub(crate) async fn run(post: Post, shutdown: CancellationToken) {
             }
         }
     }
+    drop(beating.await);
     let ended = timeout(GRACE, async { while sending.join_next().await.is_some() {} }).await;
     if ended.is_err() {
         tracing::warn!("messages were on their way when this process had to end; they will be unknown");
@@ -109,6 +114,12 @@ impl Shared {
         let places = self.trouble.watch(self.registry.places_to_tell(asked, self.clock.now()).await);
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         places.unwrap_or_default().into_iter().filter(|place| busy.insert(place.clone())).collect()
+    }
+
+    /// Calls whoever watches the watcher, while all is well.
+    async fn beat(&self) {
+        let Some(url) = &self.settings.heartbeat else { return };
+        heartbeat::run(url, &self.registry, &self.sender, &self.clock, self.settings.scale.max(1)).await;
     }
 
     async fn sweep(&self) {
@@ -216,7 +227,7 @@ fn tell(message: &ClaimedMessage, verdict: &Verdict) {
     let (id, channel, kind, incidents) = (claim, &channel.name, channel.kind().as_str(), items.len());
     match verdict {
         Verdict::Sent { .. } => {
-            tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent")
+            tracing::info!(id, channel, kind, rows, incidents, attempts, "a message is sent");
         }
         Verdict::NotSent(reason) => {
             tracing::info!(id, channel, kind, attempts, reason, "a message was not sent, and is tried again");

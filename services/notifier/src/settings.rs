@@ -22,7 +22,8 @@ use crate::Sender;
 
 /// Notifier: tells alerts in chats and to webhooks, each message at most once.
 ///
-/// From the environment alone, each also as a file named by NAME_FILE: DATABASE_URL, CHANNEL_KEY, CHANNEL_KEY_PREVIOUS.
+/// From the environment alone, each also as a file named by NAME_FILE: DATABASE_URL, CHANNEL_KEY, CHANNEL_KEY_PREVIOUS,
+/// HEARTBEAT_URL.
 #[derive(Debug, Parser)]
 #[command(name = "notifier", version, about)]
 pub struct Arguments {
@@ -64,14 +65,20 @@ impl Settings {
         let mut mistakes = Mistakes::default();
         let (database_url, key) = (mistakes.required("DATABASE_URL"), mistakes.required("CHANNEL_KEY"));
         let previous: Option<ChannelKey> = mistakes.parsed("CHANNEL_KEY_PREVIOUS");
-        let sender = arguments.telling.sender(&mut mistakes);
+        let (sender, heartbeat) = (arguments.telling.sender(&mut mistakes), mistakes.parsed("HEARTBEAT_URL"));
         let (Some(database_url), Some(key), Some(sender)) = (database_url, key, sender) else {
             return Err(mistakes.into());
         };
         mistakes.check()?;
         let (keys, url, scale) = (ChannelKeys::new(key, previous), arguments.public_url.clone(), scale());
         let (drain, bounds) = (arguments.service.drain(), arguments.service.doors.bounds(0));
-        Ok(Self { notifier: crate::Settings { keys, url, scale }, sender, database_url, drain, bounds })
+        Ok(Self {
+            notifier: crate::Settings { keys, url, heartbeat, scale },
+            sender,
+            database_url,
+            drain,
+            bounds,
+        })
     }
 }
 

@@ -106,7 +106,8 @@ async fn until_stopped(
 
     let url = url(&settings, listen);
     let (jobs, mail) = mail(&data, &settings, &url, &stores.registry, &clock);
-    let telling = notifier::Settings { keys, url: Some(url), scale: notifier::settings::scale() };
+    let heartbeat = settings.heartbeat.clone();
+    let telling = notifier::Settings { keys, url: Some(url), heartbeat, scale: notifier::settings::scale() };
     let notifier = Notifier::new(stores.registry.clone(), settings.sender.clone(), telling, clock.clone());
 
     management.ship_alert_rules().await?;

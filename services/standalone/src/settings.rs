@@ -15,7 +15,7 @@ use fleet::{
     retention::{self, Kept},
 };
 use mail::{Authorities, SmtpUrl};
-use notifier::settings::TellingArguments;
+use notifier::{HeartbeatUrl, settings::TellingArguments};
 use server_management::{
     Downloads, PublicUrl, TokenKey,
     settings::{self, ResetArguments},
@@ -131,6 +131,7 @@ pub struct Settings {
     /// Where messages may go, and what sends them.
     pub telling: TellingArguments,
     pub sender: notifier::Sender,
+    pub heartbeat: Option<HeartbeatUrl>,
     /// `None`: generated at first start and kept in the data folder.
     pub admin_password: Option<Secret>,
 }
@@ -172,6 +173,7 @@ impl Settings {
             channel_keys: settings::channel_keys(&mut mistakes),
             telling: arguments.telling.clone(),
             sender,
+            heartbeat: mistakes.parsed("HEARTBEAT_URL"),
             admin_password: admin_password(&mut mistakes),
         };
         mistakes.check()?;

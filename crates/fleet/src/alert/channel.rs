@@ -4,20 +4,16 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+pub use super::fields::BadChannel;
+use super::fields::{Fields, bad};
 use crate::{id::ChannelId, messages::Recipient};
 
 /// Most addresses of a channel of the kind `mail`.
 pub const MAX_RECIPIENTS: usize = 50;
-
-/// Longest URL of a hook, in bytes.
-const MAX_URL_BYTES: usize = 2_048;
-
-/// Longest key, token or chat, in bytes.
-const MAX_TOKEN_BYTES: usize = 256;
 
 /// Bytes of a webhook's key (Standard Webhooks: 24 to 64).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -110,24 +106,10 @@ pub enum Secret {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Vec<u8>);
 
-/// Why something is no channel: which field, and what it has to be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {reason}")]
-pub struct BadChannel {
-    /// Where it stands in the body, with dots.
-    pub field: String,
-    /// What it has to be.
-    pub reason: String,
-}
-
 /// A text that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be wecom, telegram, slack, discord, webhook or mail")]
 pub struct BadKind;
-
-fn bad<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, BadChannel> {
-    Err(BadChannel { field: field.into(), reason: reason.into() })
-}
 
 impl Kind {
     /// Every one.
@@ -164,81 +146,6 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> Result<Self, BadKind> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(BadKind)
     }
-}
-
-/// The fields of an object that nobody has taken yet. What is left over is refused by its name.
-struct Fields<'a> {
-    place: &'static str,
-    left: Map<String, Value>,
-    known: &'a [&'static str],
-}
-
-impl<'a> Fields<'a> {
-    fn of(place: &'static str, value: &Value, known: &'a [&'static str]) -> Result<Self, BadChannel> {
-        let Value::Object(left) = value else { return bad(place, "must be an object") };
-        let left = left.clone();
-        match left.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => {
-                let name: String = name.chars().take(64).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                bad(place, format!("has no field {name:?}; of this kind it has {known}"))
-            }
-            None => Ok(Self { place, left, known }),
-        }
-    }
-
-    fn path(&self, name: &str) -> String {
-        debug_assert!(self.known.contains(&name));
-        format!("{}.{name}", self.place)
-    }
-
-    fn maybe_text(&self, name: &str) -> Result<Option<String>, BadChannel> {
-        match self.left.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => bad(self.path(name), "must be a text"),
-        }
-    }
-
-    fn text(&self, name: &str) -> Result<String, BadChannel> {
-        match self.maybe_text(name)? {
-            Some(text) => Ok(text),
-            None => bad(self.path(name), "is missing"),
-        }
-    }
-
-    /// A text of these characters.
-    fn token(&self, name: &str, also: &str) -> Result<String, BadChannel> {
-        let text = self.text(name)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
-        if text.is_empty() || text.len() > MAX_TOKEN_BYTES || !text.chars().all(plain) {
-            return bad(self.path(name), format!("must be letters, digits and {also}"));
-        }
-        Ok(text)
-    }
-
-    fn url(&self, name: &str) -> Result<Url, BadChannel> {
-        let text = self.text(name)?;
-        hook(&text).or_else(|reason| bad(self.path(name), reason))
-    }
-}
-
-/// The URL of a hook. Whether it may be reached is for [the guard](super::guard) to say.
-fn hook(text: &str) -> Result<Url, &'static str> {
-    if text.len() > MAX_URL_BYTES {
-        return Err("must have at most 2,048 bytes");
-    }
-    let url: Url = text.parse().map_err(|_| "must be a URL such as https://example.org/hook")?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("must be a URL such as https://example.org/hook");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not have a user or a password in it");
-    }
-    if url.fragment().is_some() {
-        return Err("must not have a fragment (#…)");
-    }
-    Ok(url)
 }
 
 impl Config {

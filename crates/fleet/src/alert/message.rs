@@ -1,8 +1,13 @@
 //! What a message says: lines for people, in the language of the channel and within what its kind can hold.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::{Level, channel::Kind, fold::fold};
+use super::{
+    Level,
+    channel::Kind,
+    fold::fold,
+    template::{Piece, pieces},
+};
 use crate::{
     Millis,
     calendar::Zone,
@@ -16,12 +21,6 @@ const MOST_ALONE: usize = 3;
 /// Longest name in a line, in characters, and longest list of folded names.
 const MAX_NAME: usize = 80;
 const MAX_NAMES: usize = 600;
-
-/// Longest template, in bytes.
-const MAX_TEMPLATE_BYTES: usize = 1_000;
-
-/// What a template may name.
-const PLACES: [&str; 6] = ["server", "level", "metric", "value", "since", "url"];
 
 /// What is said of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,19 +73,6 @@ pub struct Manner<'a> {
     pub template: Option<&'a str>,
     /// Where the suite is, without a slash at the end; `None`: no links.
     pub url: Option<&'a str>,
-}
-
-/// A text that is no template.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadTemplate {
-    /// It is too long, or has nothing in it.
-    #[error("must have 1 to 1,000 bytes")]
-    Length,
-    /// It names what there is not.
-    #[error(
-        "may name {{server}}, {{level}}, {{metric}}, {{value}}, {{since}} and {{url}}; a brace alone is written twice"
-    )]
-    Place,
 }
 
 impl What {
@@ -286,20 +272,17 @@ fn fit(paper: Paper, lines: &[(String, usize)], link: &str, words: &Words) -> St
     told.trim_end().to_owned()
 }
 
+/// What is the same but for the server, in the order of its lines: whether it is over, what is said, how bad, rule, instance.
+type Group<'a> = (bool, What, Reverse<Level>, &'a str, &'a str);
+
 /// The incidents in lines, the worst first: what is the same but for the server is one line.
 fn lines(items: &[Item], manner: &Manner<'_>, paper: Paper) -> Vec<(String, usize)> {
     let words = manner.language.words();
     // Open before over, critical before warning; within that by rule and instance, so that equal things stand together.
-    let mut groups: BTreeMap<(bool, What, std::cmp::Reverse<Level>, &str, &str), Vec<&Item>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<&Item>> = BTreeMap::new();
     for item in items {
-        let key = (
-            item.what.ends(),
-            item.what,
-            std::cmp::Reverse(item.level),
-            item.rule.as_str(),
-            item.instance.as_str(),
-        );
+        let key =
+            (item.what.ends(), item.what, Reverse(item.level), item.rule.as_str(), item.instance.as_str());
         groups.entry(key).or_default().push(item);
     }
     let mut lines = Vec::new();
@@ -369,45 +352,12 @@ fn fill(template: &str, item: &Item, manner: &Manner<'_>, paper: Paper) -> Strin
         .collect()
 }
 
-enum Piece<'a> {
-    Text(&'a str),
-    Place(&'a str),
-}
-
-/// Checks a template when it is saved.
-pub fn check_template(template: &str) -> Result<(), BadTemplate> {
-    if template.trim().is_empty() || template.len() > MAX_TEMPLATE_BYTES {
-        return Err(BadTemplate::Length);
-    }
-    pieces(template).map(drop)
-}
-
-fn pieces(template: &str) -> Result<Vec<Piece<'_>>, BadTemplate> {
-    let (mut pieces, mut rest) = (Vec::new(), template);
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, from) = rest.split_at(at);
-        pieces.push(Piece::Text(before));
-        let doubled = from.starts_with("{{") || from.starts_with("}}");
-        if doubled {
-            pieces.push(Piece::Text(&from[..1]));
-            rest = &from[2..];
-            continue;
-        }
-        let inner =
-            from.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or(BadTemplate::Place)?;
-        let name = PLACES.into_iter().find(|place| *place == inner.0).ok_or(BadTemplate::Place)?;
-        pieces.push(Piece::Place(name));
-        rest = inner.1;
-    }
-    pieces.push(Piece::Text(rest));
-    Ok(pieces)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::alert::template::{BadTemplate, check_template};
 
     pub fn item(what: What, server: &str) -> Item {
         Item {

@@ -1,6 +1,7 @@
 //! Alerts: what is trouble, how bad and when, where it is told, in which words, and what becomes of a message.
 
 pub mod channel;
+mod fields;
 pub mod fold;
 mod glob;
 pub mod guard;
@@ -14,6 +15,7 @@ pub mod seal;
 mod shipped;
 mod state;
 pub mod telling;
+pub mod template;
 pub mod verdict;
 mod words;
 

@@ -179,7 +179,7 @@ fn tell_the_trouble(
         let retry = retry_at(said).filter(|at| *at > now);
         match told {
             Some(level) if level >= trouble.level => {
-                remind(trouble, channel, said, reminder_ms, now, decision)
+                remind(trouble, channel, said, reminder_ms, now, decision);
             }
             _ if retry.is_some() => decision.look_at(retry.unwrap_or(now)),
             Some(_) => {

@@ -10,13 +10,22 @@ use crate::{
     outbox::{self, DeliveryState},
 };
 
-const ANY: &str =
-    "SELECT n.id FROM notifications n JOIN deliveries d ON d.kind = 'notification' AND d.subject_id = n.id
-WHERE n.state IN ('queued', 'sending') LIMIT 1";
-const UNDER_WAY: &str = "SELECT n.id FROM notifications n WHERE n.state IN ('queued', 'sending')
-AND EXISTS (SELECT 1 FROM deliveries d WHERE d.kind = 'notification' AND d.subject_id = n.id) ORDER BY n.id LIMIT 1000";
+/// Those that wait are found by where mail leads, and not among all that wait for anything. A notifier's claim has a time;
+/// what is under way as mail has none.
+macro_rules! under_way {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id FROM (SELECT n.id FROM channels c JOIN notifications n ON n.target_key = c.target_key
+            WHERE c.kind = 'mail' AND n.state = 'queued'
+            UNION ALL SELECT n.id FROM notifications n WHERE n.state = 'sending' AND n.sending_at IS NULL) AS mailed ",
+            $rest
+        )
+    };
+}
+const ANY: &str = under_way!("LIMIT 1");
+const UNDER_WAY: &str = under_way!("ORDER BY id LIMIT 1000");
 const SETTLE: &str = "UPDATE notifications SET state = $2, reason = $3, attempts = $4, updated_at = $5,
-due_at = CASE WHEN $2 = 'queued' THEN due_at ELSE NULL END WHERE id = $1";
+due_at = CASE WHEN $2 = 'queued' THEN due_at ELSE NULL END WHERE id = $1 AND state <> $2";
 const LOOK_AGAIN: PerEngine = one_of!(
     "UPDATE incidents SET tell_at = $2 WHERE (tell_at IS NULL OR tell_at > $2)
     AND id IN (SELECT incident FROM notification_items WHERE notification",

@@ -108,6 +108,8 @@ SELECT o.channel, o.incident, o.transition, o.reminder, (SELECT MAX(a.round) + 1
 FROM notification_items o WHERE o.notification = $1";
 const STATES: &str =
     "SELECT state, COUNT(*) FROM notifications WHERE state IN ('queued', 'sending') GROUP BY state";
+const OVERDUE: &str = "SELECT id FROM notifications WHERE state = 'queued' AND due_at < $1 LIMIT 1";
+const JUDGED: &str = "SELECT version FROM versions WHERE name = 'judge'";
 const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT n.id FROM notifications n
 WHERE n.created_at < $1 AND n.state NOT IN ('queued', 'sending') AND NOT EXISTS (SELECT 1 FROM notification_items i
     JOIN incidents o ON o.id = i.incident WHERE i.notification = n.id AND o.state <> 'resolved') LIMIT 1000)";
@@ -242,6 +244,17 @@ impl Registry {
             Ok(find(tx, id).await?.ok_or(Refusal::NotFound)?)
         })
         .await
+    }
+
+    /// Whether a message waits since before this time (Unix ms).
+    pub async fn has_overdue_notification(&self, before: Millis) -> Result<bool, RegistryError> {
+        self.reader().any(query(OVERDUE).bind(before)).await
+    }
+
+    /// When the judge worked last, as far as it told, in Unix ms; 0: never.
+    pub async fn judged_at(&self) -> Result<Millis, RegistryError> {
+        let (at,): (Millis,) = self.reader().one(JUDGED).await?;
+        Ok(at)
     }
 
     /// How many messages wait and are under way.

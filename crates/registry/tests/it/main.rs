@@ -14,6 +14,7 @@ mod restored;
 mod schema;
 mod servers;
 mod store;
+mod telling;
 
 use engine::life;
 use people::{account, session};
@@ -174,6 +175,16 @@ contract! {
         while_one_rule_is_judged_alone_what_others_raised_waits
         rules_are_made_changed_and_deleted_and_shipped_once
         incidents_are_narrowed_and_forgotten_once_they_are_old;
+    telling:
+        an_incident_is_told_once_by_any_number_of_replicas
+        a_message_is_claimed_once_and_settled_by_its_claim
+        what_nobody_settles_is_unknown_and_never_sent_by_itself
+        what_is_over_before_it_was_sent_falls
+        after_a_failure_the_channel_is_told_again_and_one_that_is_gone_is_disabled
+        a_message_of_mail_is_what_its_mails_are_and_falls_with_them
+        a_silence_mutes_and_what_is_open_at_its_end_is_told_once
+        channels_and_routes_are_made_changed_and_deleted
+        what_failed_is_sent_again_if_a_person_wants_it_and_old_messages_are_forgotten;
     maintenance:
         a_window_pauses_its_servers_and_nobody_elses_pause_ends_with_it
         a_window_that_is_changed_or_deleted_ends_what_lasts_of_it

@@ -15,7 +15,7 @@ use fleet::{
     id::{AlertRouteId, ChannelId, IncidentId},
     words::Language,
 };
-use notifier::{Notifier, Sender, Settings};
+use notifier::{HeartbeatUrl, Notifier, Sender, Settings};
 use registry::{Actor, Channel, Notification, NotificationFilter, NotificationState, Page, Registry, Told};
 use serde_json::{Value, json};
 use testkit::{Receiver, Service, TempDir, eventually, tempdir};
@@ -43,6 +43,7 @@ pub fn keys() -> ChannelKeys {
 pub struct Rig {
     pub registry: Registry,
     pub clock: Clock,
+    pub heartbeat: Option<HeartbeatUrl>,
     folder: Option<TempDir>,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -52,12 +53,7 @@ impl Rig {
         let folder = tempdir().unwrap();
         let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
         registry.migrate().await.unwrap();
-        Self { registry, clock: Clock::fixed(NOW), folder: Some(folder), running: None }
-    }
-
-    /// Over a registry that is somebody else's, by the time of the world.
-    pub fn over(registry: Registry) -> Self {
-        Self { registry, clock: Clock::system(), folder: None, running: None }
+        Self { registry, clock: Clock::fixed(NOW), heartbeat: None, folder: Some(folder), running: None }
     }
 
     pub fn now(&self) -> Millis {
@@ -78,16 +74,15 @@ impl Rig {
             other => other.to_owned(),
         };
         let sender = Sender::new(allowed.parse().unwrap(), Bases::default(), None, scale).unwrap();
-        let settings = Settings { keys: keys(), url: Some("https://rollcall.example.org".to_owned()), scale };
+        let settings = Settings {
+            keys: keys(),
+            url: Some("https://rollcall.example.org".to_owned()),
+            heartbeat: self.heartbeat.clone(),
+            scale,
+        };
         let notifier = Notifier::new(self.registry.clone(), sender, settings, self.clock.clone());
         let stop = CancellationToken::new();
         self.running = Some((stop.clone(), tokio::spawn(notifier.run(stop))));
-    }
-
-    pub async fn stop(&mut self) {
-        let (stop, running) = self.running.take().unwrap();
-        stop.cancel();
-        running.await.unwrap();
     }
 
     /// Does what no method does.

@@ -259,7 +259,7 @@ async fn a_queue_goes_out_as_few_messages_in_its_order_within_the_budget() {
         assert_eq!(receiver.count(), messages);
         rig.clock.advance(2 * SECOND);
     }
-    rig.until(&vec![State::Sent; 120]).await;
+    rig.until(&[State::Sent; 120]).await;
     let told = receiver.taken()[1].text();
     assert!(told.contains("50 servers"), "{told}");
 }
@@ -313,4 +313,30 @@ async fn flapping_for_an_hour_is_told_twelve_times_at_most() {
         alerts.len(),
         others.len()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heartbeat_is_called_while_all_is_well_and_no_longer() {
+    let (mut rig, receiver) = (Rig::new().await, Receiver::start(Service::Webhook).await);
+    rig.heartbeat = Some(format!("{}/ping", receiver.url()).parse().unwrap());
+    rig.start_with("127.0.0.0/8:0", 600);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.count(), 0);
+    let now = rig.now();
+    rig.execute(&format!("UPDATE versions SET version = {now} WHERE name = 'judge'")).await;
+    let progress = fleet::liveness::Progress {
+        newest_settled: Some(now),
+        oldest_in_hand: None,
+        open_since: Some(now - HOUR),
+        written_at: now,
+    };
+    rig.registry.put_progress("worker", &progress).await.unwrap();
+    eventually("it is called", async || receiver.count() > 2).await;
+    assert_eq!(receiver.taken()[0].path, "/ping");
+    // The judge stands still.
+    rig.clock.advance(MINUTE);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let count = receiver.count();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(receiver.count(), count);
 }

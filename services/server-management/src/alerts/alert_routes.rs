@@ -243,7 +243,7 @@ fn read_level(text: &str) -> Result<Level, Problem> {
 
 fn read_position(position: Option<u32>) -> Result<Option<u32>, Problem> {
     match position {
-        Some(0) => Err(field("position", "must be 1 or more")),
+        Some(0 | 201..) => Err(field("position", "must be 1 to 200")),
         position => Ok(position),
     }
 }

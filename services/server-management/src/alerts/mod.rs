@@ -11,6 +11,7 @@ mod notifications;
 mod openings;
 mod preview;
 mod rules;
+mod sealing;
 mod silences;
 mod telling;
 mod watched;
@@ -24,10 +25,10 @@ use utoipa::OpenApi;
 
 use self::openings::Openings;
 pub(crate) use self::{
-    channels::Sealing,
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
     openings::{InMaintenance, of as maintenance_of},
+    sealing::Sealing,
     telling::tell,
 };
 use crate::{
@@ -194,7 +195,7 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
         // What the judge found is told.
         telling.watch(tell(app).await);
         if resealed.is_none() {
-            resealed = trouble.watch(channels::reseal(app, sealing).await);
+            resealed = trouble.watch(sealing::reseal(app, sealing).await);
         }
         if turn.is_multiple_of(COUNT_EVERY) {
             trouble.watch(judge::count(app).await);

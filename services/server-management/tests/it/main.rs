@@ -25,6 +25,7 @@ mod sheets;
 mod snapshots;
 mod status;
 mod suite;
+mod telling;
 mod uptime;
 mod versions;
 mod years;
@@ -156,6 +157,11 @@ compositions! {
         a_restart_of_monitoring_downs_nobody_who_answers_within_one_interval
         losing_the_cache_finds_silence_later_and_never_falsely
         a_count_of_dead_letters_is_told_for_a_minute;
+    telling:
+        a_secret_goes_in_and_never_comes_out
+        what_cannot_work_is_refused_by_its_field
+        channels_routes_and_silences_are_changed_by_who_saw_them
+        who_falls_silent_is_told_once_by_all_replicas_and_its_return_too;
     lists:
         who_has_a_list_is_not_sent_it_again
         answers_are_compressed_for_who_takes_it;

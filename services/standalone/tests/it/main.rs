@@ -21,4 +21,5 @@ mod restore;
 mod soak;
 mod steps;
 mod suite;
+mod told;
 mod writers;

@@ -30,7 +30,7 @@ async fn try_beat(client: &Client, host: &Host, at: i64) -> (u16, Value) {
 
 /// What a backup of a stopped suite holds.
 fn copy(from: &Path, to: &Path) {
-    for name in ["registry.db", "agent-key", "token-key", "admin-password"] {
+    for name in ["registry.db", "agent-key", "token-key", "channel-key", "admin-password"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
     }
 }

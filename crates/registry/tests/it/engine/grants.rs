@@ -2,6 +2,7 @@
 
 use fleet::{
     Millis,
+    alert::{channel::Kind, verdict::Verdict},
     id::{DeliveryId, ReportId, UserId},
     liveness::Progress,
 };
@@ -11,6 +12,7 @@ use crate::{
     report,
     schema::{Schema, options, run},
     store::{ALL, CLOCK, NOW, Store, sighting},
+    telling,
 };
 
 /// A role for one test, that may log in and nothing else.
@@ -115,6 +117,66 @@ async fn mail_reads_reports_and_settles_deliveries_and_nothing_else() {
     is_kept_out(&mail).await;
     is_refused(mail.sight(&[sighting(crate::store::server_id(1), NOW)], CLOCK).await);
     is_refused(mail.progress().await);
+    role.drop().await;
+    schema.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notifier_claims_and_settles_messages_and_nothing_else() {
+    let schema = Schema::make().await;
+    let store = Store::postgres(schema.clone()).await;
+    let (channel, now) = (telling::told_on(&store, Kind::Slack).await, NOW);
+    telling::incident(&store, "").await;
+    telling::tell(&store.registry, now).await;
+    let role = Role::make(&schema).await;
+    store.registry.admit(Guest::Notifier, &role.role()).await.unwrap();
+    let notifier = role.open();
+    assert!(notifier.has_schema().await.unwrap());
+    let claimed = telling::claim(&notifier, "a", now).await.unwrap();
+    let failed = Verdict::Failed { reason: "HTTP 410".to_owned(), disables: true };
+    assert!(notifier.settle_message(&claimed, &failed, 0, now).await.unwrap());
+    assert!(store.registry.channel(channel.id).await.unwrap().unwrap().disabled.is_some());
+    notifier.give_up_messages(now, now).await.unwrap();
+    notifier.notification_counts().await.unwrap();
+    is_kept_out(&notifier).await;
+    let system = Actor::system();
+    is_refused(notifier.tell(0, telling::random, now).await);
+    is_refused(notifier.delete_channel(channel.id, None, &system, now).await);
+    is_refused(
+        notifier.progress().await.and(
+            notifier
+                .put_progress(
+                    "x",
+                    &Progress {
+                        newest_settled: None,
+                        oldest_in_hand: None,
+                        open_since: None,
+                        written_at: now,
+                    },
+                )
+                .await,
+        ),
+    );
+    role.drop().await;
+    schema.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_reads_what_a_message_says_and_no_secret_of_a_channel() {
+    let schema = Schema::make().await;
+    let store = Store::postgres(schema.clone()).await;
+    telling::told_on(&store, Kind::Mail).await;
+    let secret = telling::told_on(&store, Kind::Slack).await;
+    telling::incident(&store, "").await;
+    telling::tell(&store.registry, NOW).await;
+    let role = Role::make(&schema).await;
+    store.registry.admit(Guest::Mail, &role.role()).await.unwrap();
+    let mail = role.open();
+    let page = registry::NotificationFilter::default();
+    let (messages, _) = store.registry.notifications(&page, ALL).await.unwrap();
+    let read = mail.message_by_mail(messages[0].id).await.unwrap();
+    assert_eq!(read.unwrap().2.len(), 1);
+    is_refused(mail.channel(secret.id).await);
     role.drop().await;
     schema.remove().await;
 }

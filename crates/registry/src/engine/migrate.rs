@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "alerts", include_str!("../../migrations/0013_alerts.sql")),
     (14, "leases", include_str!("../../migrations/0014_leases.sql")),
     (15, "forgetting", include_str!("../../migrations/0015_forgetting.sql")),
+    (16, "pause origins", include_str!("../../migrations/0016_pause_origins.sql")),
     (17, "telling", include_str!("../../migrations/0017_telling.sql")),
 ];
 

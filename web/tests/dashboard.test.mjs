@@ -3,11 +3,21 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { ask, base, browser, enrol, enter, keepBeating, logIn, open, password, refreshed, settled, tab, visit } from './suite.mjs';
+import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, password, refreshed, settled, tab, visit } from './suite.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
-const PAGES = ['', 'servers', 'add', 'import', 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+const PAGES = ['', 'servers', 'add', 'import', 'incidents', 'incidents?state=all', 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+
+/** The id of some incident: hosts that enrolled and beat no more have one each. */
+async function anIncident() {
+    for (let tries = 0; tries < 100; tries++) {
+        const { items } = await ask('GET', '/incidents?page_size=1');
+        if (items.length) return items[0].id;
+        await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    throw new Error('nothing is an incident');
+}
 
 let launched;
 before(async () => {
@@ -65,7 +75,7 @@ test('hostile names are text, wherever they stand', async () => {
     const beating = keepBeating([host], bad);
     const page = await open(launched);
     await enter(page);
-    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
+    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', 'servers?q=' + encodeURIComponent(HOSTILE)]) {
         await visit(page, path);
         assert.equal(await page.locator('main img, main script').count(), 0, path);
     }
@@ -111,14 +121,48 @@ test('a schedule tells its next runs before it is made', async () => {
     await page.context().close();
 });
 
+test('an incident turns up, is acknowledged and commented, and its timeline tells it', async () => {
+    await beat(await enrol('falls-silent'));
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'incidents?server=falls-silent&level=critical');
+    await page.locator('main').getByRole('link', { name: 'falls-silent' }).click();
+    await page.getByRole('heading', { name: 'falls-silent: Server silent' }).waitFor();
+    await page.locator('nav').getByTitle(/open incident/).waitFor();
+    const act = async (name, note) => {
+        await page.locator('main').getByRole('button', { name, exact: true }).click();
+        const dialog = page.getByRole('dialog');
+        await dialog.getByRole('textbox').fill(note);
+        await dialog.getByRole('button', { name, exact: true }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await act('Acknowledge', 'mine');
+    await page.getByRole('button', { name: 'Unacknowledge' }).waitFor();
+    await act('Comment', `${HOSTILE} seen`);
+    const steps = page.locator('.timeline li');
+    await steps.nth(2).waitFor();
+    const [opened, taken, said] = await steps.allTextContents();
+    assert.match(opened, /Rollcall.*Opened: critical/s);
+    assert.match(taken, /admin.*Acknowledged.*mine/s);
+    assert.ok(said.includes('admin') && said.includes(`${HOSTILE} seen`), said);
+    await act('Close', 'done with it');
+    await page.getByText('Over: closed by hand').waitFor();
+    assert.equal(await page.locator('main').getByRole('button', { name: /Acknowledge|Close/ }).count(), 0);
+    const { items } = await ask('GET', '/incidents?server=falls-silent');
+    assert.deepEqual([items[0].state, items[0].resolution], ['resolved', 'closed']);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);
     await enter(page, 'viewer', 'a long enough secret');
     const { items } = await ask('GET', '/servers?page_size=1');
-    for (const path of ['', 'servers', `servers/${items[0].id}`, 'reports', 'admin']) {
+    const incident = await anIncident();
+    for (const path of ['', 'servers', `servers/${items[0].id}`, 'incidents', `incidents/${incident}`, 'reports', 'admin']) {
         await visit(page, path);
-        for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
+        for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'Acknowledge', 'Unacknowledge', 'Comment', 'Close', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
             const found = page.locator('main').locator('button, a, summary').filter({ hasText: new RegExp(`^\\s*${name}`) });
             assert.equal(await found.count(), 0, `${path}: ${name}`);
         }
@@ -152,7 +196,7 @@ test('a new tab is logged in, two tabs refresh at once, and logging out ends bot
 test('each page in each language and theme is without errors, serious findings and overflow', async () => {
     const host = await enrol('web-1');
     const beating = keepBeating([host]);
-    const paths = [...PAGES, `servers/${host.server_id}`];
+    const paths = [...PAGES, `servers/${host.server_id}`, `incidents/${await anIncident()}`];
     const page = await open(launched, { viewport: { width: 390, height: 800 } });
     await page.addInitScript(axe);
     await enter(page);

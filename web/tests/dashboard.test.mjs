@@ -7,7 +7,8 @@ import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, passw
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
-const PAGES = ['', 'servers', 'add', 'import', 'incidents', 'incidents?state=all', 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+const TABS = ['alerts?tab=channels', 'alerts?tab=routes', 'alerts?tab=silences', 'alerts?tab=windows'];
+const PAGES = ['', 'servers', 'add', 'import', 'incidents', 'incidents?state=all', 'alerts', ...TABS, 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
 
 /** The id of some incident: hosts that enrolled and beat no more have one each. */
 async function anIncident() {
@@ -72,13 +73,17 @@ test('hostile names are text, wherever they stand', async () => {
     const bad = { host: { hostname: HOSTILE, os: HOSTILE, kernel: HOSTILE }, disks: [{ mount: HOSTILE, device: HOSTILE, filesystem: HOSTILE, total: 100, used: 97 }], networks: [{ name: HOSTILE, received: 1, sent: 2 }], temperatures: [{ name: HOSTILE, celsius: 40 }] };
     const { labels } = await ask('GET', `/servers/${host.server_id}`);
     assert.deepEqual(labels, {});
+    const channel = await ask('POST', '/channels', { name: HOSTILE, kind: 'mail', config: { recipients: ['ops@example.org'] } });
+    const route = await ask('POST', '/alert-routes', { name: HOSTILE, match: { labels: { site: 'none' } }, steps: [{ after_ms: 0, channels: [channel.id] }] });
+    await ask('POST', '/silences', { match: { labels: { site: HOSTILE } }, ends_at: Date.now() + 60_000, reason: HOSTILE });
     const beating = keepBeating([host], bad);
     const page = await open(launched);
     await enter(page);
-    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', 'servers?q=' + encodeURIComponent(HOSTILE)]) {
+    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', ...TABS, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
         await visit(page, path);
         assert.equal(await page.locator('main img, main script').count(), 0, path);
     }
+    await ask('DELETE', `/alert-routes/${route.id}`);
     await visit(page, `servers/${host.server_id}`);
     assert.ok((await page.getByText(HOSTILE, { exact: true }).count()) >= 5);
     await beating.stop();
@@ -154,6 +159,81 @@ test('an incident turns up, is acknowledged and commented, and its timeline tell
     await page.context().close();
 });
 
+test('a channel is made and tested, a route leads there, and an incident says that it was told', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'alerts?tab=channels');
+    const dialog = page.getByRole('dialog');
+    const save = async () => {
+        await dialog.getByRole('button', { name: 'Save' }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await page.getByRole('button', { name: 'New channel' }).click();
+    await dialog.getByLabel('Name').fill('on call');
+    await dialog.getByLabel('To whom').fill('oncall@example.org');
+    await save();
+    const channel = page.locator('main li', { hasText: 'on call' });
+    await channel.getByRole('button', { name: 'Test: on call' }).click();
+    await channel.getByText('sent', { exact: true }).waitFor();
+
+    await visit(page, 'alerts?tab=routes');
+    await page.getByRole('button', { name: 'New route' }).click();
+    await dialog.getByLabel(/^Name/).fill('all of it');
+    await dialog.getByLabel('on call').check();
+    await save();
+    await page.locator('main li', { hasText: 'all of it' }).getByText('at once → on call').waitFor();
+
+    await beat(await enrol('is-told'));
+    await visit(page, 'incidents?server=is-told');
+    await page.locator('main').getByRole('link', { name: 'is-told' }).click();
+    await page.locator('tr', { hasText: 'on call' }).getByText('sent', { exact: true }).waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a rule is tried before it is saved, and silences and maintenance are made and ended', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'alerts');
+    const dialog = page.getByRole('dialog');
+    const row = (text) => page.locator('main li', { hasText: text });
+    const answer = async (name) => {
+        await dialog.getByRole('button', { name }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await page.getByRole('button', { name: 'Change: Disk nearly full' }).click();
+    await dialog.getByLabel('Warning from').fill('30');
+    await dialog.getByLabel('For how many minutes').fill('7');
+    await dialog.getByRole('button', { name: 'What it would do' }).click();
+    await dialog.getByText(/It binds .* servers, .* over now/).waitFor();
+    await answer('Save');
+    await row('Disk nearly full').getByText(/> 30 % warning, > 95 % critical.*for 7 min/).waitFor();
+    await page.getByRole('button', { name: 'Disable: Disk nearly full' }).click();
+    await row('Disk nearly full').getByText('off', { exact: true }).waitFor();
+
+    await visit(page, 'alerts?tab=silences');
+    await page.getByRole('button', { name: 'New silence' }).click();
+    await dialog.getByLabel(/^Only servers/).fill('site:moon');
+    await answer('Save');
+    await row('site:moon').getByRole('button', { name: 'Delete' }).click();
+    await answer('Delete');
+    await row('site:moon').waitFor({ state: 'detached' });
+
+    await visit(page, 'alerts?tab=windows');
+    await page.getByRole('button', { name: 'Plan maintenance' }).click();
+    await dialog.getByLabel('Name').fill('Move of the rack');
+    await dialog.getByLabel(/^Only servers/).fill('site:moon');
+    await dialog.getByText('It is about 0 servers').waitFor();
+    await answer('Save');
+    await row('Move of the rack').getByText('open now').waitFor();
+    await page.getByRole('button', { name: 'Delete: Move of the rack' }).click();
+    await answer('Delete');
+    await row('Move of the rack').waitFor({ state: 'detached' });
+    assert.deepEqual([(await ask('GET', '/silences')).items.filter(({ match }) => match.labels?.site === 'moon').length, (await ask('GET', '/maintenance-windows')).total], [0, 0]);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);
@@ -167,6 +247,10 @@ test('a viewer is offered nothing that is forbidden', async () => {
             assert.equal(await found.count(), 0, `${path}: ${name}`);
         }
         assert.equal(await page.locator('main input[type=checkbox]:visible').count(), path === 'admin' ? 1 : 0, path);
+    }
+    for (const path of ['alerts', ...TABS]) {
+        await visit(page, path);
+        assert.equal(await page.locator('main button').count(), 0, path);
     }
     await visit(page, 'add');
     await page.getByText('There is no such page').first().waitFor();

@@ -41,6 +41,12 @@ export const pages: Record<string, Page> = {
         scope: 'report:read',
         load: () => import('./reports/Reports.svelte'),
     },
+    alerts: {
+        name: 'alerts',
+        icon: 'M6 16V11a6 6 0 0112 0v5l2 2H4zM10 21h4',
+        scope: 'alert:read',
+        load: () => import('./alerts/Alerts.svelte'),
+    },
     admin: {
         name: 'admin',
         icon: 'M12 3l7 2.600V11c0 4.500-2.800 7.800-7 9.700C7.800 18.800 5 15.500 5 11V5.600zM9 11.800l2.200 2.200 4-4.300',

@@ -3,11 +3,22 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { ask, base, browser, enrol, enter, keepBeating, logIn, open, password, refreshed, settled, tab, visit } from './suite.mjs';
+import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, password, refreshed, settled, tab, visit } from './suite.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
-const PAGES = ['', 'servers', 'add', 'import', 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+const TABS = ['alerts?tab=channels', 'alerts?tab=routes', 'alerts?tab=silences', 'alerts?tab=windows'];
+const PAGES = ['', 'servers', 'add', 'import', 'incidents', 'incidents?state=all', 'alerts', ...TABS, 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+
+/** The id of some incident: hosts that enrolled and beat no more have one each. */
+async function anIncident() {
+    for (let tries = 0; tries < 100; tries++) {
+        const { items } = await ask('GET', '/incidents?page_size=1');
+        if (items.length) return items[0].id;
+        await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    throw new Error('nothing is an incident');
+}
 
 let launched;
 before(async () => {
@@ -62,13 +73,17 @@ test('hostile names are text, wherever they stand', async () => {
     const bad = { host: { hostname: HOSTILE, os: HOSTILE, kernel: HOSTILE }, disks: [{ mount: HOSTILE, device: HOSTILE, filesystem: HOSTILE, total: 100, used: 97 }], networks: [{ name: HOSTILE, received: 1, sent: 2 }], temperatures: [{ name: HOSTILE, celsius: 40 }] };
     const { labels } = await ask('GET', `/servers/${host.server_id}`);
     assert.deepEqual(labels, {});
+    const channel = await ask('POST', '/channels', { name: HOSTILE, kind: 'mail', config: { recipients: ['ops@example.org'] } });
+    const route = await ask('POST', '/alert-routes', { name: HOSTILE, match: { labels: { site: 'none' } }, steps: [{ after_ms: 0, channels: [channel.id] }] });
+    await ask('POST', '/silences', { match: { labels: { site: HOSTILE } }, ends_at: Date.now() + 60_000, reason: HOSTILE });
     const beating = keepBeating([host], bad);
     const page = await open(launched);
     await enter(page);
-    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
+    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', ...TABS, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
         await visit(page, path);
         assert.equal(await page.locator('main img, main script').count(), 0, path);
     }
+    await ask('DELETE', `/alert-routes/${route.id}`);
     await visit(page, `servers/${host.server_id}`);
     assert.ok((await page.getByText(HOSTILE, { exact: true }).count()) >= 5);
     await beating.stop();
@@ -111,18 +126,131 @@ test('a schedule tells its next runs before it is made', async () => {
     await page.context().close();
 });
 
+test('an incident turns up, is acknowledged and commented, and its timeline tells it', async () => {
+    await beat(await enrol('falls-silent'));
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'incidents?server=falls-silent&level=critical');
+    await page.locator('main').getByRole('link', { name: 'falls-silent' }).click();
+    await page.getByRole('heading', { name: 'falls-silent: Server silent' }).waitFor();
+    await page.locator('nav').getByTitle(/open incident/).waitFor();
+    const act = async (name, note) => {
+        await page.locator('main').getByRole('button', { name, exact: true }).click();
+        const dialog = page.getByRole('dialog');
+        await dialog.getByRole('textbox').fill(note);
+        await dialog.getByRole('button', { name, exact: true }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await act('Acknowledge', 'mine');
+    await page.getByRole('button', { name: 'Unacknowledge' }).waitFor();
+    await act('Comment', `${HOSTILE} seen`);
+    const steps = page.locator('.timeline li');
+    await steps.nth(2).waitFor();
+    const [opened, taken, said] = await steps.allTextContents();
+    assert.match(opened, /Rollcall.*Opened: critical/s);
+    assert.match(taken, /admin.*Acknowledged.*mine/s);
+    assert.ok(said.includes('admin') && said.includes(`${HOSTILE} seen`), said);
+    await act('Close', 'done with it');
+    await page.getByText('Over: closed by hand').waitFor();
+    assert.equal(await page.locator('main').getByRole('button', { name: /Acknowledge|Close/ }).count(), 0);
+    const { items } = await ask('GET', '/incidents?server=falls-silent');
+    assert.deepEqual([items[0].state, items[0].resolution], ['resolved', 'closed']);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a channel is made and tested, a route leads there, and an incident says that it was told', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'alerts?tab=channels');
+    const dialog = page.getByRole('dialog');
+    const save = async () => {
+        await dialog.getByRole('button', { name: 'Save' }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await page.getByRole('button', { name: 'New channel' }).click();
+    await dialog.getByLabel('Name').fill('on call');
+    await dialog.getByLabel('To whom').fill('oncall@example.org');
+    await save();
+    const channel = page.locator('main li', { hasText: 'on call' });
+    await channel.getByRole('button', { name: 'Test: on call' }).click();
+    await channel.getByText('sent', { exact: true }).waitFor();
+
+    await visit(page, 'alerts?tab=routes');
+    await page.getByRole('button', { name: 'New route' }).click();
+    await dialog.getByLabel(/^Name/).fill('all of it');
+    await dialog.getByLabel('on call').check();
+    await save();
+    await page.locator('main li', { hasText: 'all of it' }).getByText('at once → on call').waitFor();
+
+    await beat(await enrol('is-told'));
+    await visit(page, 'incidents?server=is-told');
+    await page.locator('main').getByRole('link', { name: 'is-told' }).click();
+    await page.locator('tr', { hasText: 'on call' }).getByText('sent', { exact: true }).waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a rule is tried before it is saved, and silences and maintenance are made and ended', async () => {
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'alerts');
+    const dialog = page.getByRole('dialog');
+    const row = (text) => page.locator('main li', { hasText: text });
+    const answer = async (name) => {
+        await dialog.getByRole('button', { name }).click();
+        await dialog.waitFor({ state: 'detached' });
+    };
+    await page.getByRole('button', { name: 'Change: Disk nearly full' }).click();
+    await dialog.getByLabel('Warning from').fill('30');
+    await dialog.getByLabel('For how many minutes').fill('7');
+    await dialog.getByRole('button', { name: 'What it would do' }).click();
+    await dialog.getByText(/It binds .* servers, .* over now/).waitFor();
+    await answer('Save');
+    await row('Disk nearly full').getByText(/> 30 % warning, > 95 % critical.*for 7 min/).waitFor();
+    await page.getByRole('button', { name: 'Disable: Disk nearly full' }).click();
+    await row('Disk nearly full').getByText('off', { exact: true }).waitFor();
+
+    await visit(page, 'alerts?tab=silences');
+    await page.getByRole('button', { name: 'New silence' }).click();
+    await dialog.getByLabel(/^Only servers/).fill('site:moon');
+    await answer('Save');
+    await row('site:moon').getByRole('button', { name: 'Delete' }).click();
+    await answer('Delete');
+    await row('site:moon').waitFor({ state: 'detached' });
+
+    await visit(page, 'alerts?tab=windows');
+    await page.getByRole('button', { name: 'Plan maintenance' }).click();
+    await dialog.getByLabel('Name').fill('Move of the rack');
+    await dialog.getByLabel(/^Only servers/).fill('site:moon');
+    await dialog.getByText('It is about 0 servers').waitFor();
+    await answer('Save');
+    await row('Move of the rack').getByText('open now').waitFor();
+    await page.getByRole('button', { name: 'Delete: Move of the rack' }).click();
+    await answer('Delete');
+    await row('Move of the rack').waitFor({ state: 'detached' });
+    assert.deepEqual([(await ask('GET', '/silences')).items.filter(({ match }) => match.labels?.site === 'moon').length, (await ask('GET', '/maintenance-windows')).total], [0, 0]);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);
     await enter(page, 'viewer', 'a long enough secret');
     const { items } = await ask('GET', '/servers?page_size=1');
-    for (const path of ['', 'servers', `servers/${items[0].id}`, 'reports', 'admin']) {
+    const incident = await anIncident();
+    for (const path of ['', 'servers', `servers/${items[0].id}`, 'incidents', `incidents/${incident}`, 'reports', 'admin']) {
         await visit(page, path);
-        for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
+        for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'Acknowledge', 'Unacknowledge', 'Comment', 'Close', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
             const found = page.locator('main').locator('button, a, summary').filter({ hasText: new RegExp(`^\\s*${name}`) });
             assert.equal(await found.count(), 0, `${path}: ${name}`);
         }
         assert.equal(await page.locator('main input[type=checkbox]:visible').count(), path === 'admin' ? 1 : 0, path);
+    }
+    for (const path of ['alerts', ...TABS]) {
+        await visit(page, path);
+        assert.equal(await page.locator('main button').count(), 0, path);
     }
     await visit(page, 'add');
     await page.getByText('There is no such page').first().waitFor();
@@ -152,7 +280,7 @@ test('a new tab is logged in, two tabs refresh at once, and logging out ends bot
 test('each page in each language and theme is without errors, serious findings and overflow', async () => {
     const host = await enrol('web-1');
     const beating = keepBeating([host]);
-    const paths = [...PAGES, `servers/${host.server_id}`];
+    const paths = [...PAGES, `servers/${host.server_id}`, `incidents/${await anIncident()}`];
     const page = await open(launched, { viewport: { width: 390, height: 800 } });
     await page.addInitScript(axe);
     await enter(page);

@@ -28,11 +28,24 @@ export const pages: Record<string, Page> = {
     server: { scope: 'server:read', load: () => import('./server/Server.svelte') },
     add: { scope: 'agent:enroll', load: () => import('./add/Add.svelte') },
     import: { scope: 'server:write', load: () => import('./servers/Import.svelte') },
+    incidents: {
+        name: 'incidents',
+        icon: 'M12 4l9 15.500H3zM12 10v4.500M12 17h.01',
+        scope: 'alert:read',
+        load: () => import('./incidents/Incidents.svelte'),
+    },
+    incident: { scope: 'alert:read', load: () => import('./incidents/Incident.svelte') },
     reports: {
         name: 'reports',
         icon: 'M6 3h9l4 4v14H6zM9 12h7M9 16h7M9 8h3',
         scope: 'report:read',
         load: () => import('./reports/Reports.svelte'),
+    },
+    alerts: {
+        name: 'alerts',
+        icon: 'M6 16V11a6 6 0 0112 0v5l2 2H4zM10 21h4',
+        scope: 'alert:read',
+        load: () => import('./alerts/Alerts.svelte'),
     },
     admin: {
         name: 'admin',
@@ -41,8 +54,14 @@ export const pages: Record<string, Page> = {
     },
 };
 
-/** The page of a path: `servers/ID` is a page of its own. */
+/** The pages of one of many, by the page of all of them: `servers/ID` is a page of its own. */
+const ONE: Record<string, string> = { servers: 'server', incidents: 'incident' };
+
+/** The page of a path. */
 export function pageOf(path: string[]): string {
-    if (path[0] === 'servers' && path[1] !== undefined) return 'server';
-    return path[0] ?? '';
+    const [first = '', second] = path;
+    return second === undefined ? first : (ONE[first] ?? first);
 }
+
+/** The page of the rail that a page belongs to. */
+export const placeOf = (name: string): string => Object.keys(ONE).find((all) => ONE[all] === name) ?? name;

@@ -56,19 +56,19 @@ pub fn serve(
     health: &Health,
     configure: impl Fn(&mut ServiceConfig) + Send + Sync + 'static,
 ) -> io::Result<Server> {
-    serve_routes(listener, keep_alive, bounds, health, Arc::new(configure))
+    serve_routes(listener, keep_alive, Doors::new(bounds), health, Arc::new(configure))
 }
 
 /// Of no type of its caller's, so that the HTTP server is compiled once and not by each service.
 fn serve_routes(
     listener: TcpListener,
     keep_alive: Duration,
-    bounds: Bounds,
+    doors: Doors,
     health: &Health,
     configure: Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>,
 ) -> io::Result<Server> {
     let address = listener.local_addr()?;
-    let (health, doors) = (web::Data::new(health.clone()), Doors::new(bounds));
+    let health = web::Data::new(health.clone());
     let app = move || {
         App::new()
             .app_data(health.clone())
@@ -186,6 +186,8 @@ pub fn healthcheck(listen: SocketAddr) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use actix_web::{HttpResponse, rt::System, test::TestRequest, web::Bytes};
 
     use super::*;
@@ -204,13 +206,18 @@ mod tests {
 
     /// A server that says what it is told, in a thread of its own.
     fn start(bounds: Bounds) -> SocketAddr {
+        start_behind(Doors::new(bounds))
+    }
+
+    fn start_behind(doors: Doors) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let configure = |config: &mut ServiceConfig| {
                 config.app_data(web::PayloadConfig::new(8 * 1024 * 1024)).route("/", web::post().to(echo));
             };
-            let server = serve(listener, KEEP_ALIVE, bounds, &Health::new(&[]), configure).unwrap();
+            let server =
+                serve_routes(listener, KEEP_ALIVE, doors, &Health::new(&[]), Arc::new(configure)).unwrap();
             System::new().block_on(server).unwrap();
         });
         address
@@ -283,7 +290,8 @@ mod tests {
 
     #[test]
     fn the_body_that_was_waited_for_longest_is_answered_503_when_there_is_no_more_memory() {
-        let address = start(Bounds { bytes: 100_000, ..BOUNDS });
+        let doors = Doors::new(Bounds { bytes: 100_000, ..BOUNDS });
+        let address = start_behind(doors.clone());
         let half = post("Content-Length: 80000\r\n", &"x".repeat(60_000));
         let connect = || {
             let mut stream = TcpStream::connect(address).unwrap();
@@ -298,6 +306,12 @@ mod tests {
         };
         let (mut first, mut second) = (connect(), connect());
         first.write_all(half.as_bytes()).unwrap();
+        // It is another thread that reads the second.
+        let begun = Instant::now();
+        while doors.held() < 55_000 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{} bytes are held", doors.held());
+            std::thread::yield_now();
+        }
         second.write_all(half.as_bytes()).unwrap();
         let mut answer = String::new();
         first.read_to_string(&mut answer).unwrap();

@@ -76,6 +76,8 @@ pub enum Kind {
     Management,
     /// `mail`, to an SMTP server that is not there.
     Mail,
+    /// `notifier`.
+    Notifier,
 }
 
 /// A running service. Dropped, it is killed.
@@ -161,6 +163,7 @@ impl Fleet {
             ("ROLLCALL_PREFIX", self.prefix().to_owned()),
             ("AGENT_KEY", AGENT_KEY.to_owned()),
             ("TOKEN_KEY", "t".repeat(32)),
+            ("CHANNEL_KEY", "c".repeat(64)),
             ("ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
             ("LISTEN", listen.to_string()),
             ("DRAIN_SECONDS", "0".to_owned()),
@@ -214,6 +217,7 @@ impl Kind {
             Self::Worker => "healthcheck-worker",
             Self::Management => "server-management",
             Self::Mail => "mail",
+            Self::Notifier => "notifier",
         }
     }
 }

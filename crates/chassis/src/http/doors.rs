@@ -234,6 +234,12 @@ impl Doors {
         }
     }
 
+    /// Bytes of all connections together.
+    #[cfg(test)]
+    pub fn held(&self) -> isize {
+        self.0.held.load(Relaxed)
+    }
+
     fn turned_away(&self, bound: &'static str) {
         counter!(TURNED_AWAY, "bound" => bound).increment(1);
         let (now, every) = (self.millis(), u64::try_from(TELL_EVERY.as_millis()).unwrap_or(u64::MAX));

@@ -110,8 +110,8 @@ pub async fn every_change_is_in_the_log_and_no_refused_one(store: Store) {
         "session.elevate",
         "session.end",
         "session.begin",
-        "session.reuse",
         "user.delete",
+        "session.reuse",
     ];
     expected.reverse();
     assert_eq!(actions(&store).await, expected);

@@ -17,6 +17,7 @@ async fn scrape(service: &Service) -> String {
 async fn promtool_finds_no_fault_with_any_process_of_a_fleet_and_every_metric_is_in_the_documentation() {
     let mut stage = Stage::new(1, 1).await;
     let mail = stage.fleet.start(Kind::Mail).await.unwrap();
+    let notifier = stage.fleet.start(Kind::Notifier).await.unwrap();
     let driving = stage.drive().await;
     stage.all_up().await;
     let documented: BTreeMap<String, String> = documented_metrics(PAGE, "## Every metric")
@@ -26,13 +27,13 @@ async fn promtool_finds_no_fault_with_any_process_of_a_fleet_and_every_metric_is
         .collect();
     eventually("the processes tell every documented metric", async || {
         let mut told = BTreeSet::new();
-        for service in [&stage.gates[0], &stage.workers[0], &stage.management, &mail] {
+        for service in [&stage.gates[0], &stage.workers[0], &stage.management, &mail, &notifier] {
             told.extend(families(&scrape(service).await).into_keys());
         }
         documented.keys().all(|name| told.contains(name))
     })
     .await;
-    for service in [&stage.gates[0], &stage.workers[0], &stage.management, &mail] {
+    for service in [&stage.gates[0], &stage.workers[0], &stage.management, &mail, &notifier] {
         let text = scrape(service).await;
         promtool(&text);
         for (name, kind) in families(&text) {
@@ -49,5 +50,6 @@ async fn promtool_finds_no_fault_with_any_process_of_a_fleet_and_every_metric_is
     assert!(bytes >= 0.0 && stage.management.metric("rollcall_registry_bytes").await.unwrap() > 0.0);
     let journal = driving.end(&mut stage).await;
     mail.stop().await.unwrap();
+    notifier.stop().await.unwrap();
     stage.finish(&journal).await;
 }

@@ -95,7 +95,7 @@ async fn a_reply_of_history_that_never_comes_makes_one_record() {
         fleet.enrol([1]).await;
         let worker = fleet.worker("worker", LONG);
         fleet.publish(vec![beat(1, NOW - BEAT)]).await;
-        fleet.until_stored(1).await;
+        fleet.until_settled(NOW - BEAT).await;
         fleet.servers.elasticsearch().proxy.swallow_replies();
         fleet.publish(vec![beat(1, NOW)]).await;
         fleet.until_stored(2).await;

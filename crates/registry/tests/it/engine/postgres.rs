@@ -189,7 +189,7 @@ async fn both_engines_have_the_same_tables_and_columns() {
     let mut sqlite = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     let of_sqlite: Columns = sqlx::query_as(
         "SELECT t.name, c.name, NOT c.\"notnull\" FROM sqlite_master t JOIN pragma_table_info(t.name) c
-         WHERE t.type = 'table' AND t.name <> '_sqlx_migrations' ORDER BY t.name, c.cid",
+         WHERE t.type = 'table' AND t.name <> '_sqlx_migrations' ORDER BY t.name, c.name",
     )
     .fetch_all(&mut sqlite)
     .await
@@ -201,7 +201,7 @@ async fn both_engines_have_the_same_tables_and_columns() {
     let of_postgres: Columns = sqlx::query_as(
         "SELECT table_name::text, column_name::text, is_nullable = 'YES' FROM information_schema.columns
          WHERE table_schema = current_schema() AND table_name <> '_sqlx_migrations'
-         ORDER BY table_name::text COLLATE \"C\", ordinal_position",
+         ORDER BY table_name::text COLLATE \"C\", column_name::text COLLATE \"C\"",
     )
     .fetch_all(&mut postgres)
     .await

@@ -45,7 +45,11 @@ pub async fn a_server_shows_its_facts_its_latest_and_when_it_was_seen(place: Pla
         "updated_at",
     ];
     assert_eq!(fields, expected);
-    assert_eq!(suite.read("/servers").await["items"][0], read);
+    let mut listed = read;
+    for alone in ["maintenance", "open_incidents"] {
+        listed.as_object_mut().unwrap().remove(alone);
+    }
+    assert_eq!(suite.read("/servers").await["items"][0], listed);
 
     let suite = suite.restart_without_cache().await;
     let read = suite.read(&format!("/servers/{server}")).await;

@@ -8,7 +8,7 @@
 //!
 //! Counts and lengths are numbers of 7 bits a byte; a section is its length and what is in it, so that a reader passes
 //! over what it does not need. The rows of a part are the snapshots in order of time. A column says how it is written
-//! ([`column`]): as decimals of which a host sends few, scaled to whole numbers; as differences; as what is left of the
+//! ([`mod@column`]): as decimals of which a host sends few, scaled to whole numbers; as differences; as what is left of the
 //! difference to two other columns, as memory in use is what is installed less what is available. Texts are numbered,
 //! each different one is there once, and all are compressed together ([`texts`]): names of disks, facts about the host,
 //! and whatever is no figure. Everything comes back exactly.

@@ -15,7 +15,7 @@ use sqlx::{
 use super::{Dialect, RegistryError};
 
 /// Each with its number and what it is about: `migrations/0001_registry.sql` is the first. (`sqlx::migrate!` would list them,
-/// and have both drivers built a second time; see [`row!`](super::row).)
+/// and have both drivers built a second time; see [`row!`](super::row!).)
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "registry", include_str!("../../migrations/0001_registry.sql")),
     (2, "people", include_str!("../../migrations/0002_people.sql")),

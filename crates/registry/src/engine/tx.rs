@@ -46,7 +46,7 @@ pub(crate) struct Alone<'r> {
     mode: Mode,
 }
 
-/// A row that is read alike from both engines. A name for the bounds, to be implemented by [`row!`](super::row).
+/// A row that is read alike from both engines. A name for the bounds, to be implemented by [`row!`](super::row!).
 pub(crate) trait Readable:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
 {

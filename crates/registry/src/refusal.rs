@@ -48,7 +48,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Refuses unless `version` is one of those that the actor has seen; `None`: any will do.
-    pub(crate) fn unless_expected(expected: Option<&[i64]>, version: i64) -> Result<(), Self> {
+    pub fn unless_expected(expected: Option<&[i64]>, version: i64) -> Result<(), Self> {
         match expected {
             Some(expected) if !expected.contains(&version) => Err(Self::Stale),
             Some(_) | None => Ok(()),

@@ -184,6 +184,12 @@ impl Rig {
         }
     }
 
+    /// Whether nothing is due, and nothing under way.
+    pub async fn has_tried(&self) -> bool {
+        let due = self.registry.places_to_tell(1, self.now()).await.unwrap();
+        due.is_empty() && self.registry.notification_counts().await.unwrap().1 == 0
+    }
+
     pub async fn notifications(&self) -> Vec<Notification> {
         let page = Page { page: 1, page_size: 500 };
         let mut found = self.registry.notifications(&NotificationFilter::default(), page).await.unwrap().0;

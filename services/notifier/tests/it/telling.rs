@@ -168,7 +168,7 @@ async fn after_an_hour_without_a_way_out_and_one_refusal_every_open_incident_is_
         incidents.push(rig.incident(&name(number)).await);
         for _ in 0..5 {
             rig.pass(MINUTE).await;
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            eventually("what is due was tried", async || rig.has_tried().await).await;
         }
     }
     assert!(rig.states().await.iter().all(|state| *state == State::Queued));

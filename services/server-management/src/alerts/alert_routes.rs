@@ -13,7 +13,7 @@ use fleet::{
     },
     id::{AlertRouteId, ChannelId},
 };
-use registry::AlertRoute;
+use registry::{AlertRoute, Refusal};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -189,9 +189,7 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Failure> {
     let AlertRoute { mut route, mut name, version, .. } =
         app.registry.alert_route(id.0).await?.ok_or_else(Problem::not_found)?;
-    if seen.0.is_some_and(|seen| !seen.contains(&version)) {
-        return Err(crate::http::precondition::failed().into());
-    }
+    Refusal::unless_expected(seen.0.as_deref(), version)?;
     let change = body.0;
     if let Some(new) = change.name {
         name = read_name(new)?;

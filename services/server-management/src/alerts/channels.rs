@@ -14,7 +14,7 @@ use fleet::{
     id::{ChannelId, NotificationId},
     words::Language,
 };
-use registry::Channel;
+use registry::{Channel, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -210,9 +210,7 @@ pub(crate) async fn change(
     body: Body<ChannelChange>,
 ) -> Result<HttpResponse, Failure> {
     let mut channel = app.registry.channel(id.0).await?.ok_or_else(Problem::not_found)?;
-    if seen.0.is_some_and(|seen| !seen.contains(&channel.version)) {
-        return Err(crate::http::precondition::failed().into());
-    }
+    Refusal::unless_expected(seen.0.as_deref(), channel.version)?;
     let (now, change) = (app.clock.now(), body.0);
     if let Some(name) = change.name {
         channel.name = label("name", name)?;

@@ -9,7 +9,7 @@ use fleet::{
     alert::route::{LONGEST_SILENCE, Silence},
     id::SilenceId,
 };
-use registry::KeptSilence;
+use registry::{KeptSilence, Refusal};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -146,9 +146,7 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Failure> {
     let KeptSilence { mut silence, mut reason, version, .. } =
         app.registry.silence(id.0).await?.ok_or_else(Problem::not_found)?;
-    if seen.0.is_some_and(|seen| !seen.contains(&version)) {
-        return Err(crate::http::precondition::failed().into());
-    }
+    Refusal::unless_expected(seen.0.as_deref(), version)?;
     let (change, now) = (body.0, app.clock.now());
     if let Some(matches) = change.matches {
         silence.matches = matches.read()?;

@@ -33,7 +33,7 @@ fn etag(version: i64) -> HeaderValue {
 }
 
 /// 412: it was changed since.
-pub(crate) fn failed() -> Problem {
+pub(super) fn failed() -> Problem {
     let detail = "it was changed since; read it again";
     Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
 }

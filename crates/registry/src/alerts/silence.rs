@@ -78,11 +78,6 @@ const CLEAR: PerEngine = per_engine!(
     " WHERE alert_states.server = b.server AND alert_states.rule = b.rule AND alert_states.instance = b.instance
         AND alert_states.phase = 'raised'"
 );
-const CLEAR_LATER: PerEngine = per_engine!(
-    "UPDATE alert_states SET clear_at = $2 FROM ",
-    " WHERE alert_states.server = b.server AND alert_states.rule = b.rule AND alert_states.instance = b.instance
-        AND alert_states.phase = 'raised'"
-);
 
 macro_rules! lasting {
     ($rules:literal) => {
@@ -185,14 +180,6 @@ impl Registry {
     /// These are over. Each is cleared in all of its levels.
     pub async fn clear(&self, over: &[Lasting]) -> Result<(), RegistryError> {
         self.set_over(query(CLEAR), over).await
-    }
-
-    /// These are over at this time (Unix ms), or not (`None`), unless something happens.
-    pub async fn clear_at(&self, over: &[Lasting], at: Option<Millis>) -> Result<(), RegistryError> {
-        if over.is_empty() {
-            return Ok(());
-        }
-        self.writer().run(query(CLEAR_LATER).bind(keys(over)?).bind(at)).await.map(drop)
     }
 
     async fn set_over(&self, statement: crate::engine::Query, over: &[Lasting]) -> Result<(), RegistryError> {

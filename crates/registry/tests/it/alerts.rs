@@ -389,7 +389,7 @@ pub async fn rules_are_made_changed_and_deleted_and_shipped_once(store: Store) {
     assert!(registry.ship_alert_rules(&mut new, NOW).await.unwrap());
     assert!(!registry.ship_alert_rules(&mut new, NOW).await.unwrap());
     let (shipped, total) = registry.alert_rules(ALL).await.unwrap();
-    assert_eq!((shipped.len(), total), (fleet::alert::shipped().len(), 14));
+    assert_eq!((shipped.len(), total), (fleet::alert::shipped().len(), 13));
     for rule in &shipped {
         registry.delete_alert_rule(rule.id, Some(&[1]), &by, NOW).await.unwrap().unwrap();
     }

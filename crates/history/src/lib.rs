@@ -6,6 +6,7 @@
 
 pub mod block;
 mod elastic;
+mod processes;
 mod sqlite;
 mod timeline;
 
@@ -20,6 +21,7 @@ use fleet::{
 };
 
 pub use elastic::{BadUrl, Elastic, ElasticUrl};
+pub use processes::Order;
 pub use sqlite::Sqlite;
 
 /// The longest time that a snapshot may cover: twice the longest interval.

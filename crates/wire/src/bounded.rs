@@ -8,8 +8,11 @@ use serde::{
 };
 
 use crate::{
-    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
-    v1::{Disk, Network, Snapshot, Temperature},
+    bounds::{
+        MAX_COMMANDS, MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_PINNED, MAX_ROWS, MAX_SESSIONS, MAX_SNAPSHOTS,
+        MAX_TEMPERATURES, MAX_UNITS, MAX_USERS,
+    },
+    v1::{Command, Disk, LoginSession, Network, Pinned, Process, Snapshot, Temperature, Unit, UserTotal},
 };
 
 macro_rules! lists {
@@ -26,6 +29,12 @@ lists! {
     snapshots: Snapshot, MAX_SNAPSHOTS;
     networks: Network, MAX_NETWORKS;
     temperatures: Temperature, MAX_TEMPERATURES;
+    rows: Process, MAX_ROWS;
+    pinned: Pinned, MAX_PINNED;
+    users: UserTotal, MAX_USERS;
+    sessions: LoginSession, MAX_SESSIONS;
+    units: Unit, MAX_UNITS;
+    commands: Command, MAX_COMMANDS;
 }
 
 struct List<T> {

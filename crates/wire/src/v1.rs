@@ -3,8 +3,13 @@
 //! Everything that the system does not tell is left out. Unknown fields are ignored, so that an older gate serves a
 //! newer agent.
 
+mod processes;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::processes::{
+    Command, LoginSession, OtherProcesses, Pinned, Process, Processes, Unit, UserTotal,
+};
 use crate::{Millis, bounded, object::objects};
 
 objects! { Report Snapshot Host Cpu Memory Disk Network Temperature Agent }
@@ -55,6 +60,9 @@ pub struct Snapshot {
     /// What the agent has to say about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
+    /// What runs on the host. It stays the last member: by that it is left out of the JSON where nobody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Box<Processes>>,
 }
 
 /// Facts about a host, which change rarely.

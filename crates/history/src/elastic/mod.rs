@@ -15,6 +15,7 @@ mod chain;
 mod client;
 mod forget;
 mod layout;
+mod processes;
 mod read;
 mod remembered;
 mod rollups;
@@ -69,6 +70,8 @@ struct Known {
     oldest: Millis,
     /// The oldest midnight for which rollups are kept.
     oldest_rolled: Millis,
+    /// Command lines that this process has stored, by index and hash.
+    commands: HashSet<(String, String)>,
     /// What was read of past days.
     remembered: Remembered,
 }
@@ -120,6 +123,7 @@ impl Elastic {
             }
             self.known().days.retain(|day| !days.contains(day));
         }
+        self.expire_commands(oldest).await?;
         self.expire_rollups(retention::oldest_retained(now, self.0.kept.rollups)).await
     }
 

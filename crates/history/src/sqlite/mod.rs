@@ -9,6 +9,7 @@ mod layout;
 mod outages;
 mod overlaps;
 mod pack;
+mod processes;
 mod read;
 mod rollups;
 
@@ -89,6 +90,7 @@ impl Sqlite {
             .await?;
         let mut connection = writer.acquire().await?;
         migrate(&mut connection).await?;
+        processes::begin(&mut connection).await?;
         let known = RwLock::new(Known::load(&mut connection).await?);
         drop(connection);
         let readers = options(path).pragma("cache_size", "-4000").pragma("query_only", "on");
@@ -131,6 +133,7 @@ impl Sqlite {
             self.known_mut().days.remove(&day);
         }
         self.drop_blocks(layout::hour(oldest)).await?;
+        self.expire_commands(layout::day(oldest)).await?;
         let spans: Vec<i64> = self.known().spans.iter().copied().collect();
         for span in spans.into_iter().filter(|span| rollups::span_ends(*span) <= oldest_rolled) {
             let mut writing = self.write().await?;

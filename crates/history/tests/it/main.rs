@@ -8,6 +8,7 @@ mod indices;
 mod make;
 mod overlaps;
 mod packing;
+mod processes;
 mod rollups;
 mod uptime;
 

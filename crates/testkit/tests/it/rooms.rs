@@ -27,7 +27,7 @@ const HOUSES: [House; 3] = [
     House {
         folder: "services/server-management/src",
         ground: &["app", "http"],
-        domains: &["people", "servers", "reports", "alerts", "operations"],
+        domains: &["people", "servers", "processes", "reports", "alerts", "operations"],
         roof: &["background", "commands", "openapi", "routes", "service", "settings"],
     },
     House {

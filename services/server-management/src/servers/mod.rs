@@ -11,6 +11,7 @@ mod labels;
 mod listing;
 mod measured;
 mod outages;
+mod ran;
 mod server;
 mod snapshots;
 mod unknown;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     history::forget_due,
     install::Install,
     listing::{MAX_LABELS, read_label, read_status},
+    ran::{LogIn, OtherProcesses, PinnedProcesses, Unit, UserProcesses},
     uptime::expected,
 };
 pub use self::{

@@ -16,6 +16,7 @@ mod lists;
 mod people;
 mod place;
 mod process;
+mod processes;
 mod real;
 mod replicas;
 mod reports;
@@ -66,6 +67,10 @@ compositions! {
         a_rule_that_cannot_work_is_refused_by_its_field
         nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
         a_window_that_cannot_work_is_refused_by_its_field;
+    processes:
+        a_moment_is_the_nearest_sample_with_who_its_rows_are
+        a_range_is_who_used_how_much_of_it
+        command_lines_are_for_whoever_may_read_them;
     audit:
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled

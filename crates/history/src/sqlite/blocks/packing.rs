@@ -23,7 +23,7 @@ use crate::{
 /// Servers that one step looks at.
 const MOST_SERVERS: i64 = 64;
 /// Snapshots after which a step takes no further server.
-const MOST_SNAPSHOTS: usize = 8_192;
+const MOST_SNAPSHOTS: usize = 2_048;
 /// An hour with more snapshots than one each 50 ms is no host's. It stays as it is.
 const TOO_MANY: usize = 72_000;
 /// Packs that are read by one statement.

@@ -11,6 +11,7 @@ mod overlaps;
 mod packing;
 mod rollups;
 mod uptime;
+mod workers;
 
 /// Runs cases of the contract on a fresh store of each variant.
 #[macro_export]

@@ -19,7 +19,7 @@
 //! to write is another version. `tests/golden` holds blocks of each version.
 
 pub(crate) mod bytes;
-mod column;
+pub(crate) mod column;
 mod columns;
 mod fields;
 mod list;

@@ -183,14 +183,7 @@ impl Layout {
 impl Layout {
     /// What is put besides the template of the daily indices: the names of templates and their bodies.
     pub fn other_templates(&self) -> [(String, Value); 4] {
-        let column = |kind: &str| json!({"type": kind, "index": false});
         let searched = |kind: &str| json!({"type": kind});
-        let mut known: Map<String, Value> = ["first", "until", "oldest_start", "newest"]
-            .map(|name| (name.to_owned(), column("long")))
-            .into_iter()
-            .collect();
-        known.insert("server".into(), searched("keyword"));
-        let rolled = json!({"dynamic": "strict", "properties": known});
         let properties = json!({"server": searched("keyword"), "hour": searched("long")});
         let dirty = json!({"dynamic": "strict", "properties": properties});
         // Found by its id, which is its hash.
@@ -213,7 +206,7 @@ impl Layout {
         };
         [
             (format!("{}-rollups", self.prefix), of(self.all_rollups(), rollup_mappings(), true)),
-            (self.rolled(), of(self.rolled(), rolled, false)),
+            (self.rolled(), of(self.rolled(), rolled_mappings(), false)),
             (self.dirty(), of(self.dirty(), dirty, false)),
             (format!("{}-commands", self.prefix), of(self.all_commands(), commands, false)),
         ]
@@ -223,6 +216,15 @@ impl Layout {
 /// The names of the columns of a figure in a rollup: how many told it, their sum, the greatest and the least.
 pub fn summary_columns(name: &str) -> [String; 4] {
     ["n", "sum", "max", "min"].map(|part| format!("{name}_{part}"))
+}
+
+/// The mapping of the index that says what is rolled up. Fields may be added, never changed.
+pub fn rolled_mappings() -> Value {
+    let column = |name: &str| (name.to_owned(), json!({"type": "long", "index": false}));
+    let mut properties: Map<String, Value> =
+        ["first", "until", "oldest_start", "newest", "forgotten"].map(column).into_iter().collect();
+    properties.insert("server".into(), json!({"type": "keyword"}));
+    json!({"dynamic": "strict", "properties": properties})
 }
 
 /// The mapping of an index of rollups. Fields may be added, never changed.

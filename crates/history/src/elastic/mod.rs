@@ -192,6 +192,12 @@ impl Elastic {
         for (name, template) in self.0.layout.other_templates() {
             self.call(Method::Put, &format!("_index_template/{name}"), Some(template)).await?.succeeded()?;
         }
+        // It may have been made by a release with fewer fields.
+        let mapping = format!("{}/_mapping", self.0.layout.rolled());
+        let answer = self.call(Method::Put, &mapping, Some(layout::rolled_mappings())).await?;
+        if answer.status != 404 {
+            answer.succeeded()?;
+        }
         self.known().template = true;
         Ok(())
     }

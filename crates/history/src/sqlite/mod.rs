@@ -41,7 +41,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::HistoryError;
 
 /// The schema that this release reads and writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// Shelves of blocks that are removed by one transaction.
 const SHELVES_AT_ONCE: i64 = 128;
 /// Connections that only read.
@@ -137,7 +137,7 @@ impl Sqlite {
         let spans: Vec<i64> = self.known().spans.iter().copied().collect();
         for span in spans.into_iter().filter(|span| rollups::span_ends(*span) <= oldest_rolled) {
             let mut writing = self.write().await?;
-            for table in ["rollups", "covered"] {
+            for table in ["bundles", "covered", "rollups"] {
                 self.run(&mut writing, format!("DROP TABLE IF EXISTS {table}_{span}")).await?;
             }
             self.known_mut().spans.remove(&span);
@@ -323,7 +323,10 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
         overlaps::begin(connection).await?;
     }
     if version == 1 || version == 2 {
-        return rollups::begin(connection).await;
+        rollups::begin(connection).await?;
+    }
+    if (1..=3).contains(&version) {
+        return rollups::begin_bundles(connection).await;
     }
     if version != 0 {
         return Err(HistoryError::Schema(format!(
@@ -338,11 +341,12 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
         ));
     }
     let script = format!(
-        "BEGIN IMMEDIATE; {} {} {} {} COMMIT;",
+        "BEGIN IMMEDIATE; {} {} {} {} {} COMMIT;",
         layout::SCHEMA,
         layout::OVERLAPS,
         rollups::SCHEMA,
-        blocks::SCHEMA
+        blocks::SCHEMA,
+        rollups::BUNDLES
     );
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())

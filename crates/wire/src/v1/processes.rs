@@ -4,9 +4,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, bounded, object::objects};
+use crate::{
+    Millis,
+    bounded::lists,
+    bounds::{MAX_COMMANDS, MAX_PINNED, MAX_ROWS, MAX_SESSIONS, MAX_UNITS, MAX_USERS},
+    object::objects,
+};
 
 objects! { Processes Process Pinned UserTotal OtherProcesses LoginSession Unit Command }
+
+lists! {
+    rows: Process, MAX_ROWS;
+    pinned: Pinned, MAX_PINNED;
+    users: UserTotal, MAX_USERS;
+    sessions: LoginSession, MAX_SESSIONS;
+    units: Unit, MAX_UNITS;
+    commands: Command, MAX_COMMANDS;
+}
 
 /// What runs on a host, since the sample before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,25 +39,25 @@ pub struct Processes {
     /// Those that wait for a disk.
     pub blocked: u32,
     /// Those that use most, at most 64.
-    #[serde(deserialize_with = "bounded::rows", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "rows", skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<Process>,
     /// What people asked to be told of, also where nothing matches; at most 16.
-    #[serde(deserialize_with = "bounded::pinned", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "pinned", skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<Pinned>,
     /// All processes by their users, at most 32.
-    #[serde(deserialize_with = "bounded::users", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "users", skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<UserTotal>,
     /// The host's total less the rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<OtherProcesses>,
     /// Who is logged in, at most 64.
-    #[serde(deserialize_with = "bounded::sessions", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "sessions", skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<LoginSession>,
     /// Services and scopes of the init system, at most 64.
-    #[serde(deserialize_with = "bounded::units", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "units", skip_serializing_if = "Vec::is_empty")]
     pub units: Vec<Unit>,
     /// The command lines that rows name by their hash; each when it is new and once a day. At most 64.
-    #[serde(deserialize_with = "bounded::commands", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "commands", skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
 }
 

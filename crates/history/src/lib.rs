@@ -6,6 +6,7 @@
 
 pub mod block;
 mod elastic;
+mod samples;
 mod sqlite;
 mod timeline;
 

@@ -11,6 +11,7 @@ mod overlaps;
 mod pack;
 mod read;
 mod rollups;
+mod samples;
 
 use std::{
     collections::HashMap,

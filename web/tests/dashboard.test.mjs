@@ -8,7 +8,7 @@ import { ask, base, beat, browser, enrol, enter, keepBeating, logIn, open, passw
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror=alert(1)>"\'&lt;script&gt;';
 const TABS = ['alerts?tab=channels', 'alerts?tab=routes', 'alerts?tab=silences', 'alerts?tab=windows'];
-const PAGES = ['', 'servers', 'add', 'import', 'incidents', 'incidents?state=all', 'alerts', ...TABS, 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
+const PAGES = ['', 'servers', 'servers?view=cards', 'servers?view=cells', 'uptime', 'uptime?days=90', 'add', 'import', 'incidents', 'incidents?state=all', 'alerts', ...TABS, 'reports', 'admin?tab=account', 'admin?tab=tokens', 'admin?tab=people', 'admin?tab=roles', 'admin?tab=enrolment', 'admin?tab=audit', 'admin?tab=queues'];
 
 /** The id of some incident: hosts that enrolled and beat no more have one each. */
 async function anIncident() {
@@ -79,7 +79,7 @@ test('hostile names are text, wherever they stand', async () => {
     const beating = keepBeating([host], bad);
     const page = await open(launched);
     await enter(page);
-    for (const path of ['', 'servers', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', ...TABS, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
+    for (const path of ['', 'servers', 'servers?view=cards', 'uptime', `servers/${host.server_id}`, `servers/${host.server_id}?tab=changes`, 'incidents?state=all', ...TABS, 'servers?q=' + encodeURIComponent(HOSTILE)]) {
         await visit(page, path);
         assert.equal(await page.locator('main img, main script').count(), 0, path);
     }
@@ -100,7 +100,7 @@ test('a sheet is imported after its differences were seen', async () => {
     await page.getByText('2 new, 0 changed, 0 as they are').waitFor();
     assert.equal((await ask('GET', '/servers?q=imported')).total, 0, 'nothing is changed yet');
     await page.getByRole('button', { name: 'Apply 2 changes' }).click();
-    await page.getByRole('heading', { name: 'Servers' }).waitFor();
+    await page.getByRole('heading', { name: 'Servers', exact: true }).waitFor();
     assert.equal((await ask('GET', '/servers?q=imported')).total, 2);
     await visit(page, 'import');
     await page.setInputFiles('input[type=file]', file('name,labels\nimported-1,env:prod\n,x:y\n'));
@@ -234,13 +234,79 @@ test('a rule is tried before it is saved, and silences and maintenance are made 
     await page.context().close();
 });
 
+test('uptime is a matrix by day with targets for labels, and is exported as text', async () => {
+    const host = await enrol('=counted');
+    const beating = keepBeating([host]);
+    const page = await open(launched);
+    await enter(page);
+    for (let tries = 0; tries < 100 && !(await ask('GET', '/uptime?q=counted')).items[0]?.expected_ms; tries++) await beat(host);
+    await visit(page, 'uptime?q=counted');
+    const row = page.locator('main li.line', { hasText: '=counted' });
+    await row.locator('.day').nth(29).waitFor();
+    assert.equal(await row.locator('.day.none').count(), 29, 'only today something was expected');
+    await page.getByRole('link', { name: '90 days' }).click();
+    await row.locator('.day').nth(89).waitFor();
+    await beating.stop();
+    await page.getByLabel('Target in percent').fill('99.9 site:moon=100');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => decodeURIComponent(location.hash).includes('target=99.9'));
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Export as csv' }).click()]);
+    const sheet = readFileSync(await download.path(), 'utf8');
+    assert.match(sheet, /^name,labels,uptime,\d{4}-\d\d-\d\d,/);
+    assert.match(sheet, /\r\n'=counted,,/, 'no cell is a formula');
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('the list shows what was lately, in rows and cards, and its query bar completes', async () => {
+    const host = await enrol('sparkling');
+    await ask('PATCH', `/servers/${host.server_id}`, { labels: { rack: 'r 7' } }, undefined, { 'if-match': '*' });
+    const beating = keepBeating([host]);
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, 'servers?q=sparkling');
+    await page.locator('tbody tr', { hasText: 'sparkling' }).getByRole('img', { name: /heard in \d+ of its last/ }).waitFor();
+    await page.getByRole('link', { name: 'Cards' }).click();
+    await page.locator('main li.card', { hasText: 'sparkling' }).getByRole('img', { name: /heard in/ }).waitFor();
+    const offered = () => page.locator('datalist option').evaluateAll((all) => all.map((one) => one.value));
+    await page.fill('main input[type=search]', 'sparkling st');
+    assert.deepEqual(await offered(), ['down', 'unknown', 'paused', 'up'].map((state) => `sparkling state:${state}`));
+    await page.fill('main input[type=search]', 'rack:');
+    await page.waitForFunction(() => [...document.querySelectorAll('datalist option')].some(({ value }) => value === '"rack:r 7"'));
+    await page.fill('main input[type=search]', '"rack:r 7"');
+    await page.getByText('Page 1 of 1 · 1 servers').waitFor();
+    await page.getByRole('link', { name: 'Honeycomb' }).click();
+    await page.getByRole('img', { name: /All servers: 1 up/ }).waitFor();
+    await beating.stop();
+    await visit(page, 'servers?q=sparkling');
+    await page.locator('tr.down', { hasText: /measured \d+ s ago/ }).waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
+test('a server has a chart for each part, its room, and a day for each of 90', async () => {
+    const host = await enrol('many-parts');
+    const parts = { disks: [{ mount: '/', total: 1e11, used: 4e10, read: 1, written: 2 }, { mount: '/data', total: 1e12, used: 9e11, read: 3, written: 4 }], networks: [{ name: 'eth0', received: 1, sent: 2 }, { name: 'eth1', received: 3, sent: 4 }] };
+    const beating = keepBeating([host], parts);
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, `servers/${host.server_id}?range=15m`);
+    for (const title of ['Disks, how full', 'Disk traffic, by disk', 'Cores over time', 'Network: eth0', 'Network: eth1']) await page.locator('figure', { has: page.getByRole('heading', { name: title }) }).waitFor();
+    const room = page.locator('section', { has: page.getByRole('heading', { name: 'Room on disks' }) });
+    await room.locator('tr', { hasText: '/data' }).getByText('too short a time to tell').waitFor();
+    assert.equal(await page.locator('main ol .cell').count() >= 90, true);
+    await beating.stop();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);
     await enter(page, 'viewer', 'a long enough secret');
     const { items } = await ask('GET', '/servers?page_size=1');
     const incident = await anIncident();
-    for (const path of ['', 'servers', `servers/${items[0].id}`, 'incidents', `incidents/${incident}`, 'reports', 'admin']) {
+    for (const path of ['', 'servers', 'uptime', `servers/${items[0].id}`, 'incidents', `incidents/${incident}`, 'reports', 'admin']) {
         await visit(page, path);
         for (const name of ['Add a server', 'Import', 'Actions', 'Pause', 'Acknowledge', 'Unacknowledge', 'Comment', 'Close', 'New schedule', 'A report now', 'People', 'Audit', 'Enrolment']) {
             const found = page.locator('main').locator('button, a, summary').filter({ hasText: new RegExp(`^\\s*${name}`) });

@@ -7,8 +7,8 @@ const api = `${base}/server-management/v1`;
 export const password = readFileSync(process.env.ROLLCALL_PASSWORD_FILE, 'utf8').trim();
 
 let token;
-export async function ask(method, path, body, bearer = token) {
-    const headers = { 'content-type': 'application/json', ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) };
+export async function ask(method, path, body, bearer = token, more = {}) {
+    const headers = { 'content-type': 'application/json', ...(bearer ? { authorization: `Bearer ${bearer}` } : {}), ...more };
     const answer = await fetch(api + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);

@@ -7,6 +7,7 @@
 pub mod block;
 mod elastic;
 mod processes;
+mod samples;
 mod sqlite;
 mod timeline;
 

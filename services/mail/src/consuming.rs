@@ -224,7 +224,11 @@ impl Shared {
         to: Recipient,
     ) -> Result<Letter, String> {
         let (from, now, message_id) = (self.letterhead.from.clone(), self.clock.now(), message_id.to_owned());
-        let work = move || letter::write(&Told::new(&report, &rows), &message_id, &from, &to, now);
+        let url = self.letterhead.url.clone();
+        let work = move || {
+            let told = Told::new(&report, &rows).linked(url.as_deref());
+            letter::write(&told, &message_id, &from, &to, now)
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(written) => written.map_err(|error: BadLetter| error.to_string()),
             Err(_) => Err("the mail cannot be put together".to_owned()),

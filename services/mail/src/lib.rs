@@ -41,7 +41,7 @@ pub struct Letterhead {
     pub from: Recipient,
     /// Where it may go.
     pub allowed: AllowedDomains,
-    /// Where people look at incidents, without a slash at the end; without it there are no links.
+    /// Where people look at servers and incidents, without a slash at the end; without it there are no links.
     pub url: Option<String>,
 }
 

@@ -24,6 +24,8 @@ pub struct Told<'a> {
     /// Which servers; `None`: all.
     filter: Option<String>,
     zone: Zone,
+    /// Where people look at servers, without a slash at the end; without it there are no links.
+    url: Option<&'a str>,
 }
 
 /// A server that is down when the report is computed is out up to the watermark, which is less than this behind.
@@ -41,11 +43,15 @@ struct Content<'a> {
     each: Vec<Line<'a>>,
     /// How many servers `each` leaves to the sheet.
     more: usize,
+    /// The page of uptime.
+    link: Option<String>,
 }
 
 /// A server.
 struct Line<'a> {
     name: &'a str,
+    /// The server's page, at the range of the report.
+    link: Option<String>,
     state: &'static str,
     uptime: String,
     outage: Option<Outage>,
@@ -82,7 +88,20 @@ impl<'a> Told<'a> {
         let zone = report.time_zone.parse().unwrap_or(Zone::UTC);
         // A workbook, if this release does not know the format.
         let format = report.format.parse().unwrap_or(Format::Xlsx);
-        Self { report, rows, summary: Summary::of(rows), format, filter: filter::told(&report.filter), zone }
+        Self {
+            report,
+            rows,
+            summary: Summary::of(rows),
+            format,
+            filter: filter::told(&report.filter),
+            zone,
+            url: None,
+        }
+    }
+
+    /// The same with links to the pages at this address.
+    pub fn linked(self, url: Option<&'a str>) -> Self {
+        Self { url, ..self }
     }
 
     pub fn subject(&self) -> Result<String, askama::Error> {
@@ -109,6 +128,7 @@ impl<'a> Told<'a> {
             worst: self.summary.worst.iter().map(|row| self.line(row)).collect(),
             each: self.rows.iter().take(MOST_LINES).map(|row| self.line(row)).collect(),
             more: self.rows.len().saturating_sub(MOST_LINES),
+            link: self.url.map(|url| format!("{url}/#/uptime")),
         }
     }
 
@@ -118,8 +138,11 @@ impl<'a> Told<'a> {
             from: self.zone.tell(at),
             lasts: self.lasts(row),
         };
+        let Report { from, to, .. } = self.report;
+        let link = |url| format!("{url}/#/servers/{}?from={from}&to={to}", row.server);
         Line {
             name: &row.name,
+            link: self.url.map(link),
             state: row.status.as_str(),
             uptime: percent(uptime(row)),
             outage: row.longest_outage.map(outage),
@@ -256,6 +279,26 @@ pub mod tests {
         golden("end.txt", &end(told.text().unwrap()));
         golden("none.html", &Told::new(&report, &[]).html().unwrap());
         golden("none.txt", &Told::new(&report, &[]).text().unwrap());
+    }
+
+    #[test]
+    fn links_lead_to_the_pages_where_people_look_and_without_an_address_there_are_none() {
+        let (report, rows) = (report(), [row("web <1>", Status::Up, 86_400_000, 0)]);
+        let told = Told::new(&report, &rows).linked(Some("https://rollcall.example.org"));
+        let page = format!(
+            "https://rollcall.example.org/#/servers/{}?from=1789913600000&amp;to=1790000000000",
+            rows[0].server
+        );
+        let html = told.html().unwrap();
+        assert!(
+            html.contains(&format!("<a href=\"{page}\" style=\"color:#0969da\">web &lt;1&gt;</a></td>")),
+            "{html}"
+        );
+        assert!(html.contains("<a href=\"https://rollcall.example.org/#/uptime\""), "{html}");
+        let text = told.text().unwrap();
+        assert!(text.ends_with("\nUptime by day: https://rollcall.example.org/#/uptime\n"), "{text}");
+        let told = Told::new(&report, &rows);
+        assert!(!told.html().unwrap().contains("href") && !told.text().unwrap().contains("http"));
     }
 
     #[test]

@@ -34,6 +34,12 @@ export const pages: Record<string, Page> = {
         scope: 'alert:read',
         load: () => import('./incidents/Incidents.svelte'),
     },
+    uptime: {
+        name: 'uptime',
+        icon: 'M4 6h16v14H4zM4 10h16M8 3v4M16 3v4M8 14h.01M12 14h.01M16 14h.01M8 17h.01M12 17h.01',
+        scope: 'server:read',
+        load: () => import('./uptime/Uptime.svelte'),
+    },
     incident: { scope: 'alert:read', load: () => import('./incidents/Incident.svelte') },
     reports: {
         name: 'reports',

@@ -4,4 +4,4 @@ pub mod schedule;
 pub mod window;
 
 pub use schedule::{BadCron, BadZone, Cron, Due, Zone};
-pub use window::{BadWindow, Window};
+pub use window::{BadWindow, Window, days};

@@ -68,6 +68,13 @@ impl Window {
     }
 }
 
+/// When `count` days begin of which the last one is that of `at`, and at last when that one ends. A day is as long as it is in
+/// that zone; one that does not exist there has no length. `None` for a time that no calendar has.
+pub fn days(zone: Zone, at: Millis, count: u32) -> Option<Vec<Millis>> {
+    let end = zone.local(at)?.date().succ_opt()?;
+    (0..=count).rev().map(|back| midnight(zone, end.checked_sub_days(Days::new(back.into()))?)).collect()
+}
+
 /// The first instant of a day, which is not everywhere at midnight.
 fn midnight(zone: Zone, day: NaiveDate) -> Option<Millis> {
     zone.instant(day.and_time(NaiveTime::MIN))
@@ -147,6 +154,20 @@ mod tests {
             let range = window.parse::<Window>().unwrap().range(zone.parse().unwrap(), utc(at));
             assert_eq!(range, Some((utc(from), utc(to))), "{window} in {zone} at {at}");
         }
+    }
+
+    #[test]
+    fn days_are_as_long_as_they_are_in_their_zone() {
+        let lengths = |zone: &str, at, count| {
+            let days = days(zone.parse().unwrap(), utc(at), count).unwrap();
+            days.windows(2).map(|day| (day[1] - day[0]) / 3_600_000).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths("Europe/Berlin", "2026-03-29T21:59:00Z", 2), [24, 23]);
+        assert_eq!(lengths("Europe/Berlin", "2026-10-26T22:59:00Z", 3), [24, 25, 24]);
+        // 30 December 2011 never was in Samoa.
+        assert_eq!(lengths("Pacific/Apia", "2011-12-30T12:00:00Z", 3), [24, 0, 24]);
+        let utc_days = days("UTC".parse().unwrap(), utc("2026-09-21T23:59:59Z"), 1).unwrap();
+        assert_eq!(utc_days, [utc("2026-09-21T00:00:00Z"), utc("2026-09-22T00:00:00Z")]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod read;
 mod remembered;
 mod rollups;
 mod rows;
+mod samples;
 mod walk;
 
 use std::{

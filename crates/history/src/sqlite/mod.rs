@@ -12,6 +12,7 @@ mod pack;
 mod processes;
 mod read;
 mod rollups;
+mod samples;
 
 use std::{
     collections::HashMap,

@@ -27,6 +27,7 @@ crate::on_every_store! {
     a_huge_range_looks_only_at_days_that_exist
     points_equal_a_brute_force_reduction
     points_show_every_figure
+    samples_are_the_newest_of_each_bucket_as_they_were_sent
     pages_of_servers_are_answered_whole
     extents_see_every_day
     servers_asked_together_are_covered_as_if_alone
@@ -309,6 +310,43 @@ async fn points_show_every_figure(store: History) {
         let value = value.unwrap();
         assert_eq!(shown[name], serde_json::json!({"avg": value, "max": value}), "{name}");
     }
+}
+
+async fn samples_are_the_newest_of_each_bucket_as_they_were_sent(store: History) {
+    let day = MIDNIGHT + DAY;
+    // Of two hours, over midnight, one a minute; another server's do not matter.
+    let times = (0..120).map(|minute| day - 3_600_000 + 60_000 * minute + 7);
+    let records: Vec<Record> = times.map(|at| full(server(1), at)).collect();
+    store.append(&records).await.unwrap();
+    store.append(&[record(server(2), day + 5, 1)]).await.unwrap();
+    let sent =
+        |at: Millis| records.iter().find(|one| one.snapshot.sampled_at() == at).unwrap().snapshot.clone();
+    let (from, to) = (day - 3_600_000, day + 3_600_000);
+    // Buckets of 50 min: the second one is over midnight, the last one ends within the range.
+    for closed in [false, true] {
+        let found = store.samples(server(1), from, to - 1_200_000, 2).await.unwrap();
+        assert_eq!(found, [sent(from + 49 * 60_000 + 7), sent(from + 99 * 60_000 + 7)], "{closed}");
+        let found = store.samples(server(1), from + 8, from + 60_008, 3).await.unwrap();
+        assert_eq!(found, [sent(from + 60_007)], "the start is in the range, its end is not");
+        assert_eq!(store.samples(server(1), from, to, 1_000).await.unwrap().len(), 120);
+        assert_eq!(store.samples(server(1), 0, MAX_TIME, 1).await.unwrap(), [sent(to - 60_000 + 7)]);
+        if !closed {
+            roll_up(&store, day + DAY, usize::MAX).await;
+            while store.pack().await.unwrap().more {}
+        }
+    }
+    let none = [(server(3), from, to), (server(1), to, from), (server(1), to, to + DAY)];
+    for (id, from, to) in none {
+        assert_eq!(store.samples(id, from, to, 10).await.unwrap(), []);
+    }
+    // What came late to a packed hour is seen beside it.
+    let late = full(server(1), from + 99 * 60_000 + 9);
+    store.append(std::slice::from_ref(&late)).await.unwrap();
+    let found = store.samples(server(1), from, to - 1_200_000, 2).await.unwrap();
+    assert_eq!(found.last(), Some(&late.snapshot));
+    store.expire(day + 35 * DAY).await.unwrap();
+    let found = store.samples(server(1), from, to, 4).await.unwrap();
+    assert_eq!(found.len(), 2, "the day before is gone");
 }
 
 async fn pages_of_servers_are_answered_whole(store: History) {

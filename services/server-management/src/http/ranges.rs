@@ -40,7 +40,11 @@ pub(crate) struct Bounds {
 
 impl Range {
     /// Of the parameters `from` and `to`: it ends `now` and is `length` long unless they say otherwise.
-    fn ending_now(parameters: &mut Parameters, now: Millis, length: Millis) -> Result<Self, Problem> {
+    pub(crate) fn ending_now(
+        parameters: &mut Parameters,
+        now: Millis,
+        length: Millis,
+    ) -> Result<Self, Problem> {
         let Bounds { from, to } = Bounds::take(parameters, now)?;
         let to = to.unwrap_or(now);
         let from = from.unwrap_or((to - length).max(0));
@@ -88,7 +92,7 @@ pub(crate) fn time(text: &str) -> Result<Millis, &'static str> {
 }
 
 /// The parameters of a [`Range`] that is `length` long by default.
-fn parameters(length: &str) -> Vec<Parameter> {
+pub(crate) fn parameters(length: &str) -> Vec<Parameter> {
     let from = format!("Start, in it: Unix ms or RFC 3339. {length} before `to` by default");
     vec![
         parameter("from", &from, document::time()),

@@ -4,7 +4,7 @@
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use chassis::Problem;
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, wire::v1};
 use registry::{Entry, Page, Roll, Server, ServerFilter, Sort, SortKey};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -131,6 +131,19 @@ impl Shares {
             Figure::Cpu => self.cpu,
             Figure::Memory => self.memory,
             Figure::Disk => self.disk,
+        }
+    }
+
+    /// Of a snapshot.
+    pub(super) fn of_snapshot(snapshot: &v1::Snapshot) -> Self {
+        let used = |total: Option<u64>, used: Option<u64>| {
+            let (total, used) = total.filter(|total| *total > 0).zip(used)?;
+            Some(percent(100.0 * used as f64 / total as f64))
+        };
+        Self {
+            cpu: snapshot.cpu.as_ref().and_then(|cpu| cpu.total).map(|total| percent(f64::from(total))),
+            memory: snapshot.memory.as_ref().and_then(|memory| used(memory.total, memory.used)),
+            disk: snapshot.disks.iter().filter_map(|disk| used(disk.total, disk.used)).max(),
         }
     }
 

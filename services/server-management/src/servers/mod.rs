@@ -1,6 +1,7 @@
 //! Servers: how they come in, what they are, how they are.
 
 mod cells;
+mod days;
 mod enrolment;
 mod export;
 mod figures;
@@ -12,8 +13,10 @@ mod listing;
 mod measured;
 mod outages;
 mod ran;
+mod samples;
 mod server;
 mod snapshots;
+mod sparklines;
 mod unknown;
 mod uptime;
 
@@ -67,7 +70,10 @@ use crate::people::{
         cells::show,
         import::import,
         outages::show,
+        samples::show,
         snapshots::show,
+        sparklines::list,
+        days::list,
         uptime::show,
         uptime::total,
         uptime::list
@@ -97,6 +103,7 @@ pub(crate) fn routes() -> Vec<Resource> {
         // Before `/servers/{id}`, which they would be otherwise.
         ("/servers/export", vec![get(Needs(read), export::export)]),
         ("/servers/cells", vec![get(Needs(read), cells::show)]),
+        ("/servers/sparklines", vec![list(Needs(read), sparklines::list)]),
         ("/servers/import", vec![post(Needs(write), import::import)]),
         ("/servers/unknown", vec![list(Needs(read), unknown::list)]),
         ("/servers/unknown/{id}/adopt", vec![post(Needs(enroll), unknown::adopt)]),
@@ -114,9 +121,11 @@ pub(crate) fn routes() -> Vec<Resource> {
         ("/servers/{id}/history", vec![delete(Needs(write), history::forget)]),
         ("/servers/{id}/outages", vec![get(Needs(read), outages::show)]),
         ("/servers/{id}/revoke", vec![post(Needs(write), server::revoke)]),
+        ("/servers/{id}/samples", vec![get(Needs(read), samples::show)]),
         ("/servers/{id}/snapshots", vec![get(Needs(read), snapshots::show)]),
         ("/servers/{id}/uptime", vec![get(Needs(read), uptime::show)]),
         ("/uptime", vec![list(Needs(read), uptime::list)]),
+        ("/uptime/days", vec![list(Needs(read), days::list)]),
         ("/uptime/total", vec![get(Needs(read), uptime::total)]),
     ]
 }

@@ -146,7 +146,8 @@ compositions! {
         no_secret_is_stored_as_it_is;
     snapshots:
         a_range_is_reduced_to_its_points
-        the_last_hour_in_60_points_unless_said_otherwise;
+        the_last_hour_in_60_points_unless_said_otherwise
+        a_range_is_told_part_by_part_of_its_newest_snapshots;
     sheets:
         what_was_exported_imports_unchanged
         whatever_servers_are_called_their_export_imports_unchanged
@@ -184,5 +185,7 @@ compositions! {
         the_last_24_hours_unless_said_otherwise
         every_server_has_a_line_and_the_lists_filters_serve
         the_uptime_of_all_together_is_the_sum_of_their_lines
+        many_servers_have_a_figure_a_day_that_adds_up_to_their_uptime
+        a_page_of_servers_tells_in_one_answer_how_they_did_lately
         without_history_there_is_no_figure;
 }

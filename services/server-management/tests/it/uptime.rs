@@ -157,6 +157,67 @@ pub async fn every_server_has_a_line_and_the_lists_filters_serve(place: Place) {
     assert_eq!(unknown["items"], json!([lines[0]]));
 }
 
+pub async fn many_servers_have_a_figure_a_day_that_adds_up_to_their_uptime(place: Place) {
+    let (mut suite, web) = enrolled(place, "web").await;
+    let fresh = suite.enrol("fresh").await;
+    // NOW is 2026-09-21 14:13:20 UTC. Two days on, with an outage of an hour over the midnight of Berlin (22:00 UTC).
+    let midnight = NOW - NOW.rem_euclid(24 * HOUR) + 22 * HOUR;
+    suite.hear(web, &steady(NOW - 2 * HOUR, midnight - 20 * MINUTE)).await;
+    let now = midnight + 10 * HOUR;
+    suite.at(now).await;
+    suite.hear(web, &steady(midnight + 40 * MINUTE, now)).await;
+    suite.settle(now, NOW - 3 * HOUR).await;
+    let read = suite.read("/uptime/days?days=3&zone=Europe/Berlin").await;
+    let first = midnight - 48 * HOUR;
+    assert_eq!(read["days"], json!([first, first + 24 * HOUR, midnight]));
+    assert_eq!((&read["to"], &read["total"]), (&json!(midnight + 24 * HOUR), &json!(2)));
+    let [of_fresh, of_web] = [&read["items"][0], &read["items"][1]];
+    assert_eq!((&of_fresh["server_id"], &of_fresh["name"]), (&json!(fresh), &json!("fresh")));
+    assert_eq!((&of_fresh["expected_ms"], &of_fresh["uptime"]), (&json!([0, 0, 0]), &json!(null)));
+    // It was expected from the start of its oldest snapshot.
+    let before = midnight - (NOW - 2 * HOUR);
+    assert_eq!(of_web["expected_ms"], json!([0, before, 10 * HOUR]));
+    // Its last sample before the outage was 10 s before it.
+    let heard = before - 20 * MINUTE - 10 * SECOND;
+    assert_eq!(of_web["covered_ms"], json!([0, heard, 10 * HOUR - 40 * MINUTE]));
+    let whole = suite.read(&format!("/servers/{web}/uptime?from={first}&to={now}")).await;
+    assert_eq!(of_web["uptime"], whole["uptime"]);
+    let earlier = suite.read(&format!("/uptime/days?days=1&q=web&to={}", NOW - HOUR)).await;
+    assert_eq!((earlier["days"].as_array().unwrap().len(), &earlier["total"]), (1, &json!(1)));
+    for (query, parameter) in
+        [("days=93", "days"), ("zone=Middle/Earth", "zone"), ("days=92&page_size=109", "page_size")]
+    {
+        let refused = suite.get(&format!("/uptime/days?{query}")).await;
+        assert_eq!((refused.status, &refused.body["parameter"]), (400, &json!(parameter)), "{query}");
+    }
+}
+
+pub async fn a_page_of_servers_tells_in_one_answer_how_they_did_lately(place: Place) {
+    let (suite, web) = enrolled(place, "web").await;
+    let fresh = suite.enrol("fresh").await;
+    // Silent for five intervals of 30 s until 5 min ago.
+    suite.hear(web, &steady(NOW - 2 * HOUR, NOW - 450 * SECOND)).await;
+    suite.hear(web, &steady(NOW - 300 * SECOND, NOW)).await;
+    let read = suite.read(&format!("/servers/sparklines?id={web}&id={fresh}")).await;
+    assert_eq!((&read["from"], &read["to"]), (&json!(NOW - HOUR), &json!(NOW)));
+    let [of_web, of_fresh] = [&read["items"][0], &read["items"][1]];
+    assert_eq!((&of_web["server_id"], &of_fresh["server_id"]), (&json!(web), &json!(fresh)));
+    let cpu = of_web["cpu"].as_array().unwrap();
+    assert_eq!((cpu.len(), &cpu[0], &cpu[19]), (20, &json!(13), &json!(13)));
+    assert_eq!(of_web["disk"], json!(vec![json!(null); 20]), "it told of no disk");
+    let heard = of_web["heard"].as_array().unwrap();
+    let missed: Vec<usize> = (0..30).filter(|place| heard[*place] == json!(0)).collect();
+    assert_eq!((heard.len(), missed), (30, vec![15, 16, 17, 18, 19]), "{heard:?}");
+    assert_eq!(heard.iter().filter(|share| **share == json!(100)).count(), 25);
+    assert_eq!(
+        (&of_fresh["cpu"], &of_fresh["heard"]),
+        (&json!(vec![json!(null); 20]), &json!(vec![json!(null); 30]))
+    );
+    for query in ["", "?id=x", "?id="] {
+        assert_eq!(suite.get(&format!("/servers/sparklines{query}")).await.status, 400, "{query}");
+    }
+}
+
 pub async fn without_history_there_is_no_figure(place: Place) {
     let (suite, server) = enrolled(place, "web-1").await;
     suite.hear(server, &steady(NOW - HOUR, NOW)).await;
@@ -164,7 +225,7 @@ pub async fn without_history_there_is_no_figure(place: Place) {
     for path in ["uptime", "snapshots", "outages"]
         .map(|what| format!("/servers/{server}/{what}"))
         .into_iter()
-        .chain(["/uptime".to_owned()])
+        .chain(["/uptime".to_owned(), "/uptime/days".to_owned(), format!("/servers/{server}/samples")])
     {
         let answer = suite.get(&path).await;
         assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")), "{path}");

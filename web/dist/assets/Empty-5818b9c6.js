@@ -1,1 +1,0 @@
-import{J as e,V as t,X as n,bt as r,it as i,lt as a,q as o,st as s,ut as c,xt as l}from"./index.svelte-c1a5e5d3.js";var u=n(`<div class="empty svelte-1fpw1hr"><p class="title svelte-1fpw1hr"> </p> <!></div>`);function d(n,d){var f=u(),p=s(f),m=a(p,!0),h=c(p,2);t(h,()=>d.children??l),r(f),i(()=>o(m,d.title)),e(n,f)}export{d as t};

@@ -1,1 +1,0 @@
-import{J as e,L as t,X as n,_t as r,ht as i,it as a,lt as o,nt as s,o as c,q as l,vt as u}from"./index.svelte-c1a5e5d3.js";var d=n(`<span> </span>`);function f(n,f){u(f,!0);let p=i(()=>c().states);var m=d(),h=o(m,!0);a(()=>{t(m,1,`state ${f.status??``}`),l(h,s(p)[f.status]??f.status)}),e(n,m),r()}export{f as t};

@@ -1,1 +1,0 @@
-import{G as e,J as t,X as n,Y as r,_t as i,ct as a,it as o,lt as s,q as c,vt as l}from"./index.svelte-c1a5e5d3.js";import{t as u}from"./told-4ebd52da.js";var d=n(`<p class="problem" role="alert"> </p>`);function f(n,f){l(f,!0);var p=r(),m=a(p),h=e=>{var n=d(),r=s(n,!0);o(e=>c(r,e),[()=>u(f.problem)]),t(e,n)};e(m,e=>{f.problem&&e(h)}),t(n,p),i()}export{f as t};

@@ -1,1 +1,0 @@
-function e(e){let t=document.createElement(`i`);t.style.color=`var(${e})`,document.body.append(t);let n=getComputedStyle(t).color;return t.remove(),n}var t=(e,t)=>e.replace(`rgb(`,`rgba(`).replace(`)`,`, ${t})`);export{t as n,e as t};

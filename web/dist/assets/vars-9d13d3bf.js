@@ -1,0 +1,1 @@
+function e(e,t){let n=t=>{for(let[n,r]of Object.entries(t))e.style.setProperty(n,r)};return n(t),{update:n}}export{e as t};

@@ -65,6 +65,8 @@ compositions! {
         who_enrolled_and_is_not_heard_for_an_hour_is_told
         a_rule_that_no_longer_binds_ends_its_incidents
         a_rule_that_cannot_work_is_refused_by_its_field
+        the_edge_cut_with_a_canary_is_one_deafness_and_no_storm_when_it_is_back
+        a_preview_counts_how_often_a_rule_would_have_fired_and_what_it_did_not_look_at
         nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
         a_window_that_cannot_work_is_refused_by_its_field;
     processes:

@@ -45,7 +45,7 @@ pub(super) const WORDS: Words = Words {
         each: "Secili server",
         more: |count| format!("… dhe {count} të tjerë, në tabelë"),
         sheet: "Tabela e bashkëngjitur përmban çdo server.",
-        by_day: "Disponueshmëria sipas ditëve",
+        by_day: "Koha në punë sipas ditëve",
         subject: |down, servers, uptime, from, to| {
             format!(
                 "Rollcall: {down} nga {servers} serverë jashtë pune, koha në punë {uptime}, nga {from} deri më {to}"

@@ -159,7 +159,7 @@ impl<'c> Tx<'c> {
         query: impl Into<Query>,
     ) -> Result<Vec<R>, RegistryError> {
         let mut rows = Vec::new();
-        self.each(query.into(), &mut |row| Ok(rows.push(row.read()?))).await?;
+        self.each(query.into(), &mut |row| row.read().map(|row| rows.push(row))).await?;
         Ok(rows)
     }
 
@@ -256,7 +256,7 @@ impl<'r> Alone<'r> {
     /// See [`Tx::all`].
     pub(crate) async fn all<R: Readable>(self, query: impl Into<Query>) -> Result<Vec<R>, RegistryError> {
         let mut rows = Vec::new();
-        self.each(query.into(), &mut |row| Ok(rows.push(row.read()?))).await?;
+        self.each(query.into(), &mut |row| row.read().map(|row| rows.push(row))).await?;
         Ok(rows)
     }
 

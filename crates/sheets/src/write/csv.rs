@@ -16,7 +16,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    pub fn write(&mut self, cells: &[Cell], sink: &mut impl io::Write) -> io::Result<()> {
+    pub fn write(&mut self, cells: &[Cell], sink: &mut dyn io::Write) -> io::Result<()> {
         self.line.clear();
         if !self.begun {
             self.line.push('\u{feff}');

@@ -68,11 +68,12 @@ impl Sheet {
         })
     }
 
+    /// The sink is of no type of its own, so that what makes a workbook is compiled here, once.
     pub fn finish(
         mut self,
         last_row: u32,
         columns: usize,
-        sink: &mut (impl Write + Send),
+        sink: &mut (dyn Write + Send),
     ) -> Result<(), WriteError> {
         contained(|| {
             let last_column = u16::try_from(columns.saturating_sub(1)).unwrap_or(u16::MAX);

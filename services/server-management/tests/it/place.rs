@@ -63,6 +63,10 @@ impl Place {
         Self { registry, history, cache, engine: Engine::Fleet(real) }
     }
 
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.engine, Engine::Embedded(_))
+    }
+
     pub fn real(&self) -> &Arc<Real> {
         match &self.engine {
             Engine::Embedded(_) => panic!("there is one process of it"),

@@ -21,6 +21,7 @@ use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use server_management::{Downloads, Management, Settings, TokenKey, first_admin};
 use testkit::eventually;
+use tokio::sync::OnceCell;
 
 use crate::place::Place;
 
@@ -45,9 +46,11 @@ pub struct Suite {
     pub token: String,
     http: reqwest::Client,
     address: SocketAddr,
-    /// Code and status of each documented problem.
-    codes: Vec<(String, u64)>,
+    /// Code and status of each documented problem; empty until they are known.
+    codes: Codes,
 }
+
+type Codes = &'static [(String, u64)];
 
 #[derive(Debug)]
 pub struct Answer {
@@ -145,7 +148,7 @@ impl Suite {
             clock.clone(),
         );
         let address = serve(&management);
-        let (http, token, codes) = (testkit::http(), String::new(), Vec::new());
+        let (http, token, codes) = (testkit::http(), String::new(), Codes::default());
         Self { registry, history, cache, clock, management, place, token, http, address, codes }
     }
 
@@ -162,26 +165,31 @@ impl Suite {
 
     /// The same, by a clock of its own.
     pub fn replica_at(&self, clock: Clock) -> Self {
-        let (token, codes) = (self.token.clone(), self.codes.clone());
+        let (token, codes) = (self.token.clone(), self.codes);
         Self { token, codes, ..Self::over(self.place.replica(), clock, settings()) }
     }
 
     /// The same, where an API token serves for so many days at most.
     pub fn replica_of_tokens_for(&self, days: u16) -> Self {
-        let (token, codes) = (self.token.clone(), self.codes.clone());
+        let (token, codes) = (self.token.clone(), self.codes);
         let settings = Settings { api_token_max_days: days, ..settings() };
         Self { token, codes, ..Self::over(self.place.replica(), self.clock.clone(), settings) }
     }
 
+    /// Those of the document, which is the same of every suite of this process and takes long to make.
     async fn read_codes(&mut self) {
-        let document = self.call(Method::GET, "/openapi.json").send().await.unwrap();
-        let document: Value = document.json().await.unwrap();
-        let table = document["components"]["schemas"]["Problem"]["description"].as_str().unwrap().to_owned();
-        let rows = table.lines().skip(2).map(|row| {
-            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            (cells[1].trim_matches('`').to_owned(), cells[2].parse().unwrap())
-        });
-        self.codes = rows.collect();
+        static CODES: OnceCell<Vec<(String, u64)>> = OnceCell::const_new();
+        let read = || async {
+            let document = self.call(Method::GET, "/openapi.json").send().await.unwrap();
+            let document: Value = document.json().await.unwrap();
+            let table = document["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
+            let rows = table.lines().skip(2).map(|row| {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                (cells[1].trim_matches('`').to_owned(), cells[2].parse().unwrap())
+            });
+            rows.collect()
+        };
+        self.codes = CODES.get_or_init(read).await;
     }
 
     pub async fn log_in(&mut self) -> Value {

@@ -83,9 +83,14 @@ async fn charts(path: &Path, now: Millis, times: usize, table: &mut Table) -> Re
     let host = [id(now, 0)];
     let days = u16::try_from(CHART_DAYS)? + 1;
     let history = History::open_sqlite(path, Kept { raw: days, rollups: days }).await?;
-    fill(&history, &host, now - CHART_DAYS * DAY, now, Interval::DEFAULT.millis()).await?;
-    roll_up(&history, now).await?;
-    pack(&history).await?;
+    // Packed as it comes: a file of so many days of open hours, each with a table of its own, is none that there is.
+    let begin = now - CHART_DAYS * DAY;
+    for day in 0..CHART_DAYS {
+        let to = begin + (day + 1) * DAY;
+        fill(&history, &host, begin + day * DAY, to, Interval::DEFAULT.millis()).await?;
+        roll_up(&history, to).await?;
+        pack(&history).await?;
+    }
     for (name, length, points) in [
         ("1 h", HOUR, POINTS),
         ("24 h", DAY, POINTS),

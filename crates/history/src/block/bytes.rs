@@ -130,12 +130,25 @@ impl<'a> BitInput<'a> {
         Self { bytes, held: 0, count: 0 }
     }
 
-    pub fn take(&mut self, bits: u32) -> Result<u64, Damage> {
-        while self.count < bits {
-            let (byte, rest) = self.bytes.split_first().ok_or("a column ends too early")?;
+    /// Holds more than 64 bits, or all that are left.
+    fn fill(&mut self) {
+        if let (Some((eight, rest)), 0..=64) = (self.bytes.split_first_chunk(), self.count) {
+            self.held |= u128::from(u64::from_le_bytes(*eight)) << self.count;
+            (self.bytes, self.count) = (rest, self.count + 64);
+        }
+        while let (Some((byte, rest)), 0..=64) = (self.bytes.split_first(), self.count) {
             self.held |= u128::from(*byte) << self.count;
-            self.bytes = rest;
-            self.count += 8;
+            (self.bytes, self.count) = (rest, self.count + 8);
+        }
+    }
+
+    /// The next bits, at most 64.
+    pub fn take(&mut self, bits: u32) -> Result<u64, Damage> {
+        if self.count < bits {
+            self.fill();
+            if self.count < bits {
+                return Err("a column ends too early");
+            }
         }
         let taken = (self.held & ((1 << bits) - 1)) as u64;
         self.held >>= bits;
@@ -145,11 +158,14 @@ impl<'a> BitInput<'a> {
 
     /// How many ones come before the next zero, which is passed over; at most [`LONGEST_QUOTIENT`], without a zero.
     fn ones(&mut self) -> Result<u64, Damage> {
-        let mut ones = 0;
-        while ones < LONGEST_QUOTIENT && self.take(1)? == 1 {
-            ones += 1;
+        if u64::from(self.count) <= LONGEST_QUOTIENT {
+            self.fill();
         }
-        Ok(ones)
+        // What is held above `count` is zeros.
+        let ones = (self.held as u64).trailing_ones().min(LONGEST_QUOTIENT as u32);
+        let zero = u32::from(u64::from(ones) < LONGEST_QUOTIENT);
+        self.take(ones + zero)?;
+        Ok(u64::from(ones))
     }
 }
 

@@ -232,16 +232,15 @@ pub async fn bodies_of(
     Ok(tables.into_iter().filter_map(hour).filter(|hour| hours.contains(hour)).collect())
 }
 
-/// Adds to `reduction` what the block of a server's hour holds, if it has one.
-pub async fn reduce_block(
-    connection: &mut SqliteConnection,
+/// Adds to `reduction` what the block of a server's hour holds.
+pub fn reduce_block(
     hour: i64,
     number: i64,
+    block: &[u8],
     reduction: &mut Reduction,
 ) -> Result<(), HistoryError> {
-    let Some(block) = blocks::block_of(connection, hour, number).await? else { return Ok(()) };
     let add = |snapshot: Snapshot| reduction.add(snapshot.sampled_at(), &Figures::of(&snapshot));
-    let read = block::read(hour * HOUR, &block, Wanted::Figures, add);
+    let read = block::read(hour * HOUR, block, Wanted::Figures, add);
     read.map_err(|reason| blocks::corrupt(hour, number, reason))
 }
 

@@ -20,7 +20,9 @@ mod read;
 mod shelf;
 
 pub use packing::Rounds;
-pub use read::{Reach, block_of, blocks_of, corrupt, hours_of, stretches_of, times_of};
+pub use read::{
+    AT_ONCE, Reach, at_places, block_of, blocks_of, corrupt, hours_of, places_of, stretches_of, times_of,
+};
 pub use shelf::change;
 
 /// What schema 3 has besides rollups.

@@ -31,13 +31,16 @@ pub async fn forget_rollups(
         let days =
             format!("SELECT (slots.slot << {NUMBER_BITS}) | $1 FROM slots WHERE slots.slot < {SPAN_DAYS}");
         // Nothing is left of a sum, or a part of it.
+        let sum = |table: &str| {
+            format!(
+                "(SELECT COALESCE(SUM(kept.covered), 0) FROM {table}_{span} AS kept WHERE kept.key
+                      BETWEEN covered_{span}.key << {HOUR_BITS} AND (covered_{span}.key << {HOUR_BITS}) | {hours})"
+            )
+        };
         let sums = format!(
-            "UPDATE covered_{span} SET covered = (
-                 SELECT COALESCE(SUM(kept.covered), 0) FROM (
-                     SELECT key, covered FROM rollups_{span} UNION ALL SELECT key, covered FROM bundles_{span}
-                 ) AS kept WHERE kept.key
-                     BETWEEN covered_{span}.key << {HOUR_BITS} AND (covered_{span}.key << {HOUR_BITS}) | {hours}
-             ) WHERE key IN ({days} AND $2 + slots.slot * {HOURS_A_DAY} < $3)"
+            "UPDATE covered_{span} SET covered = {} + {} WHERE key IN ({days} AND $2 + slots.slot * {HOURS_A_DAY} < $3)",
+            sum("rollups"),
+            sum("bundles")
         );
         let empty = format!(
             "DELETE FROM covered_{span}

@@ -264,9 +264,12 @@ impl Sqlite {
             reduce(&mut transaction, hour, server.number, [first, last], &mut reduction).await?;
         }
         let packed = Reach::of(&mut transaction).await?.within(first..=last);
-        let packed = blocks::hours_of(&mut transaction, server.number, packed).await?;
-        for hour in packed.into_iter().filter(by_snapshot) {
-            reduce_block(&mut transaction, hour, server.number, &mut reduction).await?;
+        let mut packed = blocks::places_of(&mut transaction, server.number, packed).await?;
+        packed.retain(|place| by_snapshot(&place.hour));
+        for places in packed.chunks(blocks::AT_ONCE) {
+            for (hour, block) in blocks::at_places(&mut transaction, server.number, places).await? {
+                reduce_block(hour, server.number, &block, &mut reduction)?;
+            }
         }
         Ok(Chart { points: reduction.points(), rounded })
     }

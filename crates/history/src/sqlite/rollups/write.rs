@@ -54,13 +54,19 @@ pub async fn write_sums(
         rollups.iter().map(|(number, ..)| [day_key(*number, midnight), key(*number, midnight)]).collect();
     days.sort_unstable();
     days.dedup();
+    // Each table by itself: of a union of them SQLite would read all.
+    let sum = |table: &str| {
+        let last = HOURS_A_DAY - 1;
+        format!(
+            "(SELECT COALESCE(SUM(kept.covered), 0) FROM {table}_{span} AS kept
+              WHERE kept.key BETWEEN value ->> 1 AND (value ->> 1) + {last})"
+        )
+    };
     let statement = format!(
-        "INSERT INTO covered_{span} (key, covered) SELECT value ->> 0, (
-             SELECT COALESCE(SUM(kept.covered), 0) FROM (
-                 SELECT key, covered FROM rollups_{span} UNION ALL SELECT key, covered FROM bundles_{span}
-             ) AS kept WHERE kept.key BETWEEN value ->> 1 AND (value ->> 1) + {}
-         ) FROM json_each($1) WHERE true ON CONFLICT (key) DO UPDATE SET covered = excluded.covered",
-        HOURS_A_DAY - 1
+        "INSERT INTO covered_{span} (key, covered) SELECT value ->> 0, {} + {}
+         FROM json_each($1) WHERE true ON CONFLICT (key) DO UPDATE SET covered = excluded.covered",
+        sum("rollups"),
+        sum("bundles")
     );
     let days = list(days.iter().map(|day| day.as_slice()));
     sqlx::query(AssertSqlSafe(statement)).bind(days).execute(connection).await?;

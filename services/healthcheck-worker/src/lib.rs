@@ -6,6 +6,7 @@
 mod alerts;
 mod apply;
 mod batch;
+mod comparing;
 mod consuming;
 mod hand;
 mod heard;

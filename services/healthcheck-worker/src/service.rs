@@ -9,7 +9,7 @@ use queue::rabbitmq;
 use registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::{Worker, settings::Settings};
+use crate::{Worker, comparing::compare, settings::Settings};
 
 /// A bulk request costs Elasticsearch nearly as much with few snapshots as with many, and gates have answered by then.
 const GATHERING: Duration = Duration::from_secs(1);
@@ -66,9 +66,10 @@ async fn until_stopped(
         }
         reached.reached("queue");
         let reach_cache = soft.run_until_cancelled(reach_cache(&cache, &reached));
+        let compare = soft.run_until_cancelled(compare(registry.clone(), clock.clone()));
         let worker =
             Worker::new(name, consumer, registry, history, cache.clone(), clock).gathering(GATHERING);
-        tokio::join!(worker.run(soft.clone()), reach_cache);
+        tokio::join!(worker.run(soft.clone()), reach_cache, compare);
     };
     // What it still has in hand when `hard` is cancelled returns to the queue.
     let hard = shutdown.hard.clone();

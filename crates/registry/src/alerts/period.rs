@@ -114,6 +114,7 @@ const LONGEST: PerEngine = per_engine!(
 );
 
 type FiguresRow = (String, i64, i64, Millis, i64, Millis);
+type NamedRow = (String, String, String, Millis, Millis, i64);
 
 impl Registry {
     /// The incidents that lasted at some moment of this time (Unix ms, half-open), and of each server that had any what is
@@ -127,7 +128,7 @@ impl Registry {
         let servers = servers.map(|servers| json(&servers)).transpose()?;
         let figures = query(FIGURES).bind(from).bind(to).bind(servers.clone());
         let longest = query(LONGEST).bind(from).bind(to).bind(servers).bind(NAMED);
-        let (figures, longest): (Vec<FiguresRow>, Vec<(String, String, String, Millis, Millis, i64)>) =
+        let (figures, longest): (Vec<FiguresRow>, Vec<NamedRow>) =
             self.read(async |tx| Ok((tx.all(figures).await?, tx.all(longest).await?))).await?;
         let (mut all, mut of_servers) = (IncidentFigures::default(), HashMap::new());
         for (server, incidents, open, longest_ms, resolved, resolved_in_ms) in figures {

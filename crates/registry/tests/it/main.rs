@@ -4,6 +4,7 @@
 mod alerts;
 mod audit;
 mod engine;
+mod histories;
 mod kept;
 mod maintenance;
 mod outbox;
@@ -176,6 +177,8 @@ contract! {
         rules_are_made_changed_and_deleted_and_shipped_once
         incidents_are_narrowed_and_forgotten_once_they_are_old
         what_a_report_says_of_incidents_is_what_lasted_in_its_time;
+    histories:
+        nothing_is_raised_or_over_but_by_what_is_so;
     telling:
         an_incident_is_told_once_by_any_number_of_replicas
         a_message_is_claimed_once_and_settled_by_its_claim

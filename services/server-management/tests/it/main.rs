@@ -11,6 +11,7 @@ mod enrolment;
 mod faults;
 mod first_admin;
 mod hostile;
+mod killed;
 mod life;
 mod lists;
 mod people;
@@ -169,6 +170,7 @@ compositions! {
         a_secret_goes_in_and_never_comes_out
         what_cannot_work_is_refused_by_its_field
         channels_routes_and_silences_are_changed_by_who_saw_them
+        who_falls_silent_among_others_is_told_with_them_and_who_does_alone_at_once
         who_falls_silent_is_told_once_by_all_replicas_and_its_return_too;
     lists:
         who_has_a_list_is_not_sent_it_again

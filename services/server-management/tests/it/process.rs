@@ -18,7 +18,7 @@ use crate::{
 const BINARY: &str = env!("CARGO_BIN_EXE_server-management");
 
 /// A running process, killed with -9 when it is dropped.
-struct Running {
+pub struct Running {
     address: SocketAddr,
     child: Child,
 }
@@ -49,7 +49,7 @@ fn said(output: &Output) -> String {
 }
 
 impl Running {
-    fn start(real: &Real) -> Self {
+    pub fn start(real: &Real) -> Self {
         let address = free_address();
         let mut command = command(real, address);
         let child = command.env("ADMIN_PASSWORD", PASSWORD).stdout(Stdio::null()).spawn().unwrap();
@@ -65,7 +65,7 @@ impl Running {
         eventually("it serves", async || self.status("/health/live").await == Some(200)).await;
     }
 
-    async fn becomes_ready(&self) {
+    pub async fn becomes_ready(&self) {
         eventually("it is ready", async || self.status("/health/ready").await == Some(200)).await;
     }
 

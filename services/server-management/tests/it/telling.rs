@@ -149,6 +149,37 @@ pub async fn channels_routes_and_silences_are_changed_by_who_saw_them(place: Pla
     }
 }
 
+/// The cache knows who is about to fall silent.
+pub async fn who_falls_silent_among_others_is_told_with_them_and_who_does_alone_at_once(place: Place) {
+    let mut suite = Suite::spawn(place).await;
+    suite.management.ship_alert_rules().await.unwrap();
+    let channel = make(&suite, "/channels", channels().remove(2)).await;
+    let steps = json!([{"after_ms": 0, "channels": [id(&channel)]}]);
+    make(&suite, "/alert-routes", json!({"match": {}, "steps": steps})).await;
+    suite.at(NOW + 30 * SECOND).await;
+    for number in 0..6 {
+        let server = suite.enrol(&format!("web-{number}")).await;
+        suite.hear(server, &[(NOW + number * 5 * SECOND, 0)]).await;
+    }
+    let alone = suite.enrol("alone").await;
+    let turn = async |suite: &mut Suite, now| {
+        suite.at(now).await;
+        suite.settle(now, NOW - HOUR).await;
+        suite.management.judge().await.unwrap();
+        suite.management.tell().await.unwrap();
+        let told = suite.read("/notifications").await;
+        told["items"].as_array().unwrap().iter().map(|one| one["incidents"].clone()).collect::<Vec<_>>()
+    };
+    for second in [121, 126, 131, 136, 141] {
+        assert_eq!(turn(&mut suite, NOW + second * SECOND).await, [0; 0], "after {second} s");
+    }
+    assert_eq!(suite.read("/incidents").await["total"], 5);
+    assert_eq!(turn(&mut suite, NOW + 146 * SECOND).await, [json!(6)]);
+    suite.at(NOW + 300 * SECOND).await;
+    suite.hear(alone, &[(NOW + 300 * SECOND, 0)]).await;
+    assert_eq!(turn(&mut suite, NOW + 421 * SECOND).await, [json!(1), json!(6)]);
+}
+
 pub async fn who_falls_silent_is_told_once_by_all_replicas_and_its_return_too(place: Place) {
     let mut suite = Suite::spawn(place).await;
     suite.management.ship_alert_rules().await.unwrap();

@@ -23,7 +23,13 @@ pub struct Suite {
 
 impl Suite {
     pub fn start(dir: &Path, clock: &Clock) -> Self {
-        let arguments = Arguments::try_parse_from(["rollcall", "--no-agent"]).unwrap();
+        Self::start_with(dir, clock, &[])
+    }
+
+    /// The same, with these arguments too.
+    pub fn start_with(dir: &Path, clock: &Clock, more: &[&str]) -> Self {
+        let arguments = ["rollcall", "--no-agent"].iter().chain(more);
+        let arguments = Arguments::try_parse_from(arguments).unwrap();
         let settings = Settings::check(&arguments).unwrap();
         let data = DataDir::take(dir).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -264,10 +264,11 @@ impl Agent {
     /// Takes a sample. Also answers what time it is, if that is certain: a gate told the time in this boot.
     async fn sample(&mut self) -> (Sample, Option<Millis>) {
         let reading = self.clocks.read();
-        let asked = self.processes.ask();
         let taken = Instant::now();
         let since = self.since(reading);
         self.previous = Some(taken);
+        // Not before: another thread wakes here, and whatever passes between the two clocks is a gap to the suite.
+        let asked = self.processes.ask();
         let mut at = reading.at;
         if self.highest == Some(at) {
             // Two samples of one moment would be one to the suite.

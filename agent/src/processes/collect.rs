@@ -61,6 +61,8 @@ pub struct Collector {
     table: Table,
     units: Units,
     samples: u64,
+    /// How often the table was looked at.
+    looks: u64,
     before: Option<(Instant, u64)>,
     /// In which sample a process was told, by its number and start.
     told: HashMap<(u32, u64), u64>,
@@ -79,6 +81,7 @@ impl Collector {
             table,
             units,
             samples: 0,
+            looks: 0,
             before: None,
             told: HashMap::new(),
             told_commands: HashMap::new(),
@@ -96,12 +99,21 @@ impl Collector {
         self.told_commands.clear();
     }
 
+    /// These command lines did not fit: they are told with a later section.
+    pub fn untold(&mut self, commands: &[v1::Command]) {
+        for command in commands {
+            self.told_commands.remove(&command.hash);
+        }
+    }
+
     /// The section of now; `None` where there is no process table.
     pub fn collect(&mut self) -> Option<v1::Processes> {
         let keyframe = self.samples.is_multiple_of(KEYFRAME);
         let now = Instant::now();
         let total = busy(&fs::read_to_string(self.places.proc.join("stat")).ok()?)?;
-        let seen = self.table.look(keyframe);
+        // Not with every keyframe: while sections come too late each is one, and would come later still.
+        let seen = self.table.look(self.looks.is_multiple_of(KEYFRAME));
+        self.looks += 1;
         let before = self.before.replace((now, total));
         let passed = before.map(|(before, _)| now - before).filter(|passed| !passed.is_zero());
         self.refresh_names(keyframe);

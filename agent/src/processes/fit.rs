@@ -6,21 +6,23 @@ use wire::{bounds::MAX_PROCESSES_BYTES, v1};
 /// snapshot unsendable.
 const FITS: usize = 96_000;
 
-/// Cuts a section to the bounds of the interface, command lines first. A text that is cut is not told again for a day: what
-/// is so long is rare.
+/// Cuts a section to the bounds of the interface, command lines first. Also returns the command lines that were cut.
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "processes are read on Linux alone"))]
-pub(super) fn within(mut section: v1::Processes) -> v1::Processes {
+pub(super) fn within(mut section: v1::Processes) -> (v1::Processes, Vec<v1::Command>) {
+    let mut commands = Vec::new();
     while bytes(&section) > MAX_PROCESSES_BYTES {
-        let cut = section.commands.pop().is_some()
+        let command = section.commands.pop();
+        let cut = command.is_some()
             || section.units.pop().is_some()
             || section.sessions.pop().is_some()
             || section.rows.pop().is_some()
             || section.users.pop().is_some();
+        commands.extend(command);
         if !cut {
             break;
         }
     }
-    section
+    (section, commands)
 }
 
 fn bytes(section: &v1::Processes) -> usize {
@@ -62,8 +64,9 @@ mod tests {
         let rows: Vec<v1::Process> =
             (0..20).map(|pid| v1::Process { pid, ..v1::Process::default() }).collect();
         let commands = (0..64).map(|n| command(n, 1_000)).collect();
-        let cut = within(v1::Processes { rows: rows.clone(), commands, ..v1::Processes::default() });
-        assert_eq!(cut.rows, rows);
+        let (cut, left_out) =
+            within(v1::Processes { rows: rows.clone(), commands, ..v1::Processes::default() });
+        assert_eq!((cut.rows.len(), cut.commands.len() + left_out.len()), (rows.len(), 64));
         assert!(bytes(&cut) <= MAX_PROCESSES_BYTES && cut.commands.len() > 40, "{}", cut.commands.len());
     }
 

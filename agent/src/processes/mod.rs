@@ -55,6 +55,8 @@ pub(crate) struct Processes {
     /// The answer that did not come in time.
     late: Option<oneshot::Receiver<Option<v1::Processes>>>,
     again: bool,
+    /// Whether the log says that sections are late.
+    told_late: bool,
 }
 
 /// A section that was asked for.
@@ -101,13 +103,18 @@ impl Processes {
         Awaited(asked.ok().map(|()| awaited))
     }
 
-    /// The section, if it is there in time: within 2 s, and within a quarter of the interval.
+    /// The section, if it is there in time: within 2 s, and within a third of the interval.
     pub async fn wait(&mut self, awaited: Awaited, interval: Duration) -> Option<Box<v1::Processes>> {
         let mut awaited = awaited.0?;
-        match tokio::time::timeout(PATIENCE.min(interval / 4), &mut awaited).await {
-            Ok(answer) => answer.ok().flatten().map(Box::new),
+        match tokio::time::timeout(PATIENCE.min(interval / 3), &mut awaited).await {
+            Ok(answer) => {
+                self.told_late = false;
+                answer.ok().flatten().map(Box::new)
+            }
             Err(_) => {
-                tracing::warn!("what runs is left out of a sample: reading it takes too long");
+                if !std::mem::replace(&mut self.told_late, true) {
+                    tracing::warn!("what runs is left out of samples: reading it takes too long");
+                }
                 self.late = Some(awaited);
                 None
             }
@@ -127,8 +134,13 @@ fn answer(mut asked: mpsc::UnboundedReceiver<Ask>) {
         if again {
             collector.tell_again();
         }
+        let section = collector.collect().map(|section| {
+            let (section, left_out) = fit::within(section);
+            collector.untold(&left_out);
+            section
+        });
         // Whoever asked may have given up.
-        drop(answer.send(collector.collect().map(fit::within)));
+        drop(answer.send(section));
     }
 }
 

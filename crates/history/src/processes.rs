@@ -35,8 +35,8 @@ impl History {
         }
     }
 
-    /// The command lines with these hashes that samples of `[from, to)` name. One that no host has sent within a day before
-    /// is not there.
+    /// The command lines with these hashes that samples of `[from, to)` name. One that no host has sent within two
+    /// days before may not be there.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -296,7 +296,7 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
         columns::read(&MEMORY, vec![v1::Memory::default(); with(HAS_MEMORY)], None, &mut part.section()?)?;
     let agent =
         columns::read(&AGENT, vec![v1::Agent::default(); with(HAS_AGENT)], None, &mut part.section()?)?;
-    let [mut disks, mut networks, mut temperatures, mut cores, mut hosts, mut texts] = [
+    let [mut disks, mut networks, mut temperatures, mut cores, hosts, mut texts] = [
         part.section()?,
         part.section()?,
         part.section()?,
@@ -314,16 +314,14 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
     let mut networks = NETWORKS.read(count, texts.as_ref(), &mut networks)?.into_iter();
     let mut temperatures = TEMPERATURES.read(count, texts.as_ref(), &mut temperatures)?.into_iter();
     let cores = if all { CORES.read(count, texts.as_ref(), &mut cores)? } else { Vec::new() };
-    let (mut cpu, mut load, mut memory, mut agent) =
-        (cpu.into_iter(), load.into_iter(), memory.into_iter(), agent.into_iter());
-    let mut cores = cores.into_iter();
-    let hosts = if all { column::read(&mut hosts, with(HAS_HOST))? } else { Vec::new() };
-    let mut hosts = hosts.into_iter();
-    let processes = match processes.filter(|_| all) {
-        Some(mut processes) => column::read(&mut processes, with(HAS_PROCESSES))?,
-        None => Vec::new(),
+    let (mut cpu, mut load) = (cpu.into_iter(), load.into_iter());
+    let (mut memory, mut agent, mut cores) = (memory.into_iter(), agent.into_iter(), cores.into_iter());
+    let numbers = |section: Option<Input<'_>>, bit: i64| match section.filter(|_| all) {
+        Some(mut section) => column::read(&mut section, with(bit)),
+        None => Ok(Vec::new()),
     };
-    let mut processes = processes.into_iter();
+    let mut hosts = numbers(Some(hosts), HAS_HOST)?.into_iter();
+    let mut processes = numbers(processes, HAS_PROCESSES)?.into_iter();
     let mut rows = Vec::with_capacity(count);
     for has in has {
         let mut row = v1::Snapshot {

@@ -19,6 +19,8 @@ use crate::{HistoryError, Order};
 
 /// Snapshots in one page.
 const PAGE: usize = 200;
+/// A text is sent at most so long before a sample that names it, by an agent that reports once an hour.
+const SENT_AGAIN: Millis = 2 * DAY;
 /// Most command lines that are remembered as stored. Beyond it all are forgotten, and sent once more.
 const MOST_REMEMBERED: usize = 50_000;
 /// A bulk request is sent once it has so many bytes.
@@ -216,8 +218,7 @@ impl Elastic {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
-        // A text is sent at most a day before the sample that names it.
-        let (mut at, mut months) = (from.saturating_sub(DAY), BTreeSet::new());
+        let (mut at, mut months) = (from.saturating_sub(SENT_AGAIN), BTreeSet::new());
         while at < to {
             months.insert(self.0.layout.commands(at));
             at += DAY;
@@ -237,7 +238,8 @@ impl Elastic {
     pub(super) async fn expire_commands(&self, oldest: Millis) -> Result<(), HistoryError> {
         let path = format!("{}/_alias", self.0.layout.all_commands());
         let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
-        let ended = |index: &str| self.0.layout.commands_end(index).is_some_and(|end| end <= oldest - DAY);
+        let ended =
+            |index: &str| self.0.layout.commands_end(index).is_some_and(|end| end <= oldest - SENT_AGAIN);
         let old: Vec<&str> = indices.keys().map(String::as_str).filter(|index| ended(index)).collect();
         for names in old.chunks(DELETED_AT_ONCE) {
             let path = format!("{}?ignore_unavailable=true", names.join(","));

@@ -119,14 +119,15 @@ impl Sqlite {
         Ok(found.into_iter().collect())
     }
 
-    /// Removes command lines that no sample from this day on can name: each is sent again within a day.
+    /// Removes command lines that no sample from this day on can name: each is sent again within two days, by an agent that
+    /// reports once an hour, and by others within one.
     pub(super) async fn expire_commands(&self, day: i64) -> Result<(), HistoryError> {
         loop {
             let _writing = self.write().await?;
             let removed = sqlx::query(
                 "DELETE FROM commands WHERE hash IN (SELECT hash FROM commands WHERE seen < $1 LIMIT $2)",
             )
-            .bind(day - 1)
+            .bind(day - 2)
             .bind(COMMANDS_AT_ONCE)
             .execute(&self.0.writer)
             .await?;

@@ -35,6 +35,15 @@ fn invalid_text(name: &'static str, body: &str) -> Case {
     Case { refused: INVALID, ..case(name, body, 422, "invalid_body") }
 }
 
+fn command(of: &str, text: &str) -> Value {
+    json!({"hash": fleet::processes::hash(of), "text": text})
+}
+
+fn long_commands(count: usize) -> Vec<Value> {
+    let texts = (0..count).map(|n| format!("{n:04}{}", "x".repeat(996)));
+    texts.map(|text| command(&text, &text)).collect()
+}
+
 fn snapshots(count: usize) -> String {
     let snapshot = json!({"sampled_at": NOW, "covers_ms": 0});
     json!({"interval_ms": 30_000, "snapshots": vec![snapshot; count]}).to_string()
@@ -149,6 +158,13 @@ fn wrong_in_one_snapshot() -> Vec<Case> {
         invalid("65 networks", json!({"networks": vec![json!({}); 65]})),
         invalid("129 temperatures", json!({"temperatures": vec![json!({}); 129]})),
         invalid("1,025 cores", json!({"cpu": {"cores": vec![1; 1_025]}})),
+        invalid("65 processes", json!({"processes": {"rows": vec![json!({}); 65]}})),
+        invalid("a list instead of a process", json!({"processes": {"rows": [[1, 2]]}})),
+        invalid(
+            "a command line with another's hash",
+            json!({"processes": {"commands": [command("a", "b")]}}),
+        ),
+        invalid("a section of 50 KB", json!({"processes": {"commands": long_commands(50)}})),
         invalid("deep in a measurement", json!({"cpu": [[[[[[[[[[[[]]]]]]]]]]]]})),
         Case { refused: &[(0, "clock_ahead")], ..case("ahead", sampled(NOW + 30_001), 422, "invalid_body") },
         Case {

@@ -31,9 +31,7 @@ pub fn hash(text: &str) -> String {
 }
 
 /// The JSON of a snapshot without its processes, which are its last member: for whoever does not want to parse them, or
-/// may not see them. It is JSON that a [`Snapshot`](v1) was written as by this suite; `None` where it has no processes.
-///
-/// [v1]: wire::v1::Snapshot
+/// may not see them. It is JSON as this suite writes a [`wire::v1::Snapshot`]; `None` where it has no processes.
 pub fn without(json: &str) -> Option<String> {
     let at = json.find(BEGINS)?;
     let mut rest = String::with_capacity(at + 1);

@@ -223,7 +223,7 @@ pub async fn built_in_roles_stay_as_they_are(store: Store) {
     let (roles, total) = registry.roles(ALL).await.unwrap();
     let names: Vec<_> =
         roles.iter().map(|role| (role.name.as_str(), role.scopes.len(), role.built_in)).collect();
-    assert_eq!((names, total), (vec![("admin", Scope::ALL.len(), true), ("viewer", 3, true)], 2));
+    assert_eq!((names, total), (vec![("admin", Scope::ALL.len(), true), ("viewer", 4, true)], 2));
 }
 
 pub async fn a_user_or_a_role_of_another_version_stays_as_it_is(store: Store) {

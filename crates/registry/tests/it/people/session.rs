@@ -70,7 +70,7 @@ pub async fn an_admin_has_every_scope(store: Store) {
     store.execute("UPDATE users SET role_id = 'viewer'").await;
     let mut scopes = store.registry.user_by_name("admin").await.unwrap().unwrap().scopes;
     scopes.sort_unstable();
-    assert_eq!(scopes, [Scope::ServerRead, Scope::ReportRead, Scope::AlertRead]);
+    assert_eq!(scopes, [Scope::ServerRead, Scope::ReportRead, Scope::AlertRead, Scope::ProcessRead]);
 
     store.execute("DELETE FROM role_scopes").await;
     assert!(store.registry.user_by_name("admin").await.unwrap().unwrap().scopes.is_empty());

@@ -11,6 +11,7 @@
 #   ROLLCALL_ENROL_URL   where to enrol and to fetch the agent, instead of the first of ROLLCALL_URL
 #   ROLLCALL_NAME        the name under which to enrol, instead of the hostname
 #   ROLLCALL_INTERVAL    seconds between samples, instead of 30
+#   ROLLCALL_PROCESSES   how much to tell of what runs on this host: full, basic or off; full unless set
 #   ROLLCALL_CA_FILE     certificate authorities in PEM to trust besides the system's; it is copied
 #   DESTDIR              puts everything below this folder, makes no user and starts nothing: for images and packages
 set -eu
@@ -64,7 +65,8 @@ check() {
     has sha256sum || fail "sha256sum is needed"
     newline='
 '
-    for value in "${ROLLCALL_URL:-}" "${ROLLCALL_ENROL_URL:-}" "${ROLLCALL_NAME:-}" "${ROLLCALL_INTERVAL:-}"; do
+    for value in "${ROLLCALL_URL:-}" "${ROLLCALL_ENROL_URL:-}" "${ROLLCALL_NAME:-}" "${ROLLCALL_INTERVAL:-}" \
+        "${ROLLCALL_PROCESSES:-}"; do
         case $value in *\'* | *"$newline"*) fail "settings must be one line without single quotes" ;; esac
     done
     arch=$(uname -m)
@@ -163,6 +165,7 @@ write_settings() {
     if [ -n "${ROLLCALL_ENROL_URL:-}" ]; then put ROLLCALL_ENROL_URL "$ROLLCALL_ENROL_URL"; fi
     if [ -n "${ROLLCALL_NAME:-}" ]; then put ROLLCALL_NAME "$ROLLCALL_NAME"; fi
     if [ -n "${ROLLCALL_INTERVAL:-}" ]; then put ROLLCALL_INTERVAL "$ROLLCALL_INTERVAL"; fi
+    if [ -n "${ROLLCALL_PROCESSES:-}" ]; then put ROLLCALL_PROCESSES "$ROLLCALL_PROCESSES"; fi
     if [ -n "${ROLLCALL_CA_FILE:-}" ]; then
         cp "$ROLLCALL_CA_FILE" "$work/ca.pem"
         place "$work/ca.pem" 644 root:root "$etc/ca.pem"

@@ -18,6 +18,7 @@ use crate::{
     covers::covers,
     enrol::enrol,
     gate::{Gates, client},
+    processes::{Processes, shortened},
     sample::Sampler,
     settings::Settings,
     spool::{Bounds, Dropped, Pack, Sample, Spool},
@@ -40,6 +41,7 @@ pub(crate) struct Agent {
     pub spool: Spool,
     pub clocks: Clocks,
     pub sampler: Sampler,
+    processes: Processes,
     pub gates: Gates,
     /// Greatest `sampled_at` that a gate took or that is held.
     pub highest: Option<Millis>,
@@ -124,6 +126,7 @@ impl Agent {
             "the agent starts"
         );
         store.state.interval_ms = settings.interval.millis();
+        let processes = Processes::start(settings.processes);
         Self {
             highest: store.state.highest.max(spool.newest()),
             settings,
@@ -131,6 +134,7 @@ impl Agent {
             spool,
             clocks,
             sampler: Sampler::new(),
+            processes,
             gates,
             previous: None,
             backoff: Backoff::new(interval),
@@ -179,7 +183,7 @@ impl Agent {
 
     /// Takes one sample and sends it, whatever the back-off.
     async fn beat(&mut self) {
-        let (sample, certain) = self.sample();
+        let (sample, certain) = self.sample().await;
         self.highest = self.highest.max(Some(sample.at));
         let (start, dropped) = self.spool.append(sample.clone(), certain);
         self.count(dropped);
@@ -258,8 +262,9 @@ impl Agent {
     }
 
     /// Takes a sample. Also answers what time it is, if that is certain: a gate told the time in this boot.
-    fn sample(&mut self) -> (Sample, Option<Millis>) {
+    async fn sample(&mut self) -> (Sample, Option<Millis>) {
         let reading = self.clocks.read();
+        let asked = self.processes.ask();
         let taken = Instant::now();
         let since = self.since(reading);
         self.previous = Some(taken);
@@ -272,6 +277,11 @@ impl Agent {
         let (mut measured, cut) = self.sampler.sample(reading);
         self.store.state.cut += cut;
         measured.agent = about(&self.store.state, &self.spool, reading);
+        measured.processes = self.processes.wait(asked, self.settings.interval_duration()).await;
+        if let Some(shorter) = shortened(&measured, self.settings.interval) {
+            measured = shorter;
+            self.processes.lost();
+        }
         let sample = Sample {
             boot: self.clocks.boot().to_owned(),
             up: reading.up,

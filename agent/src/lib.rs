@@ -7,7 +7,7 @@
 //! Each sample is sent at once. What could not be sent is sent again while the next sample is not due, the newest
 //! first: this is back-fill. All of it happens on one thread, one thing after the other, so nothing changes the spool
 //! while an answer is awaited. [`run`] blocks that thread for a few milliseconds a sample (files, fsync): give it a
-//! runtime of its own.
+//! runtime of its own. What runs on the host is read by a thread beside it, which no sample waits for longer than 2 s.
 #![warn(missing_docs)]
 
 mod agent;
@@ -21,6 +21,7 @@ mod enrol;
 mod files;
 mod gate;
 mod health;
+mod processes;
 mod sample;
 mod settings;
 mod settle;
@@ -32,6 +33,7 @@ use std::{io, path::PathBuf, time::Duration};
 pub use agent::run;
 pub use clock::Clock;
 pub use health::{Unhealthy, healthcheck, is_enrolled};
+pub use processes::Level;
 pub use settings::{Args, BadSettings, Secret, Settings, Token, state_dir};
 
 /// How long what is in hand may take after a shutdown was asked for.

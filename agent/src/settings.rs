@@ -6,7 +6,7 @@ use fleet::snapshot::Interval;
 use reqwest::Certificate;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, processes::Level};
 
 /// Where the state is kept unless told.
 const STATE_DIR: &str = "/var/lib/rollcall-agent";
@@ -37,6 +37,9 @@ pub struct Args {
     /// Name under which to enrol [default: the hostname]
     #[arg(long, env = "ROLLCALL_NAME", value_name = "NAME", global = true)]
     pub name: Option<String>,
+    /// How much to tell of what runs on this host: full, basic or off [default: full; off in a container]
+    #[arg(long, env = "ROLLCALL_PROCESSES", value_name = "LEVEL", global = true)]
+    pub processes: Option<String>,
 }
 
 /// What an agent runs with.
@@ -58,6 +61,8 @@ pub struct Settings {
     pub name: String,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How much to tell of what runs; `None`: all, but nothing in a container.
+    pub processes: Option<Level>,
 }
 
 /// Where the enrolment token is. Needed until the agent holds a credential.
@@ -120,11 +125,13 @@ impl Settings {
         let authorities = authorities(args.ca_file.as_deref(), &mut wrong);
         let interval = interval(args.interval.as_deref(), &mut wrong);
         let name = name(args.name.as_deref(), &mut wrong);
+        let processes = processes(args.processes.as_deref(), &mut wrong);
         let state_dir = state_dir(args);
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock: Clock::system() })
+        let clock = Clock::system();
+        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes })
     }
 }
 
@@ -205,6 +212,18 @@ fn interval(text: Option<&str>, wrong: &mut Vec<String>) -> Interval {
     })
 }
 
+fn processes(text: Option<&str>, wrong: &mut Vec<String>) -> Option<Level> {
+    match given(text)? {
+        "full" => Some(Level::Full),
+        "basic" => Some(Level::Basic),
+        "off" => Some(Level::Off),
+        other => {
+            wrong.push(format!("ROLLCALL_PROCESSES must be full, basic or off, not {other:?}"));
+            None
+        }
+    }
+}
+
 fn name(text: Option<&str>, wrong: &mut Vec<String>) -> String {
     let name = given(text).map(str::to_owned).or_else(|| sysinfo::System::host_name().ok());
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| {
@@ -244,10 +263,11 @@ mod tests {
             token_file: some("/token"),
             interval: some("3601"),
             name: some("a\nb"),
+            processes: some("all"),
             ..Args::default()
         };
         let told = Settings::read(&args, some("hunter2")).unwrap_err().to_string();
-        assert_eq!(told.lines().count(), 8, "{told}");
+        assert_eq!(told.lines().count(), 9, "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
 

@@ -16,7 +16,10 @@ use fleet::{
 use history::History;
 use simulator::snapshot;
 
-use crate::table::{Table, median, thousands};
+use crate::{
+    size::cpu,
+    table::{Table, median, thousands},
+};
 
 /// Days of uptime, and of the longest chart.
 const UPTIME_DAYS: i64 = 30;
@@ -32,15 +35,25 @@ pub async fn run(folder: &Path, servers: usize, times: usize) -> Result<()> {
     let now = Clock::system().now() / HOUR * HOUR;
     let ids: Vec<ServerId> = (0..servers).map(|number| id(now, number)).collect();
     let path = folder.join("rollups.db");
-    let history = History::open_sqlite(&path, Kept { raw: 35, rollups: 400 }).await?;
+    let history = History::open_sqlite(&path, Kept { raw: 1, rollups: 400 }).await?;
+    let used = async || Ok::<_, anyhow::Error>((history.size().await? - history.spare_bytes().await?) as f64);
+    let begun = Instant::now();
     fill(&history, &ids, now - UPTIME_DAYS * DAY, now, APART).await?;
-    let raw = history.size().await?;
+    eprintln!("filled in {:.0} s", begun.elapsed().as_secs_f64());
+    let raw = used().await?;
     let (hours, took) = roll_up(&history, now).await?;
-    let bytes = (history.size().await? - raw) as f64 / hours as f64;
+    let (hours, rolled) = (hours as f64, used().await? - raw);
+    // Snapshots go but for the last day, so that what is packed is rollups, and little else.
+    history.expire(now).await?;
+    let (begun, cpu) = (Instant::now(), cpu());
+    pack(&history).await?;
     println!(
-        "{} hours of servers rolled up, {} a second and {bytes:.0} bytes each",
-        thousands(hours as f64),
-        thousands(hours as f64 / took.as_secs_f64()),
+        "{} hours of servers rolled up, {} a second and {:.0} bytes each; packed in {:.0} s, {:.1} µs of CPU an hour",
+        thousands(hours),
+        thousands(hours / took.as_secs_f64()),
+        rolled / hours,
+        begun.elapsed().as_secs_f64(),
+        (self::cpu() - cpu) * 1e6 / hours,
     );
     let mut table = Table::new(&["from rollups", "median ms", "99 % ms", "worst ms"]);
     let piece = Piece { from: now - UPTIME_DAYS * DAY, to: now };
@@ -72,6 +85,7 @@ async fn charts(path: &Path, now: Millis, times: usize, table: &mut Table) -> Re
     let history = History::open_sqlite(path, Kept { raw: days, rollups: days }).await?;
     fill(&history, &host, now - CHART_DAYS * DAY, now, Interval::DEFAULT.millis()).await?;
     roll_up(&history, now).await?;
+    pack(&history).await?;
     for (name, length, points) in [
         ("1 h", HOUR, POINTS),
         ("24 h", DAY, POINTS),
@@ -130,6 +144,11 @@ async fn roll_up(history: &History, now: Millis) -> Result<(u64, Duration)> {
             return Ok((hours, begun.elapsed()));
         }
     }
+}
+
+async fn pack(history: &History) -> Result<()> {
+    while history.pack().await?.more {}
+    Ok(())
 }
 
 async fn measure(times: usize, call: impl AsyncFn() -> Result<()>) -> Result<Vec<f64>> {

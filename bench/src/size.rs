@@ -284,7 +284,7 @@ async fn pack(history: &History) -> Result<u64> {
 }
 
 /// Seconds of all threads of this process.
-fn cpu() -> f64 {
+pub fn cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

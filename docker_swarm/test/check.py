@@ -22,7 +22,8 @@ SENDERS = 15
 
 
 def docker(*arguments):
-    done = subprocess.run([os.environ["DOCKER"], *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run([os.environ["DOCKER"], *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"docker {' '.join(arguments[:2])}: {done.returncode} {done.stdout} {done.stderr}"
     return done.stdout.strip()
 
 

@@ -6,6 +6,7 @@ mod clocks;
 mod enrolling;
 mod gate;
 mod outages;
+mod processes;
 mod refusals;
 mod rig;
 mod tls;

@@ -2,6 +2,7 @@
 
 mod attend;
 mod doors;
+mod probes;
 pub mod request_id;
 mod stream;
 
@@ -28,7 +29,7 @@ pub use self::{
 };
 use self::{doors::Doors, stream::Stream};
 
-use crate::{Health, health, problem};
+use crate::{Health, problem};
 
 /// Behind a proxy: longer than the 90 s for which Traefik keeps idle connections to its servers. Closing first would turn
 /// into random 502, since it does not repeat a POST.
@@ -47,7 +48,7 @@ const STOPPING: Duration = Duration::from_secs(10);
 /// How long what a client still sends behind an early answer is read, so that the answer reaches it.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A server on `listener` with the routes of [`health`] and those that `configure` mounts; every other is a 404. It holds no
+/// A server on `listener` with the routes of probes and of metrics, and those that `configure` mounts; every other is a 404. It holds no
 /// more than `bounds` says. It runs once it is awaited.
 pub fn serve(
     listener: TcpListener,
@@ -72,7 +73,7 @@ fn serve_routes(
     let app = move || {
         App::new()
             .app_data(health.clone())
-            .configure(health::routes)
+            .configure(probes::routes)
             .configure(|config| configure(config))
             .default_service(web::to(problem::not_found_route))
             .wrap(from_fn(attend::attend))

@@ -22,5 +22,5 @@ pub use availability::{Pipeline, Status, hours, liveness, retention, rollup, upt
 pub use calendar::{Cron, Window, Zone, schedule};
 pub use id::ServerId;
 pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Subject, Tick};
-pub use snapshot::{Fault, Interval, Snapshot, series};
+pub use snapshot::{Fault, Interval, Snapshot, processes, series};
 pub use wire::{self, Millis};

@@ -5,9 +5,9 @@ pub use wire::bounds::MAX_TEXT_BYTES;
 /// Why a string is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
-    /// More than [`MAX_TEXT_BYTES`].
-    #[error("is longer than {MAX_TEXT_BYTES} bytes")]
-    TooLong,
+    /// More than this many bytes.
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
     /// Stores and terminals disagree about NUL; nobody needs it.
     #[error("contains NUL")]
     Nul,
@@ -16,15 +16,20 @@ pub enum BadText {
 /// Refuses what is over-long or holds NUL; other control and bidirectional characters become U+FFFD. Cleaning twice
 /// is cleaning once: should the replacement make the text over-long, it is cut.
 pub fn clean(text: &mut String) -> Result<(), BadText> {
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(BadText::TooLong);
+    clean_within(text, MAX_TEXT_BYTES)
+}
+
+/// [`clean`] for a text of at most `most` bytes.
+pub fn clean_within(text: &mut String, most: usize) -> Result<(), BadText> {
+    if text.len() > most {
+        return Err(BadText::TooLong(most));
     }
     if text.contains('\0') {
         return Err(BadText::Nul);
     }
     if text.contains(deceives) {
         *text = text.replace(deceives, "\u{fffd}");
-        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.truncate(text.floor_char_boundary(most));
     }
     Ok(())
 }
@@ -52,7 +57,7 @@ mod tests {
     #[test]
     fn nul_and_length_are_refused() {
         assert_eq!(clean(&mut "a\0b".to_owned()), Err(BadText::Nul));
-        assert_eq!(clean(&mut "ä".repeat(129)), Err(BadText::TooLong));
+        assert_eq!(clean(&mut "ä".repeat(129)), Err(BadText::TooLong(256)));
         assert_eq!(clean(&mut "ä".repeat(128)), Ok(()));
     }
 

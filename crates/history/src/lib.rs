@@ -6,6 +6,7 @@
 
 pub mod block;
 mod elastic;
+mod processes;
 mod samples;
 mod sqlite;
 mod timeline;
@@ -21,6 +22,7 @@ use fleet::{
 };
 
 pub use elastic::{BadUrl, Elastic, ElasticUrl};
+pub use processes::Order;
 pub use sqlite::Sqlite;
 
 /// The longest time that a snapshot may cover: twice the longest interval.
@@ -297,8 +299,7 @@ impl History {
 
     /// Removes a part of what a server sampled in `[from, before)`, the oldest first. Returns from when on there may be more
     /// of it, to be passed as `from` to the next call; `None` once nothing is left. Each call is bounded work, and
-    /// may be repeated. What is appended meanwhile may stay, and so may, in a cluster, the rollup of an hour that `before`
-    /// cuts.
+    /// may be repeated. What is appended meanwhile may stay.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.forget", skip_all)]
     pub async fn forget(
         &self,

@@ -30,9 +30,9 @@ mod servers;
 
 pub use alerts::{
     AlertRoute, AlertRule, Channel, Claim, ClaimedMessage, Failures, InMaintenance, Incident, IncidentEvent,
-    IncidentFilter, Judged, KeptSilence, Lasting, MaintenanceWindow, Notification, NotificationFilter,
-    NotificationKind, NotificationState, Observation, Raised, Response, SilentServer, StateKey, Told,
-    WindowMatch,
+    IncidentFigures, IncidentFilter, Judged, KeptSilence, Lasting, MaintenanceWindow, NamedIncident,
+    Notification, NotificationFilter, NotificationKind, NotificationState, Observation, PeriodIncidents,
+    Raised, Response, SilentServer, StateKey, Told, WindowMatch,
 };
 pub use audit::{Action, Actor, AuditEntry, AuditFilter, Change, Who};
 pub use engine::{

@@ -7,25 +7,23 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
-use crate::{
-    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
-    v1::{Disk, Network, Snapshot, Temperature},
-};
-
+/// Functions for serde's `deserialize_with`, by the names of their fields: `name: item, bound;`.
 macro_rules! lists {
     ($($name:ident: $item:ty, $most:expr;)*) => {$(
-        pub fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<$item>, D::Error> {
-            deserializer.deserialize_seq(List { name: stringify!($name), most: $most, item: PhantomData })
+        fn $name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<$item>, D::Error> {
+            $crate::bounded::list(stringify!($name), $most, deserializer)
         }
     )*};
 }
+pub(crate) use lists;
 
-lists! {
-    cores: f32, MAX_CORES;
-    disks: Disk, MAX_DISKS;
-    snapshots: Snapshot, MAX_SNAPSHOTS;
-    networks: Network, MAX_NETWORKS;
-    temperatures: Temperature, MAX_TEMPERATURES;
+/// Reads at most `most` items; an error names the list.
+pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    name: &'static str,
+    most: usize,
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(List { name, most, item: PhantomData })
 }
 
 struct List<T> {

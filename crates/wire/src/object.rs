@@ -54,6 +54,10 @@ mod tests {
             r#","networks":[["eth0",1,2]]"#,
             r#","temperatures":[["cpu",40.5]]"#,
             r#","agent":[0,1]"#,
+            r#","processes":["full"]"#,
+            r#","processes":{"rows":[[1]]}"#,
+            r#","processes":{"other":[1.0]}"#,
+            r#","processes":{"commands":[["hash","text"]]}"#,
         ] {
             let error = serde_json::from_str::<Snapshot>(&snapshot(list)).unwrap_err().to_string();
             assert!(error.contains("invalid type: sequence"), "{list}: {error}");

@@ -3,11 +3,29 @@
 //! Everything that the system does not tell is left out. Unknown fields are ignored, so that an older gate serves a
 //! newer agent.
 
+mod processes;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, bounded, object::objects};
+pub use self::processes::{
+    Command, LoginSession, OtherProcesses, Pinned, Process, Processes, Unit, UserTotal,
+};
+use crate::{
+    Millis,
+    bounded::lists,
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
+    object::objects,
+};
 
 objects! { Report Snapshot Host Cpu Memory Disk Network Temperature Agent }
+
+lists! {
+    cores: f32, MAX_CORES;
+    disks: Disk, MAX_DISKS;
+    snapshots: Snapshot, MAX_SNAPSHOTS;
+    networks: Network, MAX_NETWORKS;
+    temperatures: Temperature, MAX_TEMPERATURES;
+}
 
 /// The version of what the queue carries. A reader refuses every other.
 pub const VERSION: u32 = 1;
@@ -19,7 +37,7 @@ pub struct Report {
     /// How often this server reports.
     pub interval_ms: Millis,
     /// 1 to 240 of them.
-    #[serde(deserialize_with = "bounded::snapshots")]
+    #[serde(deserialize_with = "snapshots")]
     pub snapshots: Vec<Snapshot>,
 }
 
@@ -44,17 +62,20 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// Mounted file systems, at most 64.
-    #[serde(default, deserialize_with = "bounded::disks", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "disks", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
     /// Network interfaces, at most 64.
-    #[serde(default, deserialize_with = "bounded::networks", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "networks", skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Network>,
     /// Sensors, at most 128.
-    #[serde(default, deserialize_with = "bounded::temperatures", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "temperatures", skip_serializing_if = "Vec::is_empty")]
     pub temperatures: Vec<Temperature>,
     /// What the agent has to say about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
+    /// What runs on the host. It stays the last member: by that it is left out of the JSON where nobody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Box<Processes>>,
 }
 
 /// Facts about a host, which change rarely.
@@ -104,7 +125,7 @@ pub struct Cpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f32>,
     /// Use of each core, at most 1,024.
-    #[serde(default, deserialize_with = "bounded::cores", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "cores", skip_serializing_if = "Vec::is_empty")]
     pub cores: Vec<f32>,
 }
 

@@ -1,5 +1,8 @@
-//! Packs what requests bring within a few milliseconds into one message, since a broker costs the same for a message of
+//! Packs what requests bring within some milliseconds into one message, since a broker costs the same for a message of
 //! any size. Each request is answered by the confirm of the message, or of all messages, that its records went into.
+//!
+//! How long a record waits follows the load: an agent does not mind 50 ms, and until there is enough company a message is
+//! mostly the cost of a message. Under load there is enough within a few milliseconds.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -13,8 +16,11 @@ use tokio::{
 
 use crate::instruments::PackInstruments;
 
-/// How long a record waits for company. The timer rounds up to whole milliseconds, so 3 at the most.
-const LINGER: Duration = Duration::from_millis(2);
+/// How long a record waits for company at the most, and how long at least. The timer rounds up to whole milliseconds.
+const LINGER: Duration = Duration::from_millis(50);
+const LEAST: Duration = Duration::from_millis(2);
+/// So many records are enough company: what a message costs the broker is a small part of what they cost elsewhere.
+const ENOUGH: usize = 64;
 /// Messages without a confirm. While there are so many, the ones behind them fill up.
 const UNDER_WAY: usize = 8;
 /// Bytes of memory that records may take here, those under way included. What comes beyond that is turned away at once.
@@ -188,15 +194,16 @@ async fn pack(
 /// The parts of one message: `first`, what waits already, and what comes until `first` has waited long enough; and the part
 /// that no longer fits, which begins the next one.
 async fn fill(first: Part, parts: &mut mpsc::UnboundedReceiver<Part>) -> (Vec<Part>, Option<Part>) {
-    let until = first.arrived + LINGER;
-    let mut size = first.load.size;
+    let (soon, late) = (first.arrived + LEAST, first.arrived + LINGER);
+    let (mut size, mut records) = (first.load.size, first.load.records.len());
     let mut packed = vec![first];
     // `timeout_at` takes what waits already even if the time is over.
-    while let Ok(Some(part)) = timeout_at(until, parts.recv()).await {
+    while let Ok(Some(part)) = timeout_at(if records < ENOUGH { late } else { soon }, parts.recv()).await {
         size += part.load.size;
         if size > FITS {
             return (packed, Some(part));
         }
+        records += part.load.records.len();
         packed.push(part);
     }
     (packed, None)
@@ -370,14 +377,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_alone_waits_three_milliseconds_at_most() {
-        let (packer, mut consumer) = start();
-        let begun = Instant::now();
-        let sent = send(&packer, vec![beat(NOW)]);
-        let message = one(&mut consumer).await;
-        assert!(begun.elapsed() <= Duration::from_millis(3), "{:?}", begun.elapsed());
-        message.ack().await;
-        assert_eq!(sent.await.unwrap(), Ok(()));
+    async fn a_request_waits_fifty_milliseconds_for_company_and_three_where_there_is_enough() {
+        for (others, least, most) in [(0, 50, 51), (ENOUGH - 2, 50, 51), (ENOUGH - 1, 2, 3), (200, 2, 3)] {
+            let (packer, mut consumer) = start();
+            let begun = Instant::now();
+            let mut sent = vec![send(&packer, vec![beat(NOW)])];
+            sent.extend((1..=others).map(|at| send(&packer, vec![beat(NOW + at as Millis)])));
+            let message = one(&mut consumer).await;
+            let waited = begun.elapsed();
+            let [least, most] = [least, most].map(Duration::from_millis);
+            assert!(least <= waited && waited <= most, "{waited:?} with {others}");
+            assert_eq!(times(&message).len(), 1 + others);
+            message.ack().await;
+            for outcome in sent {
+                assert_eq!(outcome.await.unwrap(), Ok(()));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,6 +24,10 @@ const MOST: usize = 10_000;
 /// Most snapshots that are stored together. Messages differ in size: an agent's back-fill brings 240 snapshots in
 /// one. In process publishers wait for ten seconds only, so a transaction has to be bounded.
 const MOST_SNAPSHOTS: usize = 10_000;
+/// Where a worker gathers, so many snapshots are enough for one call of history.
+const ENOUGH_SNAPSHOTS: usize = 5_000;
+/// And so many messages: half of what a broker hands out, so that the other half comes while these are stored.
+const ENOUGH_MESSAGES: usize = 50;
 
 /// The part of a worker that consumes. When it is dropped, at any moment, what is not settled returns to the queue.
 pub struct Consuming<'a> {
@@ -33,6 +37,8 @@ pub struct Consuming<'a> {
     pub shared: &'a Shared,
     /// How long messages in hand are held while a store is away.
     pub holding: Duration,
+    /// For how long snapshots wait for company before they are stored.
+    pub gathering: Duration,
     pub shutdown: &'a CancellationToken,
     /// In hand, oldest first.
     pub waiting: VecDeque<(Span, Delivery<Message>)>,
@@ -79,7 +85,35 @@ impl Consuming<'_> {
         let received = self.shutdown.run_until_cancelled(self.consumer.receive(MOST)).await;
         let Some(Some(deliveries)) = received else { return false };
         self.take(deliveries);
+        self.gather_company().await;
         true
+    }
+
+    /// Waits for more where few snapshots cost a store nearly as much as many, until there is enough. Under load there
+    /// is at once; and ticks wait for nothing.
+    async fn gather_company(&mut self) {
+        let until = Instant::now() + self.gathering;
+        while !self.gathering.is_zero() && self.may_wait() {
+            let room = ENOUGH_MESSAGES - self.waiting.len();
+            tokio::select! {
+                () = sleep_until(until) => return,
+                () = self.shutdown.cancelled() => return,
+                received = self.consumer.receive(room) => match received {
+                    Some(deliveries) => self.take(deliveries),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Whether there are snapshots in hand, and not enough of them.
+    fn may_wait(&self) -> bool {
+        let count = |(_, delivery): &(Span, Delivery<Message>)| match delivery.message() {
+            Message::Snapshots(records) => records.len(),
+            Message::Tick(_) => 0,
+        };
+        self.waiting.len() < ENOUGH_MESSAGES
+            && (1..ENOUGH_SNAPSHOTS).contains(&self.waiting.iter().map(count).sum::<usize>())
     }
 
     fn take(&mut self, deliveries: Vec<Delivery<Message>>) {

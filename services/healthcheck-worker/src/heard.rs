@@ -9,6 +9,7 @@ use cache::Seen;
 use fleet::{
     Interval, Millis, Record, ServerId,
     liveness::{Beat, SIGHTING_SLACK},
+    processes,
     wire::v1::Host,
 };
 use registry::{Marks, Sighting, Standing};
@@ -73,9 +74,11 @@ impl<'a> Heard<'a> {
         self.newest
     }
 
-    /// For the cache. `None` only if the snapshot cannot be written as JSON, which a checked one can.
+    /// For the cache, without what runs on the host: whoever may read a server may read that, and it would be most of it.
+    /// `None` only if the snapshot cannot be written as JSON, which a checked one can.
     pub fn seen(&self, server: ServerId) -> Option<Seen> {
-        let latest = serde_json::to_string(&self.newest.snapshot).ok()?.into();
+        let whole = serde_json::to_string(&self.newest.snapshot).ok()?;
+        let latest = processes::without(&whole).unwrap_or(whole).into();
         let Beat { received_at, silent_at } = self.beat;
         Some(Seen { server, received_at, silent_at, latest, sampled_at: self.newest.snapshot.sampled_at() })
     }
@@ -241,6 +244,18 @@ mod tests {
         let seen = heard.seen(server()).unwrap();
         assert_eq!((seen.sampled_at, seen.received_at), (now, now + 1));
         assert!(seen.latest.contains("\"new\""));
+    }
+
+    #[test]
+    fn what_runs_on_a_host_is_not_in_its_latest() {
+        let mut raw = record(1_000, 1_000, Some(host("web-1"))).snapshot.as_wire().clone();
+        let bare = serde_json::to_string(&raw).unwrap();
+        let row = v1::Process { name: Some("secret".to_owned()), ..Default::default() };
+        raw.processes = Some(Box::new(v1::Processes { rows: vec![row], ..Default::default() }));
+        let snapshot = Snapshot::check(raw, Interval::DEFAULT).unwrap();
+        let record = Record { snapshot, ..record(1_000, 1_000, None) };
+        let heard = &Heard::all(std::iter::once(&record), 1_000)[&server()];
+        assert_eq!(&*heard.seen(server()).unwrap().latest, bare);
     }
 
     #[test]

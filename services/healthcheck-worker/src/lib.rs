@@ -56,6 +56,7 @@ pub struct Worker {
     stores: Stores,
     clock: Clock,
     holding: Duration,
+    gathering: Duration,
 }
 
 /// What consuming and reporting share. Neither awaits anything while it holds the lock.
@@ -79,13 +80,19 @@ impl Worker {
         clock: Clock,
     ) -> Self {
         let stores = Stores::new(registry, history, cache, clock.clone());
-        Self { name, consumer, stores, clock, holding: HOLDING }
+        Self { name, consumer, stores, clock, holding: HOLDING, gathering: Duration::ZERO }
     }
 
     /// Sets how long the worker holds what it has in hand while a store is away, before it hands that back; 60 s
     /// unless set.
     pub fn holding(self, holding: Duration) -> Self {
         Self { holding, ..self }
+    }
+
+    /// Sets for how long snapshots wait for company before they are stored and acked, where there are few; not at all
+    /// unless set. For history that takes many snapshots for hardly more than few, and publishers that do not wait.
+    pub fn gathering(self, gathering: Duration) -> Self {
+        Self { gathering, ..self }
     }
 
     /// Works until every publisher is gone, or until `shutdown` is cancelled; in that case it first settles what it
@@ -96,7 +103,7 @@ impl Worker {
     }
 
     async fn until_stopped(self, shutdown: CancellationToken) {
-        let Self { name, consumer, stores, clock, holding } = self;
+        let Self { name, consumer, stores, clock, holding, gathering } = self;
         let (hand, first_settled, instruments) = (Mutex::default(), Notify::new(), Instruments::new());
         let shared = Shared { hand, first_settled, clock, instruments, writers: Mutex::default() };
         let (registry, cache) = (stores.registry.clone(), stores.cache.clone());
@@ -105,7 +112,8 @@ impl Worker {
         let consumed = CancellationToken::new();
         let (waiting, shutdown) = (VecDeque::new(), &shutdown);
         let room = Room::among(consumer.dead_letters());
-        let consuming = Consuming { consumer, stores, room, shared: &shared, holding, shutdown, waiting };
+        let shared = &shared;
+        let consuming = Consuming { consumer, stores, room, shared, holding, gathering, shutdown, waiting };
         tokio::join!(
             async {
                 let consumer = consuming.run().await;

@@ -35,7 +35,8 @@ impl Rolling<'_> {
     /// Until it is dropped. What is under way then is either done or not begun.
     pub async fn run(&self) {
         let instruments = Rollups::new();
-        let (registry, history) = (Trouble::new("the registry"), Trouble::new("rolling up history"));
+        let registry = Trouble::new("the registry");
+        let (rolling, packing) = (Trouble::new("rolling up history"), Trouble::new("packing history"));
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -44,12 +45,12 @@ impl Rolling<'_> {
             // Steps until nothing is left, or another has the lease.
             while let Some(Some(closing)) = registry.watch(self.closing().await) {
                 leased = true;
-                if history.watch(self.work(&closing, &instruments).await) != Some(true) {
+                if rolling.watch(self.work(&closing, &instruments).await) != Some(true) {
                     break;
                 }
             }
             if leased {
-                history.watch(self.pack(&instruments).await);
+                packing.watch(self.pack(&instruments).await);
             }
         }
     }

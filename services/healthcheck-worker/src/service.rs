@@ -1,6 +1,6 @@
 //! The worker as a process of its own, between the broker and the stores.
 
-use std::{io, net::TcpListener};
+use std::{io, net::TcpListener, time::Duration};
 
 use cache::Cache;
 use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, reach, service};
@@ -10,6 +10,9 @@ use registry::Registry;
 use tokio::task::JoinSet;
 
 use crate::{Worker, settings::Settings};
+
+/// A bulk request costs Elasticsearch nearly as much with few snapshots as with many, and gates have answered by then.
+const GATHERING: Duration = Duration::from_secs(1);
 
 /// Why the worker cannot run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,8 @@ async fn until_stopped(
         }
         reached.reached("queue");
         let reach_cache = soft.run_until_cancelled(reach_cache(&cache, &reached));
-        let worker = Worker::new(name, consumer, registry, history, cache.clone(), clock);
+        let worker =
+            Worker::new(name, consumer, registry, history, cache.clone(), clock).gathering(GATHERING);
         tokio::join!(worker.run(soft.clone()), reach_cache);
     };
     // What it still has in hand when `hard` is cancelled returns to the queue.

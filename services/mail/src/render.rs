@@ -2,13 +2,16 @@
 //! [escaped](crate::escape) in each of them.
 
 use askama::Template;
-use fleet::{Millis, Status, Zone};
-use registry::{Report, ReportRow};
+use fleet::{
+    Millis, Status, Zone,
+    words::{Language, ReportWords, Words},
+};
+use registry::{NamedIncident, PeriodIncidents, Report, ReportRow};
 use sheets::{Cell, Column, Format, WriteError, Writer};
 
 use crate::{
     filter,
-    summary::{Summary, cut_off, length, percent, uptime},
+    summary::{Summary, cut_off, percent, uptime},
 };
 
 /// Most servers in the table of the mail itself. The sheet has all of them.
@@ -24,6 +27,7 @@ pub struct Told<'a> {
     /// Which servers; `None`: all.
     filter: Option<String>,
     zone: Zone,
+    language: Language,
     /// Where people look at servers, without a slash at the end; without it there are no links.
     url: Option<&'a str>,
 }
@@ -31,20 +35,32 @@ pub struct Told<'a> {
 /// A server that is down when the report is computed is out up to the watermark, which is less than this behind.
 const WATERMARK_SLACK: Millis = 5 * 60_000;
 
-/// What the templates tell. They differ in words and form alone.
+/// What the templates tell. They differ in form alone.
 struct Content<'a> {
-    from: String,
-    to: String,
-    /// Which servers; `None`: all.
-    servers: Option<&'a str>,
+    language: &'static str,
+    words: &'static ReportWords,
+    subject: String,
+    period: String,
+    /// Which servers.
+    about: String,
     summary: &'a Summary<'a>,
     uptime: String,
     worst: Vec<Line<'a>>,
     each: Vec<Line<'a>>,
-    /// How many servers `each` leaves to the sheet.
-    more: usize,
+    /// What is said of how many servers `each` leaves to the sheet; `None`: it leaves none.
+    more: Option<String>,
+    /// `None`: a release that did not tell of incidents computed it.
+    incidents: Option<Incidents>,
     /// The page of uptime.
     link: Option<String>,
+}
+
+/// The incidents of the time.
+struct Incidents {
+    /// How many, how long the longest took, and how long until they were over.
+    figures: Vec<String>,
+    /// The longest by name: what, on what, how long.
+    longest: Vec<(String, String)>,
 }
 
 /// A server.
@@ -54,14 +70,8 @@ struct Line<'a> {
     link: Option<String>,
     state: &'static str,
     uptime: String,
-    outage: Option<Outage>,
-}
-
-/// The longest outage of a server.
-struct Outage {
-    length: String,
-    from: String,
-    lasts: bool,
+    /// The longest.
+    outage: String,
 }
 
 #[derive(Template)]
@@ -88,15 +98,10 @@ impl<'a> Told<'a> {
         let zone = report.time_zone.parse().unwrap_or(Zone::UTC);
         // A workbook, if this release does not know the format.
         let format = report.format.parse().unwrap_or(Format::Xlsx);
-        Self {
-            report,
-            rows,
-            summary: Summary::of(rows),
-            format,
-            filter: filter::told(&report.filter),
-            zone,
-            url: None,
-        }
+        // In English, if this release does not speak the language.
+        let language = report.language.parse().unwrap_or_default();
+        let (summary, filter) = (Summary::of(rows), filter::told(&report.filter));
+        Self { report, rows, summary, format, filter, zone, language, url: None }
     }
 
     /// The same with links to the pages at this address.
@@ -118,34 +123,78 @@ impl<'a> Told<'a> {
         Ok(html.lines().map(str::trim_start).chain(["\n"]).collect())
     }
 
+    fn words(&self) -> &'static Words {
+        self.language.words()
+    }
+
     fn content(&self) -> Content<'_> {
+        let (words, summary) = (&self.words().report, &self.summary);
+        let (from, to) = (self.zone.tell(self.report.from), self.zone.tell(self.report.to));
+        let uptime = percent(summary.uptime);
+        let more = self.rows.len().saturating_sub(MOST_LINES);
         Content {
-            from: self.zone.tell(self.report.from),
-            to: self.zone.tell(self.report.to),
-            servers: self.filter.as_deref(),
-            summary: &self.summary,
-            uptime: percent(self.summary.uptime),
+            language: self.language.as_str(),
+            words,
+            subject: (words.subject)(summary.down, summary.servers(), &uptime, &from, &to),
+            period: (words.period)(&from, &to),
+            about: (words.about)(self.filter.as_deref().unwrap_or(words.about_all)),
+            summary,
+            uptime,
             worst: self.summary.worst.iter().map(|row| self.line(row)).collect(),
             each: self.rows.iter().take(MOST_LINES).map(|row| self.line(row)).collect(),
-            more: self.rows.len().saturating_sub(MOST_LINES),
+            more: (more > 0).then(|| (words.more)(more)),
+            incidents: self.report.incidents.as_ref().map(|incidents| self.incidents(incidents)),
             link: self.url.map(|url| format!("{url}/#/uptime")),
         }
     }
 
-    fn line<'r>(&self, row: &'r ReportRow) -> Line<'r> {
-        let outage = |(at, millis)| Outage {
-            length: length(millis),
-            from: self.zone.tell(at),
-            lasts: self.lasts(row),
+    fn incidents(&self, PeriodIncidents { all, longest }: &PeriodIncidents) -> Incidents {
+        let words = &self.words().report;
+        if all.count == 0 {
+            return Incidents { figures: vec![words.no_incident.to_owned()], longest: Vec::new() };
+        }
+        let longest_ms = all.longest_ms.map(|millis| (words.longest_incident)(&words.length(millis)));
+        let mean = all.mean_ms().map(|millis| (words.mean)(&words.length(millis)));
+        let counted = (words.counted)(all.count, all.open);
+        Incidents {
+            figures: [Some(counted), longest_ms, mean].into_iter().flatten().collect(),
+            longest: longest.iter().map(|incident| self.named(incident)).collect(),
+        }
+    }
+
+    fn named(&self, incident: &NamedIncident) -> (String, String) {
+        let words = self.words();
+        let server = match (incident.server.as_str(), incident.instance.as_str()) {
+            ("", _) => words.suite.to_owned(),
+            (server, "") => server.to_owned(),
+            (server, instance) => format!("{server} {instance}"),
         };
+        let lasted = self.lasted(incident.opened_at, incident.length_ms, incident.lasts);
+        ((words.report.on)(&incident.rule, &server), lasted)
+    }
+
+    /// How long something was, from when, and whether it goes on.
+    fn lasted(&self, at: Millis, millis: Millis, lasts: bool) -> String {
+        let words = &self.words().report;
+        let lasted = (words.lasted)(&words.length(millis), &self.zone.tell(at));
+        if lasts { format!("{lasted}, {}", words.ongoing) } else { lasted }
+    }
+
+    fn line<'r>(&self, row: &'r ReportRow) -> Line<'r> {
+        let words = &self.words().report;
         let Report { from, to, .. } = self.report;
-        let link = |url| format!("{url}/#/servers/{}?from={from}&to={to}", row.server);
+        let outage = row.longest_outage.map(|(at, millis)| self.lasted(at, millis, self.lasts(row)));
         Line {
             name: &row.name,
-            link: self.url.map(link),
-            state: row.status.as_str(),
+            link: self.url.map(|url| format!("{url}/#/servers/{}?from={from}&to={to}", row.server)),
+            state: match row.status {
+                Status::Up => words.up,
+                Status::Down => words.down,
+                Status::Unknown => words.unknown,
+                Status::Paused => words.paused,
+            },
             uptime: percent(uptime(row)),
-            outage: row.longest_outage.map(outage),
+            outage: outage.unwrap_or_else(|| words.none.to_owned()),
         }
     }
 
@@ -176,6 +225,9 @@ impl<'a> Told<'a> {
             Column::new("longest_outage_ongoing", 10),
             Column::new("servers", 20),
             Column::new("id", 38),
+            Column::new("incidents", 10),
+            Column::new("longest_incident_s", 18),
+            Column::new("mean_time_to_resolve_s", 18),
         ];
         let mut writer = Writer::new(self.format, "report", &columns, Vec::new())?;
         for row in self.rows {
@@ -191,6 +243,9 @@ impl<'a> Told<'a> {
                 row.longest_outage.map_or(Cell::Empty, |_| Cell::Bool(self.lasts(row))),
                 Cell::Text(self.filter.clone().unwrap_or_else(|| "all".to_owned())),
                 Cell::Text(row.server.to_string()),
+                Cell::Number(row.incidents as f64),
+                row.longest_incident_ms.map_or(Cell::Empty, seconds),
+                row.resolved_in_ms.map_or(Cell::Empty, seconds),
             ])?;
         }
         writer.finish()
@@ -208,7 +263,7 @@ impl<'a> Told<'a> {
 #[cfg(test)]
 pub mod tests {
     use fleet::{Status, id::ReportId};
-    use registry::ReportState;
+    use registry::{IncidentFigures, ReportState};
     use sheets::{Limits, Upload};
 
     use super::*;
@@ -223,10 +278,67 @@ pub mod tests {
             time_zone: "Europe/Berlin".to_owned(),
             filter: "{}".to_owned(),
             format: "xlsx".to_owned(),
+            language: "en".to_owned(),
             state: ReportState::Ready,
             error: None,
             created_at: 1_790_000_000_000,
             computed_at: Some(1_790_000_000_000),
+            incidents: None,
+        }
+    }
+
+    fn incidents() -> PeriodIncidents {
+        let named = |rule: &str, server: &str, instance: &str, length_ms, lasts| NamedIncident {
+            rule: rule.to_owned(),
+            server: server.to_owned(),
+            instance: instance.to_owned(),
+            opened_at: 1_789_990_000_000,
+            length_ms,
+            lasts,
+        };
+        PeriodIncidents {
+            all: IncidentFigures {
+                count: 3,
+                open: 1,
+                longest_ms: Some(10_000_000),
+                resolved: 2,
+                resolved_in_ms: 360_000,
+            },
+            longest: vec![
+                named("Silent <now>", "<b>web</b>\r\nBcc: x", "", 10_000_000, true),
+                named("Disk", "db-1", "/var", 300_000, false),
+                named("Monitoring is late", "", "", 60_000, false),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_report_names_the_incidents_of_its_time_in_every_language() {
+        let rows = [row("web-1", Status::Up, 86_400_000, 0)];
+        for language in Language::ALL {
+            let mut report = report();
+            report.language = language.to_string();
+            // What a release before this one computed says nothing of them.
+            let words = &language.words().report;
+            assert!(!Told::new(&report, &rows).text().unwrap().contains(words.incidents));
+            report.incidents = Some(PeriodIncidents::default());
+            assert!(Told::new(&report, &rows).text().unwrap().contains(words.no_incident));
+            report.incidents = Some(incidents());
+            let told = Told::new(&report, &rows);
+            let (text, html) = (told.text().unwrap(), told.html().unwrap());
+            assert!(html.contains(&format!("lang=\"{language}\"")), "{html}");
+            for said in [
+                words.incidents.to_owned(),
+                (words.counted)(3, 1),
+                (words.longest_incident)(&words.length(10_000_000)),
+                (words.mean)(&words.length(180_000)),
+                (words.on)("Disk", "db-1 /var"),
+                (words.on)("Monitoring is late", language.words().suite),
+                words.ongoing.to_owned(),
+            ] {
+                assert!(text.contains(&said) && html.contains(&said), "{language}: {said} is not in {text}");
+            }
+            assert!(!html.contains("<b>web") && !text.contains("\nBcc"), "{text}");
         }
     }
 
@@ -256,6 +368,7 @@ pub mod tests {
             assert_eq!(told, std::fs::read_to_string(&path).unwrap(), "{name}");
         };
         let mut report = report();
+        report.incidents = Some(incidents());
         let mut rows = vec![
             row("<b>\"evil\" & 'co'</b>\r\nBcc: x\u{1b}[2J", Status::Down, 80_000_000, 6_400_000),
             row("Datenbank-München", Status::Paused, 86_400_000, 0),
@@ -318,7 +431,7 @@ pub mod tests {
         let html = told.html().unwrap();
         assert!(html.contains("1 h from 2026-09-21 15:13 CEST, ongoing</td>"), "{html}");
         assert!(html.contains("1 h from 2026-09-20 16:13 CEST</td>"), "{html}");
-        assert!(told.text().unwrap().contains("longest outage 1 h from 2026-09-21 15:13 CEST, ongoing\n"));
+        assert!(told.text().unwrap().contains("Longest outage: 1 h from 2026-09-21 15:13 CEST, ongoing\n"));
         report.computed_at = Some(to - 2 * hour);
         let rows = [
             out(Status::Down, to - 4 * hour, 2 * hour - 20_000),
@@ -350,14 +463,17 @@ pub mod tests {
     fn a_sheet_is_as_it_was() {
         let mut report = report();
         report.format = "csv".to_owned();
-        let rows = [row("web-1", Status::Down, 86_399_999, 1_000), row("web-2", Status::Up, 86_400_000, 0)];
+        let mut rows =
+            [row("web-1", Status::Down, 86_399_999, 1_000), row("web-2", Status::Up, 86_400_000, 0)];
+        rows[0].incidents = 2;
+        (rows[0].longest_incident_ms, rows[0].resolved_in_ms) = (Some(3_600_000), Some(90_500));
         let id = rows[0].server;
         let sheet = String::from_utf8(Told::new(&report, &rows).sheet().unwrap()).unwrap();
         let expected = [
             "\u{feff}name,status,uptime_percent,covered_s,expected_s,longest_outage_s,longest_outage_at (Europe/Berlin),\
-             longest_outage_ongoing,servers,id".to_owned(),
-            format!("web-1,down,99.99,86399.999,86400,1,2026-09-21T16:13:20+02:00,true,all,{id}"),
-            format!("web-2,up,100,86400,86400,,,,all,{id}"),
+             longest_outage_ongoing,servers,id,incidents,longest_incident_s,mean_time_to_resolve_s".to_owned(),
+            format!("web-1,down,99.99,86399.999,86400,1,2026-09-21T16:13:20+02:00,true,all,{id},2,3600,90.5"),
+            format!("web-2,up,100,86400,86400,,,,all,{id},0,,"),
             String::new(),
         ];
         assert_eq!(sheet.split("\r\n").collect::<Vec<_>>(), expected);

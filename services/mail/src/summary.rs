@@ -68,22 +68,6 @@ pub fn cut_off(uptime: f64) -> f64 {
     (uptime * 10_000.0 + 1e-7).floor() / 100.0
 }
 
-/// A length of time for people, in its two largest units.
-pub fn length(millis: Millis) -> String {
-    let seconds = millis / 1_000;
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let largest = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
-    let mut rest = seconds;
-    let mut parts = Vec::new();
-    for (unit, name) in &units[largest..(largest + 2).min(4)] {
-        if rest / unit > 0 || parts.is_empty() {
-            parts.push(format!("{} {name}", rest / unit));
-        }
-        rest %= unit;
-    }
-    parts.join(" ")
-}
-
 #[cfg(test)]
 pub mod tests {
     use fleet::ServerId;
@@ -98,6 +82,9 @@ pub mod tests {
             covered_ms,
             expected_ms: 86_400_000,
             longest_outage: (longest > 0).then_some((1_790_000_000_000, longest)),
+            incidents: 0,
+            longest_incident_ms: None,
+            resolved_in_ms: None,
         }
     }
 
@@ -121,19 +108,5 @@ pub mod tests {
         assert_eq!(percent(Some(0.999_999)), "99.99 %");
         assert_eq!(percent(Some(0.5731)), "57.31 %");
         assert_eq!(percent(None), "–");
-    }
-
-    #[test]
-    fn a_length_has_its_two_largest_units() {
-        for (millis, told) in [
-            (0, "0 s"),
-            (59_999, "59 s"),
-            (60_000, "1 min"),
-            (3_723_000, "1 h 2 min"),
-            (90_000_000, "1 d 1 h"),
-            (86_400_000 + 60_000, "1 d"),
-        ] {
-            assert_eq!(length(millis), told);
-        }
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod openapi;
 mod operations;
 mod people;
+mod processes;
 mod reports;
 mod routes;
 mod servers;

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use crate::{
     alerts,
     http::document::{Doors, Exact, Lists, Pages, Problems, Tokens},
-    operations, people, reports, routes, servers,
+    operations, people, processes, reports, routes, servers,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ use crate::{
         (name = "tokens", description = "Secrets for programs"),
         (name = "audit", description = "Who changed what"),
         (name = "servers", description = "Monitored hosts and what they measured"),
+        (name = "processes", description = "What runs on a host, and who used it"),
         (name = "sheets", description = "Servers to and from xlsx and csv"),
         (name = "uptime", description = "Uptime and outages"),
         (name = "enrolment", description = "How hosts get their credentials"),
@@ -59,6 +60,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(people::Document::openapi());
     document.merge(servers::Document::openapi());
+    document.merge(processes::Document::openapi());
     document.merge(reports::Document::openapi());
     document.merge(alerts::Document::openapi());
     document.merge(operations::Document::openapi());

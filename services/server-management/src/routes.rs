@@ -16,14 +16,20 @@ use crate::{
     http::{PREFIX, body, compression::compress},
     openapi, operations,
     people::{self, Access::Public, Endpoint, Resource, get},
-    reports, servers,
+    processes, reports, servers,
 };
 
 /// The table.
 pub(crate) fn table() -> Vec<Resource> {
     let own = vec![("/openapi.json", vec![get(Public, openapi::show)])];
-    let domains =
-        [people::routes(), servers::routes(), reports::routes(), alerts::routes(), operations::routes()];
+    let domains = [
+        people::routes(),
+        servers::routes(),
+        processes::routes(),
+        reports::routes(),
+        alerts::routes(),
+        operations::routes(),
+    ];
     own.into_iter().chain(domains.into_iter().flatten()).collect()
 }
 

@@ -115,8 +115,11 @@ async fn until_stopped(
     gate.read_denylist().await;
     warn_of_clear(bound, settings.proxies);
     let server = serve(listener, &settings, &gate, &management, &health)?;
+    let processes = settings.processes.as_deref();
     let own_agent = match settings.agent_interval {
-        Some(seconds) => Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds).await?),
+        Some(seconds) => {
+            Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds, processes).await?)
+        }
         None => None,
     };
     tokio::spawn(shutdown.clone().on_signal(health.clone(), settings.drain, GRACE));

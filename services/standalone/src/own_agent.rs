@@ -17,6 +17,7 @@ pub async fn prepare(
     clock: &Clock,
     listen: SocketAddr,
     interval_seconds: u16,
+    processes: Option<&str>,
 ) -> anyhow::Result<Settings> {
     let dir = data.join("agent");
     let token = match rollcall_agent::is_enrolled(&dir) {
@@ -27,6 +28,7 @@ pub async fn prepare(
         url: Some(format!("http://{listen}")),
         state_dir: Some(dir.to_str().context("the data folder's path is not UTF-8")?.to_owned()),
         interval: Some(interval_seconds.to_string()),
+        processes: processes.map(str::to_owned),
         ..Args::default()
     };
     Ok(Settings::read(&arguments, token)?)

@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Seconds between two samples of this host's own agent, 1 to 3600
     #[arg(long, env = "ROLLCALL_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
     interval: u16,
+    /// How much this host's own agent tells of what runs; full, but off in a container, unless set
+    #[arg(long, env = "ROLLCALL_PROCESSES", value_parser = ["full", "basic", "off"])]
+    processes: Option<String>,
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
@@ -106,6 +109,8 @@ pub enum Command {
 pub struct Settings {
     /// In seconds; `None`: no agent for this host.
     pub agent_interval: Option<u16>,
+    /// How much this host's own agent tells of what runs; `None`: what it does by itself.
+    pub processes: Option<String>,
     pub kept: Kept,
     pub api_token_max_days: u16,
     pub audit_days: u16,
@@ -154,6 +159,7 @@ impl Settings {
         };
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
+            processes: arguments.processes.clone(),
             kept,
             api_token_max_days: arguments.api_token_max_days,
             audit_days: arguments.audit_days,

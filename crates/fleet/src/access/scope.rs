@@ -29,6 +29,10 @@ pub enum Scope {
     AlertWrite,
     /// Change where alerts are sent.
     ChannelWrite,
+    /// Read what runs on servers, but for command lines.
+    ProcessRead,
+    /// Read command lines too.
+    ProcessCommand,
 }
 
 /// A text that is no scope.
@@ -38,7 +42,7 @@ pub struct BadScope;
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ServerRead,
         Self::ServerWrite,
         Self::UserRead,
@@ -51,6 +55,8 @@ impl Scope {
         Self::AlertRespond,
         Self::AlertWrite,
         Self::ChannelWrite,
+        Self::ProcessRead,
+        Self::ProcessCommand,
     ];
 
     /// As the interface spells it.
@@ -68,6 +74,8 @@ impl Scope {
             Self::AlertRespond => "alert:respond",
             Self::AlertWrite => "alert:write",
             Self::ChannelWrite => "channel:write",
+            Self::ProcessRead => "process:read",
+            Self::ProcessCommand => "process:command",
         }
     }
 }

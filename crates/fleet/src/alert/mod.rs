@@ -1,10 +1,12 @@
 //! Alerts: what is trouble, how bad and when, where it is told, in which words, and what becomes of a message.
 
 pub mod channel;
+pub mod deaf;
 mod fields;
 pub mod fold;
 mod glob;
 pub mod guard;
+pub mod hindsight;
 mod maintenance;
 pub mod message;
 mod metric;

@@ -135,9 +135,11 @@ pub struct RuleFault {
 
 super::words::words! {
     /// What of the suite itself is looked at.
-    SelfCheck: "late, dead_letters, mail, channel, disk, report, rule_too_wide" {
+    SelfCheck: "late, deaf, dead_letters, mail, channel, disk, report, rule_too_wide" {
         /// What is stored is more than 2 min behind.
         Late = "late",
+        /// All canaries fell silent, and nobody else is heard: the way to us is cut.
+        Deaf = "deaf",
         /// Messages that no store takes were put aside.
         DeadLetters = "dead_letters",
         /// A mail failed, or may have been lost.

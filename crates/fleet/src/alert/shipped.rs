@@ -17,6 +17,7 @@ pub fn shipped() -> Vec<(&'static str, Draft)> {
     for check in SelfCheck::ALL {
         let (name, level) = match check {
             SelfCheck::Late => ("Monitoring is late", "critical"),
+            SelfCheck::Deaf => ("Monitoring hears nobody", "critical"),
             SelfCheck::DeadLetters => ("Messages were put aside", "warning"),
             SelfCheck::Mail => ("Mail fails", "warning"),
             SelfCheck::Channel => ("A channel fails", "critical"),
@@ -51,6 +52,6 @@ mod tests {
             assert!(names.insert(name), "{name}");
             draft.check().unwrap_or_else(|fault| panic!("{name}: {fault}"));
         }
-        assert_eq!(names.len(), 13);
+        assert_eq!(names.len(), 14);
     }
 }

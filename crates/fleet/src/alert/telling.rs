@@ -65,8 +65,10 @@ pub struct Trouble {
     pub state: IncidentState,
     /// How bad it is.
     pub level: Level,
-    /// When it was opened.
-    pub opened_at: Millis,
+    /// Since when the steps of routes count: since it was opened, or opened again.
+    pub escalates_from: Millis,
+    /// How many steps have come since then.
+    pub step: i64,
     /// When it was over, and why.
     pub resolved: Option<(Millis, Resolution)>,
     /// Until when it is not told, because of a silence.
@@ -93,6 +95,8 @@ pub struct Decision {
     pub say: Vec<(ChannelId, What, i64)>,
     /// On which channels what waits to be sent falls.
     pub fall: Vec<ChannelId>,
+    /// How many steps have come by now.
+    pub step: i64,
     /// When to look again, whatever happens meanwhile; `None`: only when something happens.
     pub next: Option<Millis>,
 }
@@ -105,7 +109,7 @@ impl Decision {
 
 /// What is said of an incident now, by these routes.
 pub fn decide(trouble: &Trouble, routes: &[&Route], channels: &Channels<'_>, now: Millis) -> Decision {
-    let mut decision = Decision::default();
+    let mut decision = Decision { step: trouble.step, ..Decision::default() };
     if let Some(until) = trouble.silent_until {
         decision.look_at(until);
         return decision;
@@ -234,7 +238,7 @@ fn remind_later(trouble: &Trouble, every: Millis, now: Millis, decision: &mut De
 }
 
 /// The channels whose step has come, with how often they are reminded. A step comes at its time, unless the incident is
-/// acknowledged by then, and at once if everything before it failed.
+/// acknowledged by then, and at once if everything before it failed. What has come and was told stays when the level rises.
 fn due_channels(
     trouble: &Trouble,
     routes: &[&Route],
@@ -243,21 +247,27 @@ fn due_channels(
     decision: &mut Decision,
 ) -> BTreeMap<ChannelId, Millis> {
     let mut due: BTreeMap<ChannelId, Millis> = BTreeMap::new();
+    let said = |channel: &ChannelId| channels.said.get(channel).map_or(&[][..], Vec::as_slice);
+    let told = |channel: &ChannelId| said(channel).iter().any(counts);
     let failed = |channel: &ChannelId| {
-        let said = channels.said.get(channel).map_or(&[][..], Vec::as_slice);
+        let said = said(channel);
         !channels.usable.contains(channel) || !said.is_empty() && !said.iter().any(counts)
     };
     for route in routes {
         let mut all_failed = true;
-        for (index, Step { after_ms, channels: step }) in route.steps.iter().enumerate() {
-            let at = trouble.opened_at + after_ms;
-            let comes = at <= now || index > 0 && all_failed;
+        for (index, Step { after_ms, channels: step }) in (0i64..).zip(&route.steps) {
+            let at = trouble.escalates_from + after_ms;
+            let has_come = index < trouble.step && step.iter().any(told);
+            let comes = at <= now || has_come || index > 0 && all_failed;
             if !comes {
                 if trouble.state == IncidentState::Open {
                     decision.look_at(at);
                 }
                 // Those after it come no sooner.
                 break;
+            }
+            if trouble.state == IncidentState::Open {
+                decision.step = decision.step.max(index + 1);
             }
             all_failed &= step.iter().all(failed);
             for channel in step.iter().filter(|channel| channels.usable.contains(channel)) {
@@ -294,7 +304,8 @@ mod tests {
         Trouble {
             state: IncidentState::Open,
             level: Level::Warning,
-            opened_at: NOW,
+            escalates_from: NOW,
+            step: 0,
             resolved: None,
             silent_until: None,
             wait_until: None,
@@ -341,6 +352,10 @@ mod tests {
 
     impl World {
         fn decide(&self, trouble: Trouble, route: &Route, now: Millis) -> Decision {
+            Decision { step: 0, ..self.decide_with_step(trouble, route, now) }
+        }
+
+        fn decide_with_step(&self, trouble: Trouble, route: &Route, now: Millis) -> Decision {
             let channels = Channels { usable: &self.usable, alerted: &self.alerted, said: &self.said };
             decide(&trouble, &[route], &channels, now)
         }
@@ -427,6 +442,28 @@ mod tests {
         assert_eq!(gone.decide(trouble(), &steps, NOW).say, say(&[2]));
         gone.usable.clear();
         assert_eq!(gone.decide(trouble(), &steps, NOW).say, []);
+    }
+
+    #[test]
+    fn what_is_open_again_has_all_its_steps_before_it_and_what_was_told_is_told_what_is_worse() {
+        let steps = route(&[(0, &[1]), (15 * MINUTE, &[2])], 0);
+        let both = world(&[(1, vec![alert(Fate::Gone)]), (2, vec![alert(Fate::Gone)])]);
+        let hour = NOW + 60 * MINUTE;
+        let step = |trouble, now| world(&[]).decide_with_step(trouble, &steps, now).step;
+        assert_eq!((step(trouble(), NOW), step(trouble(), NOW + 15 * MINUTE)), (1, 2));
+        let known = Trouble { state: IncidentState::Acknowledged, step: 1, ..trouble() };
+        assert_eq!(step(known, hour), 1, "no step comes while somebody knows");
+        // Somebody knew it, and it is worse: the second step has its time again.
+        let worse = Trouble { level: Level::Critical, escalates_from: hour, ..trouble() };
+        let rise = |number: u8| (channel(number), What::Rise, 0);
+        let again = both.decide_with_step(worse, &steps, hour);
+        assert_eq!((again.say, again.step, again.next), (vec![rise(1)], 1, Some(hour + 15 * MINUTE)));
+        assert_eq!(both.decide(worse, &steps, hour + 15 * MINUTE).say, [rise(1), rise(2)]);
+        // Nobody knew it: whoever was told by the second step is told at once.
+        assert_eq!(both.decide(Trouble { step: 2, ..worse }, &steps, hour).say, [rise(1), rise(2)]);
+        // Who was not told has its time.
+        let first = world(&[(1, vec![alert(Fate::Gone)])]);
+        assert_eq!(first.decide(Trouble { step: 2, ..worse }, &steps, hour).say, [rise(1)]);
     }
 
     #[test]

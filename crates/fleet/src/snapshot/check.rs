@@ -6,7 +6,7 @@ use wire::{
     v1,
 };
 
-use super::Interval;
+use super::{Interval, processes};
 use crate::{
     Millis,
     text::{self, BadText},
@@ -23,8 +23,8 @@ const CELSIUS: std::ops::RangeInclusive<f32> = -273.15..=10_000.0;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {reason}")]
 pub struct Fault {
-    field: &'static str,
-    reason: String,
+    pub(super) field: &'static str,
+    pub(super) reason: String,
 }
 
 /// A checked sample of one server.
@@ -65,6 +65,9 @@ impl Snapshot {
                 check_bytes("agent", *count)?;
             }
         }
+        if let Some(section) = &mut raw.processes {
+            processes::check(section)?;
+        }
         Ok(Self(raw))
     }
 
@@ -86,7 +89,7 @@ impl Snapshot {
     /// About how many bytes of memory its lists and texts take, which `size_of` does not count.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let v1::Snapshot { host, cpu, disks, networks, temperatures, .. } = &self.0;
+        let v1::Snapshot { host, cpu, disks, networks, temperatures, processes, .. } = &self.0;
         let host = host.as_ref().map_or(0, |host| {
             let v1::Host { hostname, os, kernel, arch, cpu_model, boot_at: _, agent_version } = host;
             [hostname, os, kernel, arch, cpu_model, agent_version].into_iter().map(text).sum()
@@ -99,7 +102,8 @@ impl Snapshot {
             .map(|network| &network.name)
             .chain(temperatures.iter().map(|sensor| &sensor.name));
         let lists = size_of_val(&disks[..]) + size_of_val(&networks[..]) + size_of_val(&temperatures[..]);
-        host + cores + lists + disk_texts + names.map(text).sum::<usize>()
+        let processes = processes.as_deref().map_or(0, processes::weight);
+        processes + host + cores + lists + disk_texts + names.map(text).sum::<usize>()
     }
 
     /// All of it, in the shape in which it is sent.
@@ -154,13 +158,13 @@ fn check_networks(networks: &mut [v1::Network]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_text(field: &'static str, text: &mut Option<String>) -> Result<(), Fault> {
+pub(super) fn check_text(field: &'static str, text: &mut Option<String>) -> Result<(), Fault> {
     let Some(text) = text else { return Ok(()) };
     text::clean(text).map_err(|bad: BadText| Fault { field, reason: bad.to_string() })
 }
 
 /// Stores count in signed 64 bits.
-fn check_bytes(field: &'static str, bytes: Option<u64>) -> Result<(), Fault> {
+pub(super) fn check_bytes(field: &'static str, bytes: Option<u64>) -> Result<(), Fault> {
     match bytes {
         Some(bytes) if i64::try_from(bytes).is_err() => {
             Err(Fault { field, reason: format!("must be at most {}", i64::MAX) })
@@ -169,7 +173,7 @@ fn check_bytes(field: &'static str, bytes: Option<u64>) -> Result<(), Fault> {
     }
 }
 
-fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), Fault> {
+pub(super) fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), Fault> {
     if count <= most {
         Ok(())
     } else {
@@ -178,7 +182,7 @@ fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), Fault> 
 }
 
 /// Also refuses NaN and the infinity that a huge number becomes.
-fn within<T: PartialOrd + std::fmt::Display>(
+pub(super) fn within<T: PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: T,
     bounds: std::ops::RangeInclusive<T>,

@@ -16,6 +16,8 @@ pub struct Interval(Millis);
 pub struct BadInterval;
 
 impl Interval {
+    /// The shortest there is.
+    pub const MIN: Self = Self(MIN_INTERVAL);
     /// 30 s, unless set.
     pub const DEFAULT: Self = Self(30_000);
 

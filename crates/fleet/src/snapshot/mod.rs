@@ -2,6 +2,7 @@
 
 mod check;
 mod interval;
+pub mod processes;
 pub mod series;
 
 pub use check::{Fault, MAX_TIME, Snapshot};

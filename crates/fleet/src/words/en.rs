@@ -1,6 +1,6 @@
 //! English.
 
-use super::Words;
+use super::{ReportWords, Words};
 
 pub(super) const WORDS: Words = Words {
     critical: "CRITICAL",
@@ -22,5 +22,39 @@ pub(super) const WORDS: Words = Words {
     look: "Look at it",
     why: |channel| {
         format!("Rollcall sent this mail because the channel {channel} is told of such incidents.")
+    },
+    report: ReportWords {
+        title: "Rollcall report",
+        period: |from, to| format!("{from} to {to}"),
+        about: |servers| format!("Servers: {servers}"),
+        about_all: "all",
+        down: "down",
+        up: "up",
+        unknown: "unknown",
+        paused: "paused",
+        server: "Server",
+        state: "State",
+        uptime: "Uptime",
+        fleet_uptime: "Fleet uptime",
+        longest_outage: "Longest outage",
+        none: "none",
+        ongoing: "ongoing",
+        lasted: |length, from| format!("{length} from {from}"),
+        worst: "The worst",
+        nobody_out: "No server was out.",
+        each: "Each server",
+        more: |count| format!("… and {count} more, in the sheet"),
+        sheet: "The attached sheet has every server.",
+        by_day: "Uptime by day",
+        subject: |down, servers, uptime, from, to| {
+            format!("Rollcall: {down} of {servers} servers down, uptime {uptime}, {from} to {to}")
+        },
+        incidents: "Incidents",
+        no_incident: "There was no incident.",
+        counted: |count, open| format!("{count} in this time, {open} of them not over at its end"),
+        longest_incident: |length| format!("The longest took {length}"),
+        mean: |length| format!("Mean time to resolve {length}"),
+        on: |rule, server| format!("{rule} on {server}"),
+        units: ["d", "h", "min", "s"],
     },
 };

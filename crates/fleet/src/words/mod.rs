@@ -2,11 +2,14 @@
 //! a sentence that a language lacks does not compile.
 
 mod en;
+mod report;
 mod sq;
 mod vi;
 mod zh;
 
 use std::{fmt, str::FromStr};
+
+pub use self::report::ReportWords;
 
 /// A language that the suite speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -58,6 +61,8 @@ pub struct Words {
     pub look: &'static str,
     /// Below a mail: why it came.
     pub why: fn(&str) -> String,
+    /// What a report says.
+    pub report: ReportWords,
 }
 
 impl Language {
@@ -119,7 +124,7 @@ mod tests {
             (words.subject_of_one)("<1>", "<2>", "<3>"),
             (words.why)("<1>"),
         ];
-        plain.into_iter().chain(made).collect()
+        plain.into_iter().chain(made).chain(words.report.all()).collect()
     }
 
     #[test]
@@ -141,7 +146,10 @@ mod tests {
                 (12, "<2>"),
                 (12, "<3>"),
                 (13, "<1>"),
-            ] {
+            ]
+            .into_iter()
+            .chain(ReportWords::ARGUMENTS.iter().map(|(index, wanted)| (14 + index, *wanted)))
+            {
                 assert!(said[index].contains(wanted), "{language}: {:?} lacks {wanted}", said[index]);
             }
         }

@@ -1,6 +1,6 @@
 //! Vietnamese.
 
-use super::Words;
+use super::{ReportWords, Words};
 
 pub(super) const WORDS: Words = Words {
     critical: "NGHIÊM TRỌNG",
@@ -21,4 +21,40 @@ pub(super) const WORDS: Words = Words {
     subject_of_one: |what, rule, server| format!("{what}: {rule} trên {server}"),
     look: "Xem chi tiết",
     why: |channel| format!("Rollcall gửi thư này vì kênh {channel} nhận các sự cố như vậy."),
+    report: ReportWords {
+        title: "Báo cáo Rollcall",
+        period: |from, to| format!("từ {from} đến {to}"),
+        about: |servers| format!("Máy chủ: {servers}"),
+        about_all: "tất cả",
+        down: "mất liên lạc",
+        up: "hoạt động",
+        unknown: "chưa rõ",
+        paused: "tạm dừng",
+        server: "Máy chủ",
+        state: "Trạng thái",
+        uptime: "Thời gian hoạt động",
+        fleet_uptime: "Thời gian hoạt động của toàn hệ thống",
+        longest_outage: "Lần gián đoạn dài nhất",
+        none: "không có",
+        ongoing: "vẫn tiếp diễn",
+        lasted: |length, from| format!("{length}, từ {from}"),
+        worst: "Kém nhất",
+        nobody_out: "Không máy chủ nào bị gián đoạn.",
+        each: "Từng máy chủ",
+        more: |count| format!("… và {count} máy chủ khác trong bảng tính"),
+        sheet: "Bảng tính đính kèm có đủ mọi máy chủ.",
+        by_day: "Thời gian hoạt động theo ngày",
+        subject: |down, servers, uptime, from, to| {
+            format!(
+                "Rollcall: {down} trên {servers} máy chủ mất liên lạc, thời gian hoạt động {uptime}, từ {from} đến {to}"
+            )
+        },
+        incidents: "Sự cố",
+        no_incident: "Không có sự cố nào.",
+        counted: |count, open| format!("{count} sự cố trong thời gian này, {open} chưa kết thúc"),
+        longest_incident: |length| format!("Sự cố dài nhất kéo dài {length}"),
+        mean: |length| format!("Thời gian xử lý trung bình {length}"),
+        on: |rule, server| format!("{rule} trên {server}"),
+        units: ["ngày", "giờ", "phút", "giây"],
+    },
 };

@@ -1,6 +1,6 @@
 //! Chinese, simplified.
 
-use super::Words;
+use super::{ReportWords, Words};
 
 pub(super) const WORDS: Words = Words {
     critical: "严重",
@@ -21,4 +21,38 @@ pub(super) const WORDS: Words = Words {
     subject_of_one: |what, rule, server| format!("{what}：{server} 的 {rule}"),
     look: "查看详情",
     why: |channel| format!("您收到此邮件，是因为通道 {channel} 接收此类事件的通知。"),
+    report: ReportWords {
+        title: "Rollcall 报告",
+        period: |from, to| format!("{from} 至 {to}"),
+        about: |servers| format!("服务器：{servers}"),
+        about_all: "全部",
+        down: "离线",
+        up: "在线",
+        unknown: "未知",
+        paused: "已暂停",
+        server: "服务器",
+        state: "状态",
+        uptime: "在线率",
+        fleet_uptime: "整体在线率",
+        longest_outage: "最长中断",
+        none: "无",
+        ongoing: "仍在持续",
+        lasted: |length, from| format!("{length}，自 {from} 起"),
+        worst: "情况最差",
+        nobody_out: "没有服务器中断。",
+        each: "每台服务器",
+        more: |count| format!("……另有 {count} 台，见附表"),
+        sheet: "附表包含所有服务器。",
+        by_day: "每日在线率",
+        subject: |down, servers, uptime, from, to| {
+            format!("Rollcall：{servers} 台服务器中 {down} 台离线，在线率 {uptime}，{from} 至 {to}")
+        },
+        incidents: "事件",
+        no_incident: "没有发生事件。",
+        counted: |count, open| format!("此期间共 {count} 起，其中 {open} 起到期末仍未结束"),
+        longest_incident: |length| format!("最长持续 {length}"),
+        mean: |length| format!("平均解决时间 {length}"),
+        on: |rule, server| format!("{server} 的 {rule}"),
+        units: ["天", "小时", "分钟", "秒"],
+    },
 };

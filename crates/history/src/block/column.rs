@@ -190,6 +190,11 @@ const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Instead of a number of decimals: the bits of the numbers as they are.
 pub const AS_BITS: u8 = 255;
 
+/// 10^`decimals`.
+pub fn power(decimals: u8) -> Option<f64> {
+    POWERS.get(usize::from(decimals)).copied()
+}
+
 /// The whole number that is this one with so many decimals; `None` if it would not come back exactly.
 pub fn scale(real: f32, decimals: u8) -> Option<i64> {
     let power = POWERS.get(usize::from(decimals))?;

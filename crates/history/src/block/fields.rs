@@ -156,6 +156,7 @@ mod tests {
             networks,
             temperatures,
             agent,
+            processes: _,
         } = v1::Snapshot::default();
         if let Some(v1::Cpu { total: _, user: _, system: _, iowait: _, steal: _, cores: _ }) = cpu {}
         if let Some(v1::Memory { total: _, used: _, available: _, swap_total: _, swap_used: _ }) = memory {}

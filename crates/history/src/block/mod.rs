@@ -3,7 +3,8 @@
 //! ```text
 //! block = version, 1 byte | CRC-32 of what follows, 4 bytes | number of parts | each part: its length, the part
 //! part  = number of rows | a section each: sampled_at, covers, which measurements a row has,
-//!         cpu, load, memory, agent, disks, networks, temperatures, cores, host, texts
+//!         cpu, load, memory, agent, disks, networks, temperatures, cores, host, texts,
+//!         processes, where a row has them
 //! ```
 //!
 //! Counts and lengths are numbers of 7 bits a byte; a section is its length and what is in it, so that a reader passes
@@ -18,7 +19,7 @@
 //! to write is another version. `tests/golden` holds blocks of each version.
 
 pub(crate) mod bytes;
-mod column;
+pub(crate) mod column;
 mod columns;
 mod fields;
 mod list;
@@ -26,6 +27,7 @@ mod texts;
 
 use fleet::{
     Interval, Millis, Snapshot,
+    processes::Sampled,
     snapshot::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_TEMPERATURES},
     wire::v1,
 };
@@ -55,7 +57,10 @@ const HAS_CPU: i64 = 2;
 const HAS_LOAD: i64 = 4;
 const HAS_MEMORY: i64 = 8;
 const HAS_AGENT: i64 = 16;
-const HAS_ALL: i64 = 31;
+const HAS_PROCESSES: i64 = 32;
+const HAS_ALL: i64 = 63;
+/// Sections between what rows have and the texts.
+const FIGURES_AND_FACTS: usize = 9;
 
 const DISKS: List<v1::Disk> = List { fields: &DISK, names: DISK_NAMES, named: 3, most: MAX_DISKS };
 const NETWORKS: List<v1::Network> =
@@ -69,7 +74,7 @@ const CORES: List<f32> = List { fields: &CORE, names: CORE_NAMES, named: 0, most
 pub enum Wanted {
     /// Everything.
     All,
-    /// What [`fleet::series::Figures`] shows: no texts and no cores.
+    /// What [`fleet::series::Figures`] shows: no texts, no processes and no cores.
     Figures,
 }
 
@@ -126,15 +131,23 @@ fn write_part(start: Millis, snapshots: &[Snapshot], out: &mut Vec<u8>) {
     let hosts: Vec<i64> = rows
         .iter()
         .filter_map(|row| row.host.as_ref())
-        .map(|host| texts.number(&host_text(host)) as i64)
+        .map(|host| texts.number(&json_text(host)) as i64)
+        .collect();
+    let processes: Vec<i64> = rows
+        .iter()
+        .filter_map(|row| row.processes.as_ref())
+        .map(|section| texts.number(&json_text(section)) as i64)
         .collect();
     put_section(out, |out| column::write(&hosts, out));
     put_section(out, |out| texts.write(out));
+    if !processes.is_empty() {
+        put_section(out, |out| column::write(&processes, out));
+    }
 }
 
-/// Facts as JSON. To write such a thing to a string cannot fail.
-fn host_text(host: &v1::Host) -> String {
-    serde_json::to_string(host).unwrap_or_default()
+/// Facts, or processes, as JSON. To write such a thing to a string cannot fail.
+fn json_text(part: &impl serde::Serialize) -> String {
+    serde_json::to_string(part).unwrap_or_default()
 }
 
 fn has(row: &v1::Snapshot) -> i64 {
@@ -144,6 +157,7 @@ fn has(row: &v1::Snapshot) -> i64 {
         | bit(row.load.is_some(), HAS_LOAD)
         | bit(row.memory.is_some(), HAS_MEMORY)
         | bit(row.agent.is_some(), HAS_AGENT)
+        | bit(row.processes.is_some(), HAS_PROCESSES)
 }
 
 /// Mostly a snapshot covers the time since the one before.
@@ -181,6 +195,40 @@ pub fn read(
         }
         Ok(())
     })
+}
+
+/// Passes to `each` the processes of a block whose hour begins at `start`, in order of time. Snapshots without them are
+/// passed over.
+///
+/// # Errors
+/// What is wrong with the block. Some may have been passed on by then.
+pub fn processes(start: Millis, block: &[u8], mut each: impl FnMut(Sampled)) -> Result<(), Damage> {
+    let mut before = -1;
+    each_part(block, |part| {
+        let (count, times, covers) = read_stretches(part, &mut before)?;
+        let has = read_has(part, count)?;
+        if has.iter().all(|has| has & HAS_PROCESSES == 0) {
+            return Ok(());
+        }
+        for _ in 0..FIGURES_AND_FACTS {
+            part.section()?;
+        }
+        let texts = TextInput::read(&mut part.section()?)?;
+        let rows: Vec<usize> =
+            has.iter().enumerate().filter(|(_, has)| **has & HAS_PROCESSES > 0).map(|(row, _)| row).collect();
+        let numbers = column::read(&mut part.section()?, rows.len())?;
+        for (row, number) in rows.into_iter().zip(numbers) {
+            let processes = json_of(&texts, Some(number))?;
+            each(Sampled { at: start + times[row], covers: covers[row], processes });
+        }
+        Ok(())
+    })
+}
+
+/// What a text tells that has this number.
+fn json_of<T: serde::de::DeserializeOwned>(texts: &TextInput, number: Option<i64>) -> Result<T, Damage> {
+    let number = number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
+    serde_json::from_str(texts.get(number)?).map_err(|_| "facts or processes are no JSON of such")
 }
 
 /// `sampled_at` and `covers` of each snapshot of a block whose hour begins at `start`, in order of time.
@@ -229,12 +277,18 @@ fn read_stretches(part: &mut Input<'_>, before: &mut i64) -> Result<(usize, Vec<
     Ok((count, times, covers))
 }
 
-/// The rest of a part.
-fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v1::Snapshot>, Damage> {
+/// Which measurements each row has.
+fn read_has(part: &mut Input<'_>, count: usize) -> Result<Vec<i64>, Damage> {
     let has = column::read(&mut part.section()?, count)?;
     if has.iter().any(|has| *has & !HAS_ALL != 0) {
         return Err("a row has what this release does not know");
     }
+    Ok(has)
+}
+
+/// The rest of a part.
+fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v1::Snapshot>, Damage> {
+    let has = read_has(part, count)?;
     let with = |bit: i64| has.iter().filter(|has| **has & bit > 0).count();
     let cpu = columns::read(&CPU, vec![v1::Cpu::default(); with(HAS_CPU)], None, &mut part.section()?)?;
     let load = columns::read(&LOAD, vec![[0.0; 3]; with(HAS_LOAD)], None, &mut part.section()?)?;
@@ -250,6 +304,7 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
         part.section()?,
         part.section()?,
     ];
+    let processes = if with(HAS_PROCESSES) > 0 { Some(part.section()?) } else { None };
     if !part.0.is_empty() {
         return Err("a part goes on after its end");
     }
@@ -264,6 +319,11 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
     let mut cores = cores.into_iter();
     let hosts = if all { column::read(&mut hosts, with(HAS_HOST))? } else { Vec::new() };
     let mut hosts = hosts.into_iter();
+    let processes = match processes.filter(|_| all) {
+        Some(mut processes) => column::read(&mut processes, with(HAS_PROCESSES))?,
+        None => Vec::new(),
+    };
+    let mut processes = processes.into_iter();
     let mut rows = Vec::with_capacity(count);
     for has in has {
         let mut row = v1::Snapshot {
@@ -279,10 +339,13 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
         if let (Some(cpu), Some(cores)) = (&mut row.cpu, cores.next()) {
             cpu.cores = cores;
         }
-        if let (Some(texts), true) = (&texts, has & HAS_HOST > 0) {
-            let number = hosts.next().and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
-            row.host =
-                Some(serde_json::from_str(texts.get(number)?).map_err(|_| "facts are no JSON of facts")?);
+        if let Some(texts) = &texts {
+            if has & HAS_HOST > 0 {
+                row.host = Some(json_of(texts, hosts.next())?);
+            }
+            if has & HAS_PROCESSES > 0 {
+                row.processes = Some(json_of(texts, processes.next())?);
+            }
         }
         rows.push(row);
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Elastic, chain,
     client::{self, BULK_PATIENCE, Method, Refusal, unavailable},
-    layout::{self, Kind, day},
+    layout::{self, Kind, PROCESS_CPU, day},
 };
 use crate::{HistoryError, Rejected};
 
@@ -72,6 +72,8 @@ impl Elastic {
                 break;
             }
             self.prepare().await?;
+            // First, so that no row is there before the text that it names.
+            self.write_commands(records).await?;
             let days = waiting.iter().map(|index| day_of(&records[*index])).collect();
             let oldest = self.make_days(&days).await?;
             waiting.retain(|index| {
@@ -178,6 +180,10 @@ fn write_item(body: &mut Vec<u8>, index: &str, record: &Record) -> std::io::Resu
             Kind::Double => write!(body, ",\"{name}\":{value}")?,
         }
     }
+    if let Some(section) = &snapshot.as_wire().processes {
+        let largest = section.rows.iter().map(|row| row.cpu).fold(0.0, f32::max);
+        write!(body, ",\"{PROCESS_CPU}\":{largest}")?;
+    }
     body.extend_from_slice(b",\"body\":");
     serde_json::to_writer(&mut *body, snapshot.as_wire())?;
     body.extend_from_slice(b"}\n");
@@ -251,5 +257,6 @@ mod tests {
         assert_eq!(lines[1]["disk_used"], i64::MAX);
         assert_eq!(lines[1]["body"]["host"], json["host"]);
         assert_eq!(lines[1].get("temperature"), None);
+        assert_eq!(lines[1].get(PROCESS_CPU), None);
     }
 }

@@ -12,9 +12,12 @@ use super::{
     client::{self, BULK_PATIENCE, Method, Refusal, unavailable},
     layout::{self, day},
     read::LENIENT,
+    rollups::{State, Version},
 };
 use crate::HistoryError;
 
+/// A document is replaced as it was read, at most so often anew.
+const ATTEMPTS: usize = 10;
 /// Documents that are deleted by one request.
 const PAGE: usize = 5_000;
 const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
@@ -34,6 +37,14 @@ struct Hits {
 struct Hit {
     /// `sampled_at`, or the hour.
     sort: [i64; 1],
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    version: Version,
+    #[serde(rename = "_source")]
+    source: State,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +120,9 @@ impl Elastic {
     /// it was rolled up.
     async fn forget_rollups(&self, server: ServerId, before: Millis) -> Result<(), HistoryError> {
         let (indices, end) = (self.0.layout.all_rollups(), hour(before));
+        if before <= MAX_TIME {
+            self.have_made_again(server, before).await?;
+        }
         self.refresh(&indices).await?;
         let mut from = i64::MIN;
         loop {
@@ -133,6 +147,39 @@ impl Elastic {
             self.delete_all(vec![(self.0.layout.rolled(), server.to_string())]).await?;
         }
         Ok(())
+    }
+
+    /// Has rollups made again that are made of snapshots of which some are gone: that of the hour which `before` cuts,
+    /// and of the two before it, whose end a later snapshot may vouch for. Whatever was made of what is gone, and comes
+    /// yet, is the older one: the number of how often something was forgotten is raised before that.
+    async fn have_made_again(&self, server: ServerId, before: Millis) -> Result<(), HistoryError> {
+        if !self.count_forgotten(server, before).await? {
+            // Nothing is rolled up.
+            return Ok(());
+        }
+        let end = hour(before);
+        self.mark(&(end - 2..=end).map(|hour| (server, hour)).collect()).await
+    }
+
+    /// Whether anything of the server is rolled up. If so, raises how often something of it was forgotten.
+    async fn count_forgotten(&self, server: ServerId, before: Millis) -> Result<bool, HistoryError> {
+        let path = format!("{}/_doc/{server}", self.0.layout.rolled());
+        for _ in 0..ATTEMPTS {
+            let answer = self.call(Method::Get, &path, None).await?;
+            if answer.status == 404 {
+                return Ok(false);
+            }
+            let Stored { version, source } = answer.read()?;
+            let Version { seq_no, primary_term } = version;
+            let put = format!("{path}?if_seq_no={seq_no}&if_primary_term={primary_term}");
+            let state = source.without(before).document(server);
+            let answer = self.call(Method::Put, &put, Some(state)).await?;
+            // Another process has written it meanwhile.
+            if answer.status != 409 {
+                return answer.succeeded().map(|_| true);
+            }
+        }
+        Err(unavailable("what is rolled up of a server was written by others again and again"))
     }
 
     async fn delete(&self, server: ServerId, index: &str, sampled: &[Millis]) -> Result<(), HistoryError> {

@@ -16,6 +16,9 @@ use crate::HistoryError;
 /// Most days that are named one by one. A longer range names all indices by a wildcard.
 const MOST_NAMES: i64 = 40;
 
+/// The column that is there where a snapshot tells of processes.
+pub const PROCESS_CPU: &str = "process_cpu";
+
 /// Names of everything that is ours.
 pub struct Layout {
     prefix: String,
@@ -40,11 +43,11 @@ impl Layout {
         let first =
             prefix.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         // With one of these in a prefix, the wildcard of one suite could match the indices of another.
-        let ambiguous = ["-snapshots", "-rollups"].iter().any(|part| prefix.contains(part));
+        let ambiguous = ["-snapshots", "-rollups", "-commands"].iter().any(|part| prefix.contains(part));
         if !first || prefix.len() > 40 || !prefix.bytes().all(plain) || ambiguous {
             return Err(HistoryError::Schema(format!(
                 "the prefix {prefix:?} does not do: up to 40 of a-z, 0-9, '-', '_' and '.', a letter or digit first, \
-                 without \"-snapshots\" and \"-rollups\""
+                 without \"-snapshots\", \"-rollups\" and \"-commands\""
             )));
         }
         Ok(Self { prefix: prefix.to_owned() })
@@ -110,6 +113,26 @@ impl Layout {
         names.join(",")
     }
 
+    /// All indices of command lines.
+    pub fn all_commands(&self) -> String {
+        format!("{}-commands-*", self.prefix)
+    }
+
+    /// The index of the command lines that came with samples of this time, which is that of its month.
+    pub fn commands(&self, at: Millis) -> String {
+        let date = DateTime::from_timestamp_millis(at).unwrap_or_default();
+        format!("{}-commands-{}", self.prefix, date.format("%Y.%m"))
+    }
+
+    /// The end of the month whose command lines are in this index; `None` for one that is not ours.
+    pub fn commands_end(&self, index: &str) -> Option<Millis> {
+        let month = index.strip_prefix(&self.prefix)?.strip_prefix("-commands-")?;
+        let first = NaiveDate::parse_from_str(&format!("{month}.01"), "%Y.%m.%d").ok()?;
+        let next = first.checked_add_months(Months::new(1))?;
+        let end = next.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis();
+        (self.commands(end - 1) == index).then_some(end)
+    }
+
     /// The index with a document a server, which says what of it is rolled up.
     pub fn rolled(&self) -> String {
         format!("{}-rolled", self.prefix)
@@ -159,17 +182,13 @@ impl Layout {
 
 impl Layout {
     /// What is put besides the template of the daily indices: the names of templates and their bodies.
-    pub fn other_templates(&self) -> [(String, Value); 3] {
-        let column = |kind: &str| json!({"type": kind, "index": false});
+    pub fn other_templates(&self) -> [(String, Value); 4] {
         let searched = |kind: &str| json!({"type": kind});
-        let mut known: Map<String, Value> = ["first", "until", "oldest_start", "newest"]
-            .map(|name| (name.to_owned(), column("long")))
-            .into_iter()
-            .collect();
-        known.insert("server".into(), searched("keyword"));
-        let rolled = json!({"dynamic": "strict", "properties": known});
         let properties = json!({"server": searched("keyword"), "hour": searched("long")});
         let dirty = json!({"dynamic": "strict", "properties": properties});
+        // Found by its id, which is its hash.
+        let text = json!({"type": "keyword", "index": false, "doc_values": false});
+        let commands = json!({"dynamic": "strict", "properties": {"text": text}});
         let of = |pattern: String, mappings: Value, sort: bool| {
             let mut settings = json!({
                 "number_of_shards": 1,
@@ -187,8 +206,9 @@ impl Layout {
         };
         [
             (format!("{}-rollups", self.prefix), of(self.all_rollups(), rollup_mappings(), true)),
-            (self.rolled(), of(self.rolled(), rolled, false)),
+            (self.rolled(), of(self.rolled(), rolled_mappings(), false)),
             (self.dirty(), of(self.dirty(), dirty, false)),
+            (format!("{}-commands", self.prefix), of(self.all_commands(), commands, false)),
         ]
     }
 }
@@ -196,6 +216,15 @@ impl Layout {
 /// The names of the columns of a figure in a rollup: how many told it, their sum, the greatest and the least.
 pub fn summary_columns(name: &str) -> [String; 4] {
     ["n", "sum", "max", "min"].map(|part| format!("{name}_{part}"))
+}
+
+/// The mapping of the index that says what is rolled up. Fields may be added, never changed.
+pub fn rolled_mappings() -> Value {
+    let column = |name: &str| (name.to_owned(), json!({"type": "long", "index": false}));
+    let mut properties: Map<String, Value> =
+        ["first", "until", "oldest_start", "newest", "forgotten"].map(column).into_iter().collect();
+    properties.insert("server".into(), json!({"type": "keyword"}));
+    json!({"dynamic": "strict", "properties": properties})
 }
 
 /// The mapping of an index of rollups. Fields may be added, never changed.
@@ -239,6 +268,8 @@ pub fn mappings() -> Value {
         };
         properties.insert(name.into(), column(kind));
     }
+    // The processor use of the row that used most; there where a snapshot tells of processes.
+    properties.insert(PROCESS_CPU.into(), column("float"));
     properties.insert("body".into(), json!({"type": "object", "enabled": false}));
     json!({"dynamic": "strict", "properties": properties})
 }
@@ -317,6 +348,16 @@ mod tests {
     }
 
     #[test]
+    fn command_lines_are_indexed_by_the_month() {
+        let layout = Layout::new("p").unwrap();
+        assert_eq!(layout.commands(31 * DAY - 1), "p-commands-1970.01");
+        assert_eq!(layout.commands_end("p-commands-1970.01"), Some(31 * DAY));
+        for name in ["p-commands-1970.1", "p-rollups-1970.01", "q-commands-1970.01"] {
+            assert_eq!(layout.commands_end(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn a_prefix_that_could_name_anything_else_is_refused() {
         for prefix in [
             "",
@@ -330,6 +371,7 @@ mod tests {
             "a b",
             "a-snapshots-b",
             "a-rollups-b",
+            "a-commands-b",
             &"a".repeat(41),
         ] {
             assert!(Layout::new(prefix).is_err(), "{prefix}");

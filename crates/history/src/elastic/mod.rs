@@ -15,6 +15,7 @@ mod chain;
 mod client;
 mod forget;
 mod layout;
+mod processes;
 mod read;
 mod remembered;
 mod rollups;
@@ -70,6 +71,8 @@ struct Known {
     oldest: Millis,
     /// The oldest midnight for which rollups are kept.
     oldest_rolled: Millis,
+    /// Command lines that this process has stored, by index and hash.
+    commands: HashSet<(String, String)>,
     /// What was read of past days.
     remembered: Remembered,
 }
@@ -121,6 +124,7 @@ impl Elastic {
             }
             self.known().days.retain(|day| !days.contains(day));
         }
+        self.expire_commands(oldest).await?;
         self.expire_rollups(retention::oldest_retained(now, self.0.kept.rollups)).await
     }
 
@@ -188,6 +192,12 @@ impl Elastic {
         self.call(Method::Put, &path, Some(self.0.layout.template())).await?.succeeded()?;
         for (name, template) in self.0.layout.other_templates() {
             self.call(Method::Put, &format!("_index_template/{name}"), Some(template)).await?.succeeded()?;
+        }
+        // It may have been made by a release with fewer fields.
+        let mapping = format!("{}/_mapping", self.0.layout.rolled());
+        let answer = self.call(Method::Put, &mapping, Some(layout::rolled_mappings())).await?;
+        if answer.status != 404 {
+            answer.succeeded()?;
         }
         self.known().template = true;
         Ok(())

@@ -17,6 +17,7 @@ use super::{
     known::{Known, Server, stretch},
     layout::{self, INDEX_BITS, MAX_NUMBER, TIME_BITS},
     pack::{self, Filling},
+    processes,
 };
 use crate::{Extent, HistoryError, Rejected};
 
@@ -81,6 +82,7 @@ impl Sqlite {
         }
         leave_out(&mut packed, &repeated, records)?;
         write_bodies(&mut transaction, packed, &mut writing).await?;
+        processes::write_commands(&mut transaction, rows.iter().map(|row| &records[row.record])).await?;
         let outdated = outdated(&rows, records, &fresh, &self.known());
         write_ends(&mut transaction, &outdated).await?;
         self.doubt(&mut transaction, &rows, records, &mut lasts).await?;

@@ -9,6 +9,7 @@ mod layout;
 mod outages;
 mod overlaps;
 mod pack;
+mod processes;
 mod read;
 mod rollups;
 mod samples;
@@ -41,7 +42,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::HistoryError;
 
 /// The schema that this release reads and writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// Shelves of blocks that are removed by one transaction.
 const SHELVES_AT_ONCE: i64 = 128;
 /// Connections that only read.
@@ -90,6 +91,7 @@ impl Sqlite {
             .await?;
         let mut connection = writer.acquire().await?;
         migrate(&mut connection).await?;
+        processes::begin(&mut connection).await?;
         let known = RwLock::new(Known::load(&mut connection).await?);
         drop(connection);
         let readers = options(path).pragma("cache_size", "-4000").pragma("query_only", "on");
@@ -132,10 +134,11 @@ impl Sqlite {
             self.known_mut().days.remove(&day);
         }
         self.drop_blocks(layout::hour(oldest)).await?;
+        self.expire_commands(layout::day(oldest)).await?;
         let spans: Vec<i64> = self.known().spans.iter().copied().collect();
         for span in spans.into_iter().filter(|span| rollups::span_ends(*span) <= oldest_rolled) {
             let mut writing = self.write().await?;
-            for table in ["rollups", "covered"] {
+            for table in ["bundles", "covered", "rollups"] {
                 self.run(&mut writing, format!("DROP TABLE IF EXISTS {table}_{span}")).await?;
             }
             self.known_mut().spans.remove(&span);
@@ -321,7 +324,10 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
         overlaps::begin(connection).await?;
     }
     if version == 1 || version == 2 {
-        return rollups::begin(connection).await;
+        rollups::begin(connection).await?;
+    }
+    if (1..=3).contains(&version) {
+        return rollups::begin_bundles(connection).await;
     }
     if version != 0 {
         return Err(HistoryError::Schema(format!(
@@ -336,11 +342,12 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), HistoryError> 
         ));
     }
     let script = format!(
-        "BEGIN IMMEDIATE; {} {} {} {} COMMIT;",
+        "BEGIN IMMEDIATE; {} {} {} {} {} COMMIT;",
         layout::SCHEMA,
         layout::OVERLAPS,
         rollups::SCHEMA,
-        blocks::SCHEMA
+        blocks::SCHEMA,
+        rollups::BUNDLES
     );
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())

@@ -2,8 +2,13 @@
 
 use std::collections::HashSet;
 
-use fleet::{Interval, Snapshot, wire::v1};
+use fleet::{
+    Interval, Millis, Snapshot,
+    processes::{self, Sampled},
+    wire::v1,
+};
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
+use serde::Deserialize;
 
 /// A pack is closed once it has this many bytes before compression. Reading one snapshot reads its whole pack.
 const FULL: usize = 12 * 1024;
@@ -72,9 +77,29 @@ pub fn without(pack: &[u8], positions: &HashSet<usize>) -> Result<Vec<u8>, Strin
     Ok(if kept { compress_prepend_size(&left) } else { Vec::new() })
 }
 
-/// The snapshot at this position.
-pub fn snapshot(lines: &[u8], index: usize) -> Result<Snapshot, String> {
-    read(lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default())
+/// The snapshot at this position, without its processes, which are most of it: for whoever wants figures.
+pub fn figures(lines: &[u8], index: usize) -> Result<Snapshot, String> {
+    let line = line(lines, index);
+    let json = str::from_utf8(line).map_err(|error| error.to_string())?;
+    processes::without(json).map_or_else(|| read(line), |rest| read(rest.as_bytes()))
+}
+
+/// What ran, by the snapshot at this position; `None` where it does not tell.
+pub fn processes(lines: &[u8], index: usize) -> Result<Option<Sampled>, String> {
+    #[derive(Deserialize)]
+    struct Line {
+        sampled_at: Millis,
+        covers_ms: Millis,
+        #[serde(default)]
+        processes: Option<Box<v1::Processes>>,
+    }
+    let read: Line = serde_json::from_slice(line(lines, index)).map_err(|error| error.to_string())?;
+    let Line { sampled_at, covers_ms, processes } = read;
+    Ok(processes.map(|processes| Sampled { at: sampled_at, covers: covers_ms, processes }))
+}
+
+fn line(lines: &[u8], index: usize) -> &[u8] {
+    lines.split(|byte| *byte == b'\n').nth(index).unwrap_or_default()
 }
 
 /// The snapshot of a line.
@@ -99,15 +124,31 @@ mod tests {
         assert_eq!((filling.add(&at(5)).unwrap(), filling.add(&at(6)).unwrap()), (0, 1));
         let pack = filling.close().unwrap();
         let lines = open(&pack).unwrap();
-        assert_eq!(snapshot(&lines, 1), Ok(at(6)));
-        assert!(snapshot(&lines, 2).is_err());
+        assert_eq!(figures(&lines, 1), Ok(at(6)));
+        assert_eq!(processes(&lines, 1), Ok(None));
+        assert!(figures(&lines, 2).is_err());
         let second = without(&pack, &HashSet::from([0])).unwrap();
-        assert_eq!(snapshot(&open(&second).unwrap(), 1), Ok(at(6)));
-        assert!(snapshot(&open(&second).unwrap(), 0).is_err());
+        assert_eq!(figures(&open(&second).unwrap(), 1), Ok(at(6)));
+        assert!(figures(&open(&second).unwrap(), 0).is_err());
         assert_eq!(without(&pack, &HashSet::from([0, 1])), Ok(Vec::new()));
         assert_eq!(without(&second, &HashSet::from([1])), Ok(Vec::new()), "nothing is left after both");
         assert!(open(&pack[..pack.len() - 3]).is_err());
         assert!(open(&[255; 9]).is_err());
         assert!(open(&[]).is_err());
+    }
+
+    #[test]
+    fn figures_are_read_without_processes_and_processes_without_figures() {
+        let section = v1::Processes { count: 7, ..v1::Processes::default() };
+        let load = Some([1.0, 2.0, 3.0]);
+        let bare = v1::Snapshot { sampled_at: 5, covers_ms: 3, load, ..v1::Snapshot::default() };
+        let full = v1::Snapshot { processes: Some(Box::new(section.clone())), ..bare.clone() };
+        let mut filling = Filling::default();
+        filling.add(&Snapshot::check(full, Interval::DEFAULT).unwrap()).unwrap();
+        let lines = open(&filling.close().unwrap()).unwrap();
+        assert_eq!(figures(&lines, 0).unwrap().as_wire(), &bare);
+        let sampled = Sampled { at: 5, covers: 3, processes: Box::new(section) };
+        assert_eq!(processes(&lines, 0), Ok(Some(sampled)));
+        assert!(read(line(&lines, 0)).unwrap().as_wire().processes.is_some(), "packing reads all of it");
     }
 }

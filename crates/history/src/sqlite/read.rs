@@ -283,7 +283,7 @@ pub async fn reduce(
             _ => pack::open(&pack.ok_or_else(|| corrupt("missing".into()))?).map_err(corrupt)?,
         };
         let snapshot =
-            pack::snapshot(&lines, usize::try_from(index).unwrap_or(usize::MAX)).map_err(corrupt)?;
+            pack::figures(&lines, usize::try_from(index).unwrap_or(usize::MAX)).map_err(corrupt)?;
         reduction.add(at, &Figures::of(&snapshot));
         opened = Some((id, lines));
     }

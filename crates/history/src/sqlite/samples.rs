@@ -90,7 +90,7 @@ impl Newest {
                     .await?;
             let lines = pack::open(&stored.ok_or_else(|| corrupt("missing".into()))?).map_err(corrupt)?;
             let index = usize::try_from(index).unwrap_or(usize::MAX);
-            self.take(pack::snapshot(&lines, index).map_err(corrupt)?);
+            self.take(pack::figures(&lines, index).map_err(corrupt)?);
         }
         Ok(())
     }

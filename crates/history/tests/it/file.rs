@@ -84,10 +84,10 @@ async fn a_file_of_a_later_release_is_refused_and_left_alone() {
     let folder = testkit::tempdir().unwrap();
     let path = folder.path().join("history.db");
     open(&path).await.unwrap().close().await;
-    run(&path, "PRAGMA user_version = 4").await;
+    run(&path, "PRAGMA user_version = 5").await;
     let error = open(&path).await.map(drop).unwrap_err();
-    assert!(matches!(&error, HistoryError::Schema(why) if why.contains("schema 4")), "{error}");
-    run(&path, "PRAGMA user_version = 3").await;
+    assert!(matches!(&error, HistoryError::Schema(why) if why.contains("schema 5")), "{error}");
+    run(&path, "PRAGMA user_version = 4").await;
     open(&path).await.unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! The contract of the history port, and what only a file, or only a cluster, can get wrong.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bundles;
 mod cluster;
 mod contract;
 mod file;
@@ -8,8 +9,10 @@ mod indices;
 mod make;
 mod overlaps;
 mod packing;
+mod processes;
 mod rollups;
 mod uptime;
+mod workers;
 
 /// Runs cases of the contract on a fresh store of each variant.
 #[macro_export]

@@ -46,6 +46,7 @@ pub fn full(server: ServerId, sampled_at: Millis) -> Record {
         networks: vec![network.clone(), network],
         temperatures: vec![v1::Temperature { name: None, celsius: Some(-41.7) }],
         agent: None,
+        processes: None,
     };
     with(server, snapshot)
 }
@@ -54,6 +55,30 @@ pub fn with(server: ServerId, snapshot: v1::Snapshot) -> Record {
     let interval = Interval::try_from(3_600_000).unwrap();
     let snapshot = Snapshot::check(snapshot, interval).unwrap();
     Record { server, generation: 1, received_at: snapshot.sampled_at(), interval, snapshot }
+}
+
+/// One that tells what ran: a row for each of these names, and the command line of each.
+pub fn ran(server: ServerId, sampled_at: Millis, names: &[&str]) -> Record {
+    let command = |name: &str| {
+        let text = format!("/usr/bin/{name} \"--of\" ä");
+        v1::Command { hash: fleet::processes::hash(&text), text }
+    };
+    let rows = (1..).zip(names).map(|(pid, name)| v1::Process {
+        pid,
+        cpu: 100.5,
+        name: Some((*name).to_owned()),
+        command: Some(command(name).hash),
+        ..v1::Process::default()
+    });
+    let processes = v1::Processes {
+        count: 7,
+        rows: rows.collect(),
+        commands: names.iter().map(|name| command(name)).collect(),
+        ..v1::Processes::default()
+    };
+    let load = Some([1.5, 1.0, 0.5]);
+    let processes = Some(Box::new(processes));
+    with(server, v1::Snapshot { sampled_at, covers_ms: 1, load, processes, ..v1::Snapshot::default() })
 }
 
 /// Rolls up what is closed at this watermark, in at most so many steps. Returns how many hours of servers are left.

@@ -30,6 +30,7 @@ crate::on_every_store! {
     an_hour_of_very_many_stretches_keeps_its_sum_alone
     two_that_roll_up_at_once_do_no_harm
     a_server_of_a_long_interval_is_waited_for
+    what_is_forgotten_is_gone_from_rollups_that_it_cuts
 }
 
 const MINUTE: Millis = 60_000;
@@ -316,6 +317,46 @@ async fn a_server_of_a_long_interval_is_waited_for(store: History) {
         assert_eq!(from, [rolled]);
     }
     assert_eq!(covered(&store, id, MIDNIGHT, MIDNIGHT + HOUR).await, HOUR / 2);
+}
+
+async fn what_is_forgotten_is_gone_from_rollups_that_it_cuts(store: History) {
+    let (cut, silent) = (server(1), server(2));
+    // The second host is silent from the middle of the fourth hour on, but for its last day.
+    append(&store, &host(cut, MIDNIGHT, 20)).await;
+    append(&store, &host(silent, MIDNIGHT, 3)).await;
+    append(&store, &[record(silent, MIDNIGHT + 3 * HOUR + 5 * MINUTE, 5 * MINUTE)]).await;
+    append(&store, &[record(silent, MIDNIGHT + 20 * HOUR, 0)]).await;
+    roll_up_all(&store, LATE).await;
+    let (before, to) = (MIDNIGHT + 3 * HOUR + 20 * MINUTE, MIDNIGHT + 20 * HOUR);
+    let left: Vec<Record> =
+        host(cut, MIDNIGHT, 20).into_iter().filter(|record| record.snapshot.sampled_at() >= before).collect();
+    // Once more: what is forgotten twice is forgotten.
+    for _ in 0..2 {
+        for id in [cut, silent] {
+            let mut from = 0;
+            while let Some(next) = store.forget(id, before, from).await.unwrap() {
+                from = next;
+            }
+        }
+        for form in 0..2 {
+            // The first sample that is left vouches for half a minute before.
+            let kept = 40 * MINUTE + 16 * HOUR - 5 * (HOUR / 2) + 30_000;
+            assert_eq!(covered(&store, cut, MIDNIGHT, to).await, kept, "{form}");
+            alike(&store.points(cut, MIDNIGHT, to, 20).await.unwrap(), &reduced(&left, MIDNIGHT, to, 20))
+                .unwrap();
+            assert_eq!(covered(&store, silent, MIDNIGHT, to).await, 0, "{form}");
+            assert_eq!(store.points(silent, MIDNIGHT, to, 20).await.unwrap(), [], "{form}");
+            roll_up_all(&store, LATE).await;
+        }
+    }
+    assert_eq!(store.roll_up(&Closing::new(LATE, [])).await.unwrap(), RollUp::default());
+    // What comes late for such an hour is seen, before and after that is made again.
+    append_late(&store, &[measured(cut, MIDNIGHT + 3 * HOUR + 10, 10, Some(77.0), None)]).await;
+    for form in 0..2 {
+        let points = store.points(cut, MIDNIGHT, to, 20).await.unwrap();
+        assert_eq!(points[0].cpu.map(|cpu| cpu.max), Some(77.0), "{form}");
+        roll_up_all(&store, LATE).await;
+    }
 }
 
 #[tokio::test]

@@ -107,10 +107,11 @@ const OPEN: PerEngine = per_engine!(
     ON CONFLICT (rule, server, instance) WHERE state <> 'resolved' DO NOTHING
     RETURNING id, transition, events, level, value"
 );
-/// The level never sinks. A higher one opens again what somebody has taken on.
+/// The level never sinks. A higher one opens again what somebody has taken on. Steps that have not come count from then on.
 const RAISE: PerEngine = per_engine!(
     "UPDATE incidents SET level = b.level, state = 'open', acknowledged_by = NULL, acknowledged_at = NULL,
-        value = b.value, transition = transition + 1, events = events + 1, updated_at = $2, tell_at = $2
+        value = b.value, transition = transition + 1, events = events + 1, updated_at = $2, tell_at = $2,
+        escalates_from = $2, step = CASE WHEN state = 'acknowledged' THEN 0 ELSE step END
     FROM ",
     " WHERE incidents.rule = b.rule AND incidents.server = b.server AND incidents.instance = b.instance
         AND incidents.state <> 'resolved' AND incidents.level = 'warning' AND b.level = 'critical'

@@ -33,6 +33,7 @@ const ACKNOWLEDGE: &str = "UPDATE incidents SET state = 'acknowledged', acknowle
 transition = transition + 1, events = events + 1, updated_at = $3, tell_at = $3 WHERE id = $1 AND transition = $2
 RETURNING id, transition, events, level, value";
 const UNACKNOWLEDGE: &str = "UPDATE incidents SET state = 'open', acknowledged_by = NULL, acknowledged_at = NULL,
+escalates_from = $3, step = 0,
 transition = transition + 1, events = events + 1, updated_at = $3, tell_at = $3 WHERE id = $1 AND transition = $2
 RETURNING id, transition, events, level, value";
 const CLOSE: &str = "UPDATE incidents SET state = 'resolved', resolution = 'closed', resolved_at = $3,

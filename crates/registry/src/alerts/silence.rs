@@ -198,7 +198,7 @@ impl Registry {
     }
 }
 
-fn keys(of: &[Lasting]) -> Result<String, RegistryError> {
+pub(super) fn keys(of: &[Lasting]) -> Result<String, RegistryError> {
     let keys: Vec<_> = of
         .iter()
         .map(|one| serde_json::json!({"server": one.server, "rule": one.rule, "instance": one.instance}))

@@ -131,7 +131,8 @@ impl World {
         let trouble = Trouble {
             state: one.state,
             level: one.level,
-            opened_at: one.opened_at,
+            escalates_from: one.escalates_from,
+            step: one.step,
             resolved: one.resolved,
             silent_until: silent_until(&self.silences, &one.traits, now),
             wait_until,

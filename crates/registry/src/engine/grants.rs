@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use sqlx::{AssertSqlSafe, Executor};
 
-use super::{Registry, RegistryError, postgres, tx::Mode};
+use super::{Registry, RegistryError, postgres, statement::Mode};
 
 /// A service that has an account of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

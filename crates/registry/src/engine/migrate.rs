@@ -33,6 +33,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (15, "forgetting", include_str!("../../migrations/0015_forgetting.sql")),
     (16, "pause origins", include_str!("../../migrations/0016_pause_origins.sql")),
     (17, "telling", include_str!("../../migrations/0017_telling.sql")),
+    (18, "report incidents", include_str!("../../migrations/0018_report_incidents.sql")),
+    (19, "escalation", include_str!("../../migrations/0019_escalation.sql")),
+    (20, "processes", include_str!("../../migrations/0020_processes.sql")),
 ];
 
 /// Migrations that PostgreSQL does in another way.

@@ -9,6 +9,7 @@ mod migrate;
 mod page;
 mod postgres;
 mod row;
+mod session;
 mod sqlite;
 mod statement;
 mod tx;

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{Dialect, RegistryError, migrate, tx::Mode};
+use super::{Dialect, RegistryError, migrate, statement::Mode};
 
 /// A worker uses three (its batch, its progress, its health), a management process as many as it has requests under way.
 /// Ten full processes stay under the 100 that a server allows by default; more than two a core only queue there.
@@ -159,12 +159,22 @@ impl Session {
     }
 
     /// The answer, or an error if it took too long; the connection is then given up.
-    pub(super) fn settle<T, E: From<RegistryError>>(mut self, answer: Option<Result<T, E>>) -> Result<T, E> {
+    pub(super) fn settle<T, E: From<RegistryError>>(self, answer: Option<Result<T, E>>) -> Result<T, E> {
         answer.unwrap_or_else(|| {
-            self.connection.close_on_drop();
-            Err(RegistryError::from(no_answer(ANSWER)).into())
+            self.give_up();
+            Err(unanswered().into())
         })
     }
+
+    /// Closes the connection instead of using it again: an answer may still come.
+    pub(super) fn give_up(mut self) {
+        self.connection.close_on_drop();
+    }
+}
+
+/// What a caller is told whose answer took too long.
+pub(super) fn unanswered() -> RegistryError {
+    no_answer(ANSWER).into()
 }
 
 /// `None` when it takes too long.

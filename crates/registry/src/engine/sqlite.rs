@@ -8,7 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Dialect, RegistryError, migrate, tx::Mode};
+use super::{Dialect, RegistryError, migrate, statement::Mode};
 
 /// Readers do not wait for each other; the list of a large fleet keeps one busy for tens of ms.
 const READERS: u32 = 4;
@@ -65,20 +65,23 @@ impl Sqlite {
         Ok(pool.acquire().await?)
     }
 
-    pub(super) async fn begin(&self, mode: Mode) -> Result<SqliteTransaction<'static>, RegistryError> {
-        Ok(match mode {
-            Mode::Read => self.read.begin().await?,
-            // Takes the write lock at once: a transaction that reads first and locks later fails when another one wrote
-            // between.
-            Mode::Write => self.write.begin_with("BEGIN IMMEDIATE").await?,
-        })
-    }
-
     pub(super) async fn close(&self) {
         // The writer is last, so that it finds no reader and folds its log into the file.
         self.read.close().await;
         self.write.close().await;
     }
+}
+
+pub(super) async fn begin(
+    connection: &mut SqliteConnection,
+    mode: Mode,
+) -> Result<SqliteTransaction<'_>, RegistryError> {
+    Ok(match mode {
+        Mode::Read => connection.begin().await?,
+        // Takes the write lock at once: a transaction that reads first and locks later fails when another one wrote
+        // between.
+        Mode::Write => connection.begin_with("BEGIN IMMEDIATE").await?,
+    })
 }
 
 /// A full disk or a failed write makes SQLite roll back by itself; the driver then believes for ever that it is inside

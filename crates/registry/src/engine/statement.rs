@@ -12,6 +12,16 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
+/// Whether a transaction or a statement writes. SQLite has connections of its own for either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// All statements see the same state.
+    Read,
+    /// On PostgreSQL each statement sees what was committed before it. So a transaction begins with the write that holds
+    /// the row it is about: all that follows sees what those did who held the row before.
+    Write,
+}
+
 /// A constant statement that takes a batch, which is the one thing that engines spell differently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PerEngine {

@@ -1,11 +1,14 @@
 //! Transactions on either engine, and statements that need none.
 
-use sqlx::{
-    Database, FromRow, PgConnection, SqliteConnection, Transaction, postgres::PgRow, query_as_with,
-    query_with, sqlite::SqliteRow,
-};
+use futures_util::TryStreamExt;
+use sqlx::{FromRow, postgres::PgRow, query_with, sqlite::SqliteRow};
+use tracing::{Instrument, Span, debug_span};
 
-use super::{Dialect, Query, Registry, RegistryError, postgres};
+use super::{
+    Dialect, Query, Registry, RegistryError,
+    session::{Connection, Running, answer},
+    statement::Mode,
+};
 use crate::refusal::Refusal;
 
 /// What runs statements: a transaction of [`Registry::read`], [`Registry::write`] or [`Registry::change`], the same on
@@ -13,21 +16,6 @@ use crate::refusal::Refusal;
 pub(crate) struct Tx<'c> {
     connection: Connection<'c>,
     rolls_back: bool,
-}
-
-enum Connection<'c> {
-    Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
-}
-
-/// Whether a transaction or a statement writes. SQLite has connections of its own for either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// All statements see the same state.
-    Read,
-    /// On PostgreSQL each statement sees what was committed before it. So a transaction begins with the write that holds
-    /// the row it is about: all that follows sees what those did who held the row before.
-    Write,
 }
 
 /// Why a transaction ends without a commit.
@@ -54,9 +42,16 @@ pub(crate) trait Readable:
 
 impl<R> Readable for R where R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 
+enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What becomes of each row.
+type Take<'t> = dyn FnMut(Row) -> Result<(), RegistryError> + Send + 't;
+
 impl Registry {
     /// A transaction that reads: all statements of `work` see the same state.
-    #[tracing::instrument(target = "steps", level = "debug", name = "registry.read", skip_all)]
     pub(crate) async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
@@ -66,7 +61,6 @@ impl Registry {
 
     /// A transaction that writes. It is committed when `work` is `Ok`. When `work` fails, or [`Tx::roll_back`] was
     /// called, nothing of it is done.
-    #[tracing::instrument(target = "steps", level = "debug", name = "registry.write", skip_all)]
     pub(crate) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
@@ -75,7 +69,6 @@ impl Registry {
     }
 
     /// A [`write`](Self::write) that may be refused. Nothing is done of one that is, whatever it had done before it was.
-    #[tracing::instrument(target = "steps", level = "debug", name = "registry.write", skip_all)]
     pub(crate) async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, Stop>,
@@ -97,43 +90,37 @@ impl Registry {
         Alone { registry: self, mode: Mode::Write }
     }
 
+    /// Compiled for each `work`, so all that it does itself is to wait for what is not.
     async fn transact<T, E: From<RegistryError>>(
         &self,
         mode: Mode,
         work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        match self {
-            Self::Sqlite(db) => {
-                let mut transaction = db.begin(mode).await?;
-                let mut tx = Tx::on(Connection::Sqlite(&mut transaction));
+        let transaction = async {
+            let mut session = self.session(mode).await?;
+            let may_stall = session.may_stall();
+            let answer = answer(may_stall, async {
+                let mut begun = session.begin(mode).await?;
+                let mut tx = Tx::on(begun.connection());
                 let done = work(&mut tx).await?;
-                let rolls_back = tx.rolls_back;
-                end(transaction, rolls_back).await?;
+                if !tx.rolls_back {
+                    begun.commit().await?;
+                }
                 Ok(done)
-            }
-            Self::Postgres(db) => {
-                let mut session = db.session().await?;
-                let answer = postgres::answer(async {
-                    let mut transaction = session.begin(mode).await?;
-                    let mut tx = Tx::on(Connection::Postgres(&mut transaction));
-                    let done = work(&mut tx).await?;
-                    let rolls_back = tx.rolls_back;
-                    end(transaction, rolls_back).await?;
-                    Ok(done)
-                })
-                .await;
-                session.settle(answer)
-            }
-        }
+            });
+            let answer = answer.await;
+            session.settle(answer)
+        };
+        transaction.instrument(step(mode)).await
     }
 }
 
-/// A transaction that is dropped instead, as on an error, is rolled back on the way to the pool; nobody waits for that.
-async fn end<DB: Database>(transaction: Transaction<'_, DB>, rolls_back: bool) -> Result<(), RegistryError> {
-    if !rolls_back {
-        transaction.commit().await?;
+/// A step of what the caller does, for the log.
+fn step(mode: Mode) -> Span {
+    match mode {
+        Mode::Read => debug_span!(target: "steps", "registry.read"),
+        Mode::Write => debug_span!(target: "steps", "registry.write"),
     }
-    Ok(())
 }
 
 impl<'c> Tx<'c> {
@@ -155,17 +142,7 @@ impl<'c> Tx<'c> {
 
     /// The one row that the statement answers.
     pub(crate) async fn one<R: Readable>(&mut self, query: impl Into<Query>) -> Result<R, RegistryError> {
-        let query = query.into();
-        Ok(match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let (text, values) = query.for_sqlite()?;
-                query_as_with(text, values).fetch_one(&mut **connection).await?
-            }
-            Connection::Postgres(connection) => {
-                let (text, values) = query.for_postgres()?;
-                query_as_with(text, values).fetch_one(&mut **connection).await?
-            }
-        })
+        the_one(self.first(query.into()).await?)
     }
 
     /// The row that the statement answers, if it does.
@@ -173,17 +150,7 @@ impl<'c> Tx<'c> {
         &mut self,
         query: impl Into<Query>,
     ) -> Result<Option<R>, RegistryError> {
-        let query = query.into();
-        Ok(match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let (text, values) = query.for_sqlite()?;
-                query_as_with(text, values).fetch_optional(&mut **connection).await?
-            }
-            Connection::Postgres(connection) => {
-                let (text, values) = query.for_postgres()?;
-                query_as_with(text, values).fetch_optional(&mut **connection).await?
-            }
-        })
+        self.first(query.into()).await?.map(Row::read).transpose()
     }
 
     /// Every row that the statement answers.
@@ -191,54 +158,91 @@ impl<'c> Tx<'c> {
         &mut self,
         query: impl Into<Query>,
     ) -> Result<Vec<R>, RegistryError> {
-        let query = query.into();
-        Ok(match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let (text, values) = query.for_sqlite()?;
-                query_as_with(text, values).fetch_all(&mut **connection).await?
-            }
-            Connection::Postgres(connection) => {
-                let (text, values) = query.for_postgres()?;
-                query_as_with(text, values).fetch_all(&mut **connection).await?
-            }
-        })
+        let mut rows = Vec::new();
+        self.each(query.into(), &mut |row| Ok(rows.push(row.read()?))).await?;
+        Ok(rows)
     }
 
     /// Whether the statement answers a row, whatever is in it.
     pub(crate) async fn any(&mut self, query: impl Into<Query>) -> Result<bool, RegistryError> {
-        let query = query.into();
-        Ok(match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let (text, values) = query.for_sqlite()?;
-                query_with(text, values).fetch_optional(&mut **connection).await?.is_some()
-            }
-            Connection::Postgres(connection) => {
-                let (text, values) = query.for_postgres()?;
-                query_with(text, values).fetch_optional(&mut **connection).await?.is_some()
-            }
-        })
+        Ok(self.first(query.into()).await?.is_some())
     }
 
     /// Runs the statement and says how many rows it wrote.
     pub(crate) async fn run(&mut self, query: impl Into<Query>) -> Result<u64, RegistryError> {
-        let query = query.into();
-        Ok(match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let (text, values) = query.for_sqlite()?;
-                query_with(text, values).execute(&mut **connection).await?.rows_affected()
+        self.execute(query.into()).await
+    }
+
+    fn first(&mut self, query: Query) -> Running<'_, Option<Row>> {
+        Box::pin(async move {
+            Ok(match &mut self.connection {
+                Connection::Sqlite(connection) => {
+                    let (text, values) = query.for_sqlite()?;
+                    query_with(text, values).fetch_optional(&mut **connection).await?.map(Row::Sqlite)
+                }
+                Connection::Postgres(connection) => {
+                    let (text, values) = query.for_postgres()?;
+                    query_with(text, values).fetch_optional(&mut **connection).await?.map(Row::Postgres)
+                }
+            })
+        })
+    }
+
+    fn each<'t>(&'t mut self, query: Query, take: &'t mut Take<'_>) -> Running<'t, ()> {
+        Box::pin(async move {
+            match &mut self.connection {
+                Connection::Sqlite(connection) => {
+                    let (text, values) = query.for_sqlite()?;
+                    let mut rows = query_with(text, values).fetch(&mut **connection);
+                    while let Some(row) = rows.try_next().await? {
+                        take(Row::Sqlite(row))?;
+                    }
+                }
+                Connection::Postgres(connection) => {
+                    let (text, values) = query.for_postgres()?;
+                    let mut rows = query_with(text, values).fetch(&mut **connection);
+                    while let Some(row) = rows.try_next().await? {
+                        take(Row::Postgres(row))?;
+                    }
+                }
             }
-            Connection::Postgres(connection) => {
-                let (text, values) = query.for_postgres()?;
-                query_with(text, values).execute(&mut **connection).await?.rows_affected()
-            }
+            Ok(())
+        })
+    }
+
+    fn execute(&mut self, query: Query) -> Running<'_, u64> {
+        Box::pin(async move {
+            Ok(match &mut self.connection {
+                Connection::Sqlite(connection) => {
+                    let (text, values) = query.for_sqlite()?;
+                    query_with(text, values).execute(&mut **connection).await?.rows_affected()
+                }
+                Connection::Postgres(connection) => {
+                    let (text, values) = query.for_postgres()?;
+                    query_with(text, values).execute(&mut **connection).await?.rows_affected()
+                }
+            })
         })
     }
 }
 
-impl Alone<'_> {
+impl Row {
+    fn read<R: Readable>(self) -> Result<R, RegistryError> {
+        Ok(match self {
+            Self::Sqlite(row) => R::from_row(&row)?,
+            Self::Postgres(row) => R::from_row(&row)?,
+        })
+    }
+}
+
+fn the_one<R: Readable>(row: Option<Row>) -> Result<R, RegistryError> {
+    row.ok_or(RegistryError::Unavailable(sqlx::Error::RowNotFound))?.read()
+}
+
+impl<'r> Alone<'r> {
     /// See [`Tx::one`].
     pub(crate) async fn one<R: Readable>(self, query: impl Into<Query>) -> Result<R, RegistryError> {
-        self.run_on(async move |tx| tx.one(query).await).await
+        the_one(self.first(query.into()).await?)
     }
 
     /// See [`Tx::maybe`].
@@ -246,41 +250,50 @@ impl Alone<'_> {
         self,
         query: impl Into<Query>,
     ) -> Result<Option<R>, RegistryError> {
-        self.run_on(async move |tx| tx.maybe(query).await).await
+        self.first(query.into()).await?.map(Row::read).transpose()
     }
 
     /// See [`Tx::all`].
     pub(crate) async fn all<R: Readable>(self, query: impl Into<Query>) -> Result<Vec<R>, RegistryError> {
-        self.run_on(async move |tx| tx.all(query).await).await
+        let mut rows = Vec::new();
+        self.each(query.into(), &mut |row| Ok(rows.push(row.read()?))).await?;
+        Ok(rows)
     }
 
     /// See [`Tx::any`].
     pub(crate) async fn any(self, query: impl Into<Query>) -> Result<bool, RegistryError> {
-        self.run_on(async move |tx| tx.any(query).await).await
+        Ok(self.first(query.into()).await?.is_some())
     }
 
     /// See [`Tx::run`].
     pub(crate) async fn run(self, query: impl Into<Query>) -> Result<u64, RegistryError> {
-        self.run_on(async move |tx| tx.run(query).await).await
+        self.execute(query.into()).await
+    }
+
+    fn first(self, query: Query) -> Running<'r, Option<Row>> {
+        Box::pin(self.statement(async move |tx| tx.first(query).await))
+    }
+
+    fn each<'t>(self, query: Query, take: &'t mut Take<'_>) -> Running<'t, ()>
+    where
+        'r: 't,
+    {
+        Box::pin(self.statement(async move |tx| tx.each(query, take).await))
+    }
+
+    fn execute(self, query: Query) -> Running<'r, u64> {
+        Box::pin(self.statement(async move |tx| tx.execute(query).await))
     }
 
     #[tracing::instrument(target = "steps", level = "debug", name = "registry.statement", skip_all)]
-    async fn run_on<T>(
+    async fn statement<T>(
         self,
         statement: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        match self.registry {
-            Registry::Sqlite(db) => {
-                let mut connection = db.connection(self.mode).await?;
-                statement(&mut Tx::on(Connection::Sqlite(&mut connection))).await
-            }
-            Registry::Postgres(db) => {
-                let mut session = db.session().await?;
-                let mut tx = Tx::on(Connection::Postgres(session.connection()));
-                let answer = postgres::answer(statement(&mut tx)).await;
-                session.settle(answer)
-            }
-        }
+        let mut session = self.registry.session(self.mode).await?;
+        let may_stall = session.may_stall();
+        let answer = answer(may_stall, statement(&mut Tx::on(session.connection()))).await;
+        session.settle(answer)
     }
 }
 

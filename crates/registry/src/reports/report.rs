@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    alerts::PeriodIncidents,
     audit::{self, Action, Actor, Change},
     engine::{Page, PerEngine, Registry, RegistryError, Tx, corrupt, count, id, json, query, row},
     outbox::{self, Delivery},
@@ -33,6 +34,8 @@ pub struct NewReport {
     pub filter: String,
     /// The format in which its sheet is attached; to the registry it is a text.
     pub format: String,
+    /// The language in which it is written; to the registry it is a text.
+    pub language: String,
     /// Each mail: its id and where it goes.
     pub recipients: Vec<(DeliveryId, String)>,
 }
@@ -65,6 +68,8 @@ pub struct Report {
     pub filter: String,
     /// The format in which its sheet is attached.
     pub format: String,
+    /// The language in which it is written.
+    pub language: String,
     /// How far it is.
     pub state: ReportState,
     /// Why it failed.
@@ -73,6 +78,8 @@ pub struct Report {
     pub created_at: Millis,
     /// When its rows were written.
     pub computed_at: Option<Millis>,
+    /// The incidents of its time; `None`: it was computed by a release that did not tell of them, or not yet.
+    pub incidents: Option<PeriodIncidents>,
 }
 
 /// What a report says of one server.
@@ -90,6 +97,12 @@ pub struct ReportRow {
     pub expected_ms: Millis,
     /// Its longest outage, start and length.
     pub longest_outage: Option<(Millis, Millis)>,
+    /// How many incidents it had in that time.
+    pub incidents: u64,
+    /// How long the longest of them lasted.
+    pub longest_incident_ms: Option<Millis>,
+    /// How long it took on average until they were over.
+    pub resolved_in_ms: Option<Millis>,
 }
 
 row! {
@@ -101,10 +114,12 @@ row! {
         time_zone: String,
         server_filter: String,
         sheet_format: String,
+        language: String,
         state: String,
         error: Option<String>,
         created_at: Millis,
         computed_at: Option<Millis>,
+        incidents: Option<String>,
     }
 }
 
@@ -117,6 +132,9 @@ row! {
         expected_ms: Millis,
         longest_ms: Millis,
         longest_at: Option<Millis>,
+        incidents: i64,
+        longest_incident_ms: Option<Millis>,
+        resolved_in_ms: Option<Millis>,
     }
 }
 
@@ -131,17 +149,20 @@ struct Written<'a> {
     expected_ms: Millis,
     longest_ms: Millis,
     longest_at: Option<Millis>,
+    incidents: u64,
+    longest_incident_ms: Option<Millis>,
+    resolved_in_ms: Option<Millis>,
 }
 
 const ADD: &str = "INSERT INTO reports
-(id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, claimed_until, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', 0, $8)";
+(id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, language, state, claimed_until, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', 0, $9)";
 const ONE: &str =
-    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
-computed_at FROM reports WHERE id = $1";
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, language, state, error,
+created_at, computed_at, incidents FROM reports WHERE id = $1";
 const LIST: &str =
-    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
-computed_at FROM reports ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
+    "SELECT id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, language, state, error,
+created_at, computed_at, incidents FROM reports ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM reports";
 /// Mostly no report waits, and to look for one takes no lock.
 const ANY: &str = "SELECT id FROM reports WHERE state = 'queued' AND claimed_until <= $1 LIMIT 1";
@@ -150,27 +171,29 @@ const ANY: &str = "SELECT id FROM reports WHERE state = 'queued' AND claimed_unt
 const CLAIM: &str = "UPDATE reports SET claimed_until = $2 WHERE id = (SELECT id FROM reports
 WHERE state = 'queued' AND claimed_until <= $1 ORDER BY claimed_until, created_at, id LIMIT 1)
 AND state = 'queued' AND claimed_until <= $1
-RETURNING id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, state, error, created_at,
-computed_at";
-const READY: &str =
-    "UPDATE reports SET state = 'ready', computed_at = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
+RETURNING id, schedule_id, from_at, to_at, time_zone, server_filter, sheet_format, language, state, error,
+created_at, computed_at, incidents";
+const READY: &str = "UPDATE reports SET state = 'ready', computed_at = $2, incidents = $3 WHERE id = $1 AND state = 'queued' RETURNING id";
 const FAIL: &str =
     "UPDATE reports SET state = 'failed', error = $2 WHERE id = $1 AND state = 'queued' RETURNING id";
 const ADD_ROWS: PerEngine = PerEngine {
     sqlite: "INSERT INTO report_rows
-        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at)
+        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at, incidents,
+        longest_incident_ms, resolved_in_ms)
         SELECT $1, value ->> 'place', value ->> 'server_id', value ->> 'name', value ->> 'status',
-        value ->> 'covered_ms', value ->> 'expected_ms', value ->> 'longest_ms', value ->> 'longest_at'
-        FROM json_each($2)",
+        value ->> 'covered_ms', value ->> 'expected_ms', value ->> 'longest_ms', value ->> 'longest_at',
+        value ->> 'incidents', value ->> 'longest_incident_ms', value ->> 'resolved_in_ms' FROM json_each($2)",
     postgres: "INSERT INTO report_rows
-        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at)
-        SELECT $1, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at
-        FROM jsonb_to_recordset(CAST($2 AS JSONB)) AS line (place BIGINT, server_id TEXT, name TEXT, status TEXT,
-        covered_ms BIGINT, expected_ms BIGINT, longest_ms BIGINT, longest_at BIGINT)",
+        (report_id, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at, incidents,
+        longest_incident_ms, resolved_in_ms)
+        SELECT $1, place, server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at,
+        incidents, longest_incident_ms, resolved_in_ms FROM jsonb_to_recordset(CAST($2 AS JSONB)) AS line (place BIGINT, server_id TEXT, name TEXT, status TEXT,
+        covered_ms BIGINT, expected_ms BIGINT, longest_ms BIGINT, longest_at BIGINT, incidents BIGINT,
+        longest_incident_ms BIGINT, resolved_in_ms BIGINT)",
 };
 const ROWS: &str =
-    "SELECT server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at FROM report_rows
-WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
+    "SELECT server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at, incidents,
+longest_incident_ms, resolved_in_ms FROM report_rows WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
 /// Few at a time, because the rows of a report go with it.
 const FORGET: &str = "DELETE FROM reports WHERE id IN
 (SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20) RETURNING id";
@@ -183,7 +206,7 @@ pub(super) async fn add(
     schedule: Option<ScheduleId>,
     now: Millis,
 ) -> Result<(), RegistryError> {
-    let NewReport { id, from, to, time_zone, filter, format, recipients } = report;
+    let NewReport { id, from, to, time_zone, filter, format, language, recipients } = report;
     let add = query(ADD)
         .bind(id.to_string())
         .bind(schedule.map(|schedule| schedule.to_string()))
@@ -192,6 +215,7 @@ pub(super) async fn add(
         .bind(time_zone)
         .bind(filter)
         .bind(format)
+        .bind(language)
         .bind(now);
     tx.run(add).await?;
     outbox::add(tx, &Subject::Report(*id), recipients, now).await
@@ -207,11 +231,13 @@ impl Registry {
         by: &Actor,
         now: Millis,
     ) -> Result<Asked, RegistryError> {
-        let NewReport { id, from, to, time_zone: _, filter, format, recipients } = report;
+        let NewReport { id, from, to, time_zone: _, filter, format, language, recipients } = report;
         let addresses: Vec<&str> = recipients.iter().map(|(_, address)| address.as_str()).collect();
         let filter = serde_json::from_str(filter).unwrap_or(serde_json::Value::Null);
-        let after =
-            json!({"from": from, "to": to, "recipients": addresses, "filter": filter, "format": format});
+        let after = json!({
+            "from": from, "to": to, "recipients": addresses, "filter": filter, "format": format,
+            "language": language,
+        });
         let change = Change::new(by, now, Action::ReportCreate, id).after(after);
         self.write(async |tx| {
             if let Some(ask) = &ask
@@ -263,16 +289,17 @@ impl Registry {
         &self,
         id: ReportId,
         rows: &[ReportRow],
+        incidents: &PeriodIncidents,
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        let key = id.to_string();
+        let (key, incidents) = (id.to_string(), json(incidents)?);
         let mut batches = Vec::new();
         for (number, batch) in rows.chunks(BATCH).enumerate() {
             let written: Vec<_> = batch.iter().zip(number * BATCH..).map(Written::of).collect();
             batches.push(json(&written)?);
         }
         self.write(async |tx| {
-            if !tx.any(query(READY).bind(&key).bind(now)).await? {
+            if !tx.any(query(READY).bind(&key).bind(now).bind(&incidents)).await? {
                 return Ok(false);
             }
             for batch in batches {
@@ -330,6 +357,8 @@ impl Row {
         };
         let schedule =
             self.schedule_id.map(|schedule| id("reports", "schedule_id", &schedule)).transpose()?;
+        let incidents = self.incidents.as_deref().map(serde_json::from_str).transpose();
+        let incidents = incidents.map_err(|_| corrupt("reports", "incidents", &self.id))?;
         Ok(Report {
             id: id("reports", "id", &self.id)?,
             schedule,
@@ -338,10 +367,12 @@ impl Row {
             time_zone: self.time_zone,
             filter: self.server_filter,
             format: self.sheet_format,
+            language: self.language,
             state,
             error: self.error,
             created_at: self.created_at,
             computed_at: self.computed_at,
+            incidents,
         })
     }
 }
@@ -355,6 +386,9 @@ impl StoredRow {
             covered_ms: self.covered_ms,
             expected_ms: self.expected_ms,
             longest_outage: self.longest_at.map(|at| (at, self.longest_ms)),
+            incidents: count("report_rows", "incidents", &self.server_id, self.incidents)?,
+            longest_incident_ms: self.longest_incident_ms,
+            resolved_in_ms: self.resolved_in_ms,
         })
     }
 }
@@ -370,6 +404,9 @@ impl<'a> Written<'a> {
             expected_ms: row.expected_ms,
             longest_ms: row.longest_outage.map_or(0, |(_, length)| length),
             longest_at: row.longest_outage.map(|(at, _)| at),
+            incidents: row.incidents,
+            longest_incident_ms: row.longest_incident_ms,
+            resolved_in_ms: row.resolved_in_ms,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct ReportSchedule {
     pub filter: String,
     /// The format in which the sheets are attached.
     pub format: String,
+    /// The language in which the reports are written.
+    pub language: String,
     /// A run that was due at this time (Unix ms) or before does not count.
     pub since: Millis,
     /// Rises with each change.
@@ -54,6 +56,8 @@ pub struct ScheduleChange {
     pub filter: Option<String>,
     /// The format in which the sheets are attached.
     pub format: Option<String>,
+    /// The language in which the reports are written.
+    pub language: Option<String>,
 }
 
 row! {
@@ -65,6 +69,7 @@ row! {
         recipients: String,
         server_filter: String,
         sheet_format: String,
+        language: String,
         since: Millis,
         version: i64,
         created_at: Millis,
@@ -73,21 +78,25 @@ row! {
 }
 
 const ADD: &str = "INSERT INTO report_schedules
-(id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $8, $8)";
+(id, cron, time_zone, about, recipients, server_filter, sheet_format, language, since, version, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $9, $8, 1, $8, $8)";
 /// Changes nothing, and holds the row.
 const TAKE: &str = "UPDATE report_schedules SET version = version WHERE id = $1
-RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
+RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, language, since, version, created_at,
+updated_at";
 const CHANGE: &str = "UPDATE report_schedules
-SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, sheet_format = $7, since = $8,
+SET cron = $2, time_zone = $3, about = $4, recipients = $5, server_filter = $6, sheet_format = $7, language = $10, since = $8,
 version = version + 1, updated_at = $9 WHERE id = $1";
 const DELETE: &str = "DELETE FROM report_schedules WHERE id = $1
-RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at";
+RETURNING id, cron, time_zone, about, recipients, server_filter, sheet_format, language, since, version, created_at,
+updated_at";
 const ONE: &str =
-    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at
+    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, language, since, version, created_at,
+updated_at
 FROM report_schedules WHERE id = $1";
 const LIST: &str =
-    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, since, version, created_at, updated_at
+    "SELECT id, cron, time_zone, about, recipients, server_filter, sheet_format, language, since, version, created_at,
+updated_at
 FROM report_schedules ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 const TOTAL: &str = "SELECT COUNT(*) FROM report_schedules";
 
@@ -119,7 +128,8 @@ impl Registry {
                 .bind(json(&schedule.recipients)?)
                 .bind(filter)
                 .bind(format)
-                .bind(*created_at);
+                .bind(*created_at)
+                .bind(&schedule.language);
             tx.run(add).await?;
             audit::record(tx, &[change]).await
         })
@@ -165,7 +175,8 @@ impl Registry {
                 .bind(&after.filter)
                 .bind(&after.format)
                 .bind(after.since)
-                .bind(after.updated_at);
+                .bind(after.updated_at)
+                .bind(&after.language);
             tx.run(update).await?;
             let change = Change::new(by, now, Action::ReportScheduleChange, id);
             audit::record(tx, &[change.before(before.told()).after(after.told())]).await?;
@@ -242,6 +253,7 @@ impl ReportSchedule {
             recipients: wanted.recipients.as_ref().unwrap_or(&self.recipients).clone(),
             filter: or(&wanted.filter, &self.filter),
             format: or(&wanted.format, &self.format),
+            language: or(&wanted.language, &self.language),
             version: self.version + 1,
             updated_at: now,
             ..self.clone()
@@ -250,10 +262,11 @@ impl ReportSchedule {
 
     fn told(&self) -> Value {
         let filter = serde_json::from_str(&self.filter).unwrap_or(Value::Null);
-        let Self { cron, time_zone, window, recipients, format, .. } = self;
+        let Self { cron, time_zone, window, recipients, format, language, .. } = self;
         json!({
             "cron": cron, "time_zone": time_zone, "window": window, "recipients": recipients, "filter": filter,
             "format": format,
+            "language": language,
         })
     }
 }
@@ -271,6 +284,7 @@ impl Row {
             recipients,
             filter: self.server_filter,
             format: self.sheet_format,
+            language: self.language,
             since: self.since,
             version,
             created_at: self.created_at,

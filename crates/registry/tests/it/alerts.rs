@@ -11,8 +11,8 @@ use fleet::{
     id::{AlertRuleId, IncidentId},
 };
 use registry::{
-    Actor, AlertRule, Incident, IncidentFilter, Judged, Observation, Raised, Refusal, Registry, Response,
-    StateKey,
+    Actor, AlertRule, Incident, IncidentFigures, IncidentFilter, Judged, Observation, Pause, PeriodIncidents,
+    Raised, Refusal, Registry, Response, StateKey,
 };
 
 use crate::store::{ALL, NOW, Store};
@@ -312,7 +312,7 @@ pub async fn what_is_paused_gone_or_not_bound_is_not_called_a_recovery(store: St
         see(registry, key(server, rule, Level::Critical), rule, Verdict::Over, NOW).await;
     }
     assert_eq!(judge(registry, NOW).await.opened, 4);
-    registry.pause(paused, &registry::Pause::default(), &by, NOW).await.unwrap().unwrap();
+    registry.pause(paused, &Pause::default(), &by, NOW).await.unwrap().unwrap();
     registry.delete_server(deleted, None, &by, NOW).await.unwrap().unwrap();
     registry.delete_alert_rule(dropped.id, None, &by, NOW).await.unwrap().unwrap();
     assert_eq!(registry.resolve_paused(NOW + 1).await.unwrap(), 1);
@@ -389,7 +389,7 @@ pub async fn rules_are_made_changed_and_deleted_and_shipped_once(store: Store) {
     assert!(registry.ship_alert_rules(&mut new, NOW).await.unwrap());
     assert!(!registry.ship_alert_rules(&mut new, NOW).await.unwrap());
     let (shipped, total) = registry.alert_rules(ALL).await.unwrap();
-    assert_eq!((shipped.len(), total), (fleet::alert::shipped().len(), 13));
+    assert_eq!((shipped.len(), total), (fleet::alert::shipped().len(), 14));
     for rule in &shipped {
         registry.delete_alert_rule(rule.id, Some(&[1]), &by, NOW).await.unwrap().unwrap();
     }
@@ -463,6 +463,50 @@ pub async fn incidents_are_narrowed_and_forgotten_once_they_are_old(store: Store
 }
 
 /// What a worker does, by an account of its own.
+pub async fn what_a_report_says_of_incidents_is_what_lasted_in_its_time(store: Store) {
+    let (web, db) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
+    let rule = rule(&store, 1, Draft { hold_ms: 0, clear_hold_ms: 0, ..draft() }).await;
+    let registry = &store.registry;
+    let minute = |count: i64| NOW + count * 60 * SECOND;
+    // Of web: before the time, into it, in it, and beyond it. Of db: one that a pause ended, which is no repair.
+    for (server, from, to) in [(web, 1, 5), (web, 8, 12), (web, 13, 14), (db, 15, 17), (web, 18, 25)] {
+        see(registry, key(server, &rule, Level::Warning), &rule, Verdict::Over, minute(from) - SECOND).await;
+        see(registry, key(server, &rule, Level::Warning), &rule, Verdict::Over, minute(from)).await;
+        assert_eq!(judge(registry, minute(from)).await.opened, 1);
+        if server == db {
+            registry.pause(db, &Pause::default(), &Actor::system(), minute(to)).await.unwrap().unwrap();
+            registry.resolve_paused(minute(to)).await.unwrap();
+        } else {
+            see(registry, key(server, &rule, Level::Warning), &rule, Verdict::Inside, minute(to) - SECOND)
+                .await;
+            see(registry, key(server, &rule, Level::Warning), &rule, Verdict::Inside, minute(to)).await;
+            assert_eq!(judge(registry, minute(to)).await.resolved, 1);
+        }
+    }
+    let minutes = |count: i64| count * 60 * SECOND;
+    let of_web = IncidentFigures {
+        count: 3,
+        open: 1,
+        longest_ms: Some(minutes(4)),
+        resolved: 2,
+        resolved_in_ms: minutes(5),
+    };
+    let (found, servers) = registry.incidents_of_period(minute(10), minute(20), None).await.unwrap();
+    assert_eq!(found.all, IncidentFigures { count: 4, ..of_web });
+    assert_eq!((servers.get(&web), servers.get(&db).unwrap().resolved), (Some(&of_web), 0));
+    assert_eq!(of_web.mean_ms(), Some(minutes(5) / 2));
+    let named: Vec<_> = found
+        .longest
+        .iter()
+        .map(|one| (one.server.as_str(), one.length_ms / minutes(1), one.lasts))
+        .collect();
+    assert_eq!(named, [("web", 4, false), ("db", 2, false), ("web", 2, true), ("web", 1, false)]);
+    let (found, _) = registry.incidents_of_period(minute(10), minute(20), Some(&[web])).await.unwrap();
+    assert_eq!((found.all, found.longest.len()), (of_web, 3));
+    let (found, servers) = registry.incidents_of_period(minute(10), minute(20), Some(&[])).await.unwrap();
+    assert_eq!((found, servers.len()), (PeriodIncidents::default(), 0));
+}
+
 pub async fn is_observed(management: &Registry, worker: &Registry, server: ServerId) {
     let rule =
         AlertRule::new(rule_id(1), "rule", true, Draft { hold_ms: 0, clear_hold_ms: 0, ..draft() }, NOW);

@@ -174,12 +174,14 @@ contract! {
         what_is_paused_gone_or_not_bound_is_not_called_a_recovery
         while_one_rule_is_judged_alone_what_others_raised_waits
         rules_are_made_changed_and_deleted_and_shipped_once
-        incidents_are_narrowed_and_forgotten_once_they_are_old;
+        incidents_are_narrowed_and_forgotten_once_they_are_old
+        what_a_report_says_of_incidents_is_what_lasted_in_its_time;
     telling:
         an_incident_is_told_once_by_any_number_of_replicas
         a_message_is_claimed_once_and_settled_by_its_claim
         what_nobody_settles_is_unknown_and_never_sent_by_itself
         what_is_over_before_it_was_sent_falls
+        what_is_open_again_escalates_from_then_on
         after_a_failure_the_channel_is_told_again_and_one_that_is_gone_is_disabled
         a_message_of_mail_is_what_its_mails_are_and_falls_with_them
         a_silence_mutes_and_what_is_open_at_its_end_is_told_once

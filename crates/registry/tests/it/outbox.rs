@@ -6,7 +6,7 @@ use fleet::{
     MailJob, Millis, Subject,
     id::{DeliveryId, ReportId},
 };
-use registry::{Actor, Attempt, Delivery, DeliveryState, Registry};
+use registry::{Actor, Attempt, Delivery, DeliveryState, PeriodIncidents, Registry};
 use sqlx::{Connection, SqliteConnection, migrate::Migrator};
 use testkit::tempdir;
 
@@ -84,7 +84,7 @@ pub async fn the_release_before_makes_and_sends_mails_beside_this_one(store: Sto
     let recipients: Vec<&str> = deliveries.iter().map(|delivery| delivery.recipient.as_str()).collect();
     assert_eq!(recipients, ["2@x.example", "1@x.example", "old@x.example"]);
     assert_eq!(claim(&store, old).await, None);
-    assert!(store.registry.finish_report(id, &[], NOW).await.unwrap());
+    assert!(store.registry.finish_report(id, &[], &PeriodIncidents::default(), NOW).await.unwrap());
     assert_eq!(claim(&store, old).await.unwrap().about, Subject::Report(id));
 
     // What this one makes is found and sent by it.

@@ -6,8 +6,8 @@ use fleet::{
     schedule::Due,
 };
 use registry::{
-    Actor, Ask, Asked, Attempt, AuditFilter, Delivery, DeliveryState, NewReport, Refusal, ReportRow,
-    ReportSchedule, ReportState, ScheduleChange,
+    Actor, Ask, Asked, Attempt, AuditFilter, Delivery, DeliveryState, IncidentFigures, NamedIncident,
+    NewReport, PeriodIncidents, Refusal, ReportRow, ReportSchedule, ReportState, ScheduleChange,
 };
 
 use crate::store::{ALL, NOW, Store, server_id};
@@ -27,6 +27,7 @@ pub fn new_report(number: u8) -> NewReport {
         time_zone: "Europe/Berlin".to_owned(),
         filter: r#"{"label":["site:eu"]}"#.to_owned(),
         format: "csv".to_owned(),
+        language: "vi".to_owned(),
         recipients: vec![recipient(number, 2), recipient(number, 1)],
     }
 }
@@ -39,8 +40,24 @@ fn rows() -> Vec<ReportRow> {
         covered_ms: 1,
         expected_ms: 2,
         longest_outage,
+        incidents: number,
+        longest_incident_ms: longest_outage.map(|(_, length)| length + 1),
+        resolved_in_ms: longest_outage.map(|(_, length)| length - 1),
     };
     vec![row(2, Some((NOW - 9, 9))), row(1, None)]
+}
+
+fn incidents() -> PeriodIncidents {
+    let named = NamedIncident {
+        rule: "a 'rule'".to_owned(),
+        server: "<b>".to_owned(),
+        instance: "/".to_owned(),
+        opened_at: NOW - 9,
+        length_ms: 9,
+        lasts: true,
+    };
+    let all = IncidentFigures { count: 1, open: 1, longest_ms: Some(9), ..IncidentFigures::default() };
+    PeriodIncidents { all, longest: vec![named] }
 }
 
 fn schedule(number: u8) -> ReportSchedule {
@@ -52,6 +69,7 @@ fn schedule(number: u8) -> ReportSchedule {
         recipients: vec!["a@x.example".to_owned()],
         filter: "{}".to_owned(),
         format: "xlsx".to_owned(),
+        language: "en".to_owned(),
         since: NOW,
         version: 1,
         created_at: NOW,
@@ -68,7 +86,9 @@ async fn make(store: &Store) -> NewReport {
 /// A report whose deliveries may be sent.
 pub async fn ready(store: &Store) -> NewReport {
     let report = make(store).await;
-    assert!(store.registry.finish_report(report.id, &rows(), NOW).await.unwrap());
+    assert!(
+        store.registry.finish_report(report.id, &rows(), &PeriodIncidents::default(), NOW).await.unwrap()
+    );
     report
 }
 
@@ -92,8 +112,8 @@ pub async fn a_report_and_its_deliveries_are_there_together(mut store: Store) {
     let (report, deliveries) = store.registry.report(asked.id).await.unwrap().unwrap();
     assert_eq!((report.from, report.to, report.state), (asked.from, asked.to, ReportState::Queued));
     assert_eq!(
-        (report.time_zone, report.filter, report.format),
-        (asked.time_zone, asked.filter, asked.format)
+        (report.time_zone, report.filter, report.format, report.language),
+        (asked.time_zone, asked.filter, asked.format, asked.language)
     );
     let found: Vec<_> = deliveries.into_iter().map(|delivery| (delivery.id, delivery.recipient)).collect();
     assert_eq!(found, asked.recipients);
@@ -119,12 +139,19 @@ pub async fn a_report_is_computed_once(store: Store) {
     assert_eq!(store.registry.claim_report(NOW + MINUTE - 1, NOW + 2 * MINUTE).await.unwrap(), None);
     let again = store.registry.claim_report(NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
     assert_eq!(again.id, asked.id);
-    assert!(store.registry.finish_report(asked.id, &rows(), NOW + 5).await.unwrap());
-    assert!(!store.registry.finish_report(asked.id, &rows()[..1], NOW + 6).await.unwrap());
+    assert!(store.registry.finish_report(asked.id, &rows(), &incidents(), NOW + 5).await.unwrap());
+    assert!(
+        !store
+            .registry
+            .finish_report(asked.id, &rows()[..1], &PeriodIncidents::default(), NOW + 6)
+            .await
+            .unwrap()
+    );
     assert_eq!(store.registry.report_rows(asked.id, 0, 10).await.unwrap(), rows());
     assert_eq!(store.registry.report_rows(asked.id, 1, 10).await.unwrap(), rows()[1..]);
     let (report, _) = store.registry.report(asked.id).await.unwrap().unwrap();
     assert_eq!((report.state, report.computed_at), (ReportState::Ready, Some(NOW + 5)));
+    assert_eq!(report.incidents, Some(incidents()));
     assert_eq!(store.registry.claim_report(NOW + 9 * MINUTE, Millis::MAX).await.unwrap(), None);
 }
 
@@ -132,7 +159,7 @@ pub async fn a_delivery_waits_for_its_report(store: Store) {
     let asked = make(&store).await;
     assert_eq!(store.registry.take_due_deliveries(NOW + MINUTE, NOW, 10).await.unwrap(), []);
     assert_eq!(claim(&store, &asked).await, None);
-    store.registry.finish_report(asked.id, &[], NOW).await.unwrap();
+    store.registry.finish_report(asked.id, &[], &PeriodIncidents::default(), NOW).await.unwrap();
     assert!(claim(&store, &asked).await.is_some());
 }
 
@@ -227,7 +254,9 @@ pub async fn a_report_that_cannot_be_computed_fails_its_deliveries(store: Store)
     for delivery in deliveries {
         assert_eq!((delivery.state, delivery.error.as_deref()), (DeliveryState::Failed, Some("why")));
     }
-    assert!(!store.registry.finish_report(report.id, &rows(), NOW).await.unwrap());
+    assert!(
+        !store.registry.finish_report(report.id, &rows(), &PeriodIncidents::default(), NOW).await.unwrap()
+    );
 }
 
 pub async fn old_reports_are_forgotten_with_all_that_is_theirs(store: Store) {
@@ -245,9 +274,14 @@ pub async fn a_schedule_is_made_changed_and_deleted(store: Store) {
     store.registry.make_schedule(&made, &by).await.unwrap();
     assert_eq!(store.registry.schedule(made.id).await.unwrap().as_ref(), Some(&made));
     assert_eq!(store.registry.schedules(ALL).await.unwrap(), (vec![made.clone()], 1));
-    let to = ScheduleChange { recipients: Some(vec!["b@x.example".to_owned()]), ..ScheduleChange::default() };
+    let to = ScheduleChange {
+        recipients: Some(vec!["b@x.example".to_owned()]),
+        language: Some("sq".to_owned()),
+        ..ScheduleChange::default()
+    };
     let changed = store.registry.change_schedule(made.id, None, &to, &by, NOW + 5).await.unwrap().unwrap();
     assert_eq!((changed.version, changed.since, changed.updated_at), (2, NOW, NOW + 5));
+    assert_eq!((made.language.as_str(), changed.language.as_str()), ("en", "sq"));
     // Other runs count from now on.
     let when = ScheduleChange { cron: Some("0 6 * * 1".to_owned()), ..ScheduleChange::default() };
     let changed = store.registry.change_schedule(made.id, None, &when, &by, NOW + 9).await.unwrap().unwrap();

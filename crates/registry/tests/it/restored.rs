@@ -8,7 +8,8 @@ use fleet::{
     schedule::Due,
 };
 use registry::{
-    Actor, ApiToken, Attempt, AuditFilter, DeliveryState, NewReport, Refusal, ReportSchedule, Restored,
+    Actor, ApiToken, Attempt, AuditFilter, DeliveryState, NewReport, PeriodIncidents, Refusal,
+    ReportSchedule, Restored,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +36,7 @@ fn schedule() -> ReportSchedule {
         recipients: vec!["a@x.example".to_owned()],
         filter: "{}".to_owned(),
         format: "xlsx".to_owned(),
+        language: "en".to_owned(),
         since: NOW,
         version: 1,
         created_at: NOW,
@@ -99,7 +101,7 @@ pub async fn a_mail_that_may_have_been_sent_since_the_backup_is_never_sent(store
     }
     registry.make_schedule(&schedule(), &by).await.unwrap();
     let read = registry.schedule(schedule().id).await.unwrap().unwrap();
-    assert!(registry.finish_report(ready.id, &[], NOW).await.unwrap());
+    assert!(registry.finish_report(ready.id, &[], &PeriodIncidents::default(), NOW).await.unwrap());
     let claim = async |place: usize| {
         registry.claim_delivery(ready.recipients[place].0, "<1@x.example>", NOW).await.unwrap()
     };
@@ -120,7 +122,7 @@ pub async fn a_mail_that_may_have_been_sent_since_the_backup_is_never_sent(store
     let again = Attempt::Again("later".to_owned(), NOW);
     assert!(!registry.settle_delivery(&sending, &again, LATER).await.unwrap());
     // A report that was not computed yet is computed, and its mail stays where it is.
-    assert!(registry.finish_report(waiting.id, &[], LATER).await.unwrap());
+    assert!(registry.finish_report(waiting.id, &[], &PeriodIncidents::default(), LATER).await.unwrap());
     assert_eq!(states(&waiting).await, [unknown]);
 
     let now = registry.schedule(schedule().id).await.unwrap().unwrap();

@@ -17,7 +17,7 @@ use fleet::{
 };
 use registry::{
     Actor, Attempt, Channel, Claim, ClaimedMessage, Notification, NotificationFilter,
-    NotificationState as State, Page, Refusal, Registry, Told,
+    NotificationState as State, Page, Refusal, Registry, Response, Told,
 };
 use serde_json::json;
 
@@ -290,6 +290,33 @@ pub async fn a_silence_mutes_and_what_is_open_at_its_end_is_told_once(store: Sto
     assert_eq!(states(registry).await, [State::Queued]);
     registry.delete_silence(silence.id, None, &system, NOW).await.unwrap().unwrap();
     assert_eq!(registry.silence(silence.id).await.unwrap(), None);
+}
+
+pub async fn what_is_open_again_escalates_from_then_on(store: Store) {
+    let (first, second, system) =
+        (channel(Kind::Wecom, "first"), channel(Kind::Wecom, "second"), Actor::system());
+    let registry = &store.registry;
+    for made in [&first, &second] {
+        registry.make_channel(made, &system).await.unwrap().unwrap();
+    }
+    let mut steps = route(&[&first]);
+    steps.steps.push(Step { after_ms: 15 * MINUTE, channels: vec![second.id] });
+    registry.make_alert_route(&steps, "", None, &system, NOW).await.unwrap().unwrap();
+    let id = incident(&store, "").await;
+    let step = async || store.number(&format!("SELECT step FROM incidents WHERE id = '{id}'")).await;
+    assert_eq!((tell(registry, NOW).await.notifications, step().await), (1, 1));
+    let respond = async |response, at| {
+        registry.respond(id, response, None, &system, at).await.unwrap().unwrap();
+        tell(registry, at).await.notifications
+    };
+    let ten = NOW + 10 * MINUTE;
+    assert_eq!(respond(Response::Acknowledge, ten).await, 0);
+    assert_eq!(tell(registry, NOW + 60 * MINUTE).await.notifications, 0, "somebody knows it");
+    // It is open again, which is told nobody anew, and the second step has its time.
+    let hour = NOW + 60 * MINUTE;
+    assert_eq!(respond(Response::Unacknowledge, hour).await, 0);
+    assert_eq!((tell(registry, hour + 15 * MINUTE - 1).await.notifications, step().await), (0, 1));
+    assert_eq!((tell(registry, hour + 15 * MINUTE).await.notifications, step().await), (1, 2));
 }
 
 pub async fn channels_and_routes_are_made_changed_and_deleted(store: Store) {

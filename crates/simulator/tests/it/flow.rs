@@ -19,7 +19,7 @@ async fn agent(gates: &[Service], management: &Service, folder: &Path) -> Starte
     let mut command = Command::new(binary("rollcall-agent").await);
     command.env_clear().args(["--url", &urls.join(","), "--enrol-url", &management.url, "--interval", "4"]);
     command.args(["--name", "web-1", "--state-dir"]).arg(folder.join("state"));
-    command.env("ROLLCALL_TOKEN_FILE", folder.join("token"));
+    command.env("ROLLCALL_TOKEN_FILE", folder.join("token")).env("ROLLCALL_PROCESSES", "basic");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Started::spawn(&mut command).unwrap()
 }
@@ -63,6 +63,16 @@ async fn an_agent_is_up_measured_down_and_up_again_whichever_replica_is_asked() 
         operators[1].get(&uptime).await.unwrap().1["covered_ms"].as_i64() >= Some(10_000)
     })
     .await;
+    // What runs on its host, with a command line that was sent once.
+    let ran = format!("servers/{id}/processes");
+    eventually("what runs is shown", async || {
+        let (_, shown) = operators[1].get(&ran).await.unwrap();
+        let rows = shown["rows"].as_array().cloned().unwrap_or_default();
+        rows.iter().any(|row| row["command"].is_string() && row["user"].is_string())
+    })
+    .await;
+    let (_, summed) = operators[0].get(&format!("{ran}?sort=memory")).await.unwrap();
+    assert!(summed["rows"][0]["rss_max"].as_u64() > Some(1_000_000), "{summed}");
     // What is missing is the moment from enrolling to the first sample, which a busy machine makes longer, and nothing else.
     let (_, whole) = operators[0].get(&format!("servers/{id}/outages")).await.unwrap();
     for outage in whole["outages"].as_array().unwrap() {

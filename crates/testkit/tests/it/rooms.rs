@@ -5,7 +5,7 @@ mod source;
 
 use std::{fs, path::Path};
 
-use self::source::{GLOB, Segments, declared, named};
+use self::source::{GLOB, Segments, declared, named, named_outside_of_tests};
 
 /// The modules at the root of a crate, by their storey. A module that is not listed may not exist.
 struct House {
@@ -27,7 +27,7 @@ const HOUSES: [House; 3] = [
     House {
         folder: "services/server-management/src",
         ground: &["app", "http"],
-        domains: &["people", "servers", "reports", "alerts", "operations"],
+        domains: &["people", "servers", "processes", "reports", "alerts", "operations"],
         roof: &["background", "commands", "openapi", "routes", "service", "settings"],
     },
     House {
@@ -53,6 +53,94 @@ fn the_large_crates_keep_their_storeys() {
         faults.extend(judge(house, &sources).into_iter().map(|fault| format!("{}/{fault}", house.folder)));
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// What the rest stands on: here files can be read one after the other, each after those that it names.
+const GROUND: [&str; 7] = [
+    "crates/wire/src",
+    "crates/queue/src",
+    "crates/cache/src",
+    "crates/sheets/src",
+    "crates/chassis/src",
+    "crates/registry/src/engine",
+    "services/server-management/src/http",
+];
+
+#[test]
+fn no_two_files_of_the_ground_name_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut faults = Vec::new();
+    for ground in GROUND {
+        let source = root.join(ground.split_inclusive("src").next().unwrap());
+        let mut sources = Vec::new();
+        read(&source, &root.join(ground), &mut sources);
+        assert!(!sources.is_empty(), "{ground} has no sources");
+        faults.extend(circles(&sources).into_iter().map(|circle| format!("{ground}: {circle}")));
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Pairs of files that cannot be understood one after the other. A module and those within it are one thing, and what only a
+/// unit test names is no circle.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let of_the_library = sources.iter().filter(|(path, _)| path != "main.rs");
+    let (modules, texts): (Vec<Segments>, Vec<&str>) =
+        of_the_library.map(|(path, text)| (module(path), text.as_str())).unzip();
+    let rooms: Vec<&str> = modules.iter().filter_map(|module| module.first()).map(String::as_str).collect();
+    let named: Vec<Vec<usize>> = texts
+        .iter()
+        .zip(&modules)
+        .map(|(text, module)| {
+            let names = named_outside_of_tests(text, module, &rooms);
+            names.iter().filter_map(|name| innermost(&modules, name)).collect()
+        })
+        .collect();
+    let mut circles = Vec::new();
+    for (one, names) in named.iter().enumerate() {
+        for other in names.iter().copied().filter(|other| one < *other && named[*other].contains(&one)) {
+            let nested =
+                modules[one].starts_with(&modules[other]) || modules[other].starts_with(&modules[one]);
+            let circle = format!("{} and {}", modules[one].join("::"), modules[other].join("::"));
+            if !nested && !circles.contains(&circle) {
+                circles.push(circle);
+            }
+        }
+    }
+    circles
+}
+
+/// The file in which a name is looked for, but for the root.
+fn innermost(modules: &[Segments], name: &[String]) -> Option<usize> {
+    let within =
+        modules.iter().enumerate().filter(|(_, module)| !module.is_empty() && name.starts_with(module));
+    within.max_by_key(|(_, module)| module.len()).map(|(index, _)| index)
+}
+
+#[test]
+fn a_circle_of_two_files_is_found() {
+    let source = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let circle = |one: &str, other: &str| {
+        circles(&[
+            source("lib.rs", "mod one; pub mod two; pub use one::A;"),
+            source("one.rs", one),
+            source("two/mod.rs", "pub mod other; use other::B; use crate::A;"),
+            source("two/other.rs", other),
+        ])
+    };
+    for (one, other) in [
+        ("use crate::two::other::B;", "use crate::one::A;"),
+        ("fn f() { crate::two::other::b(); }", "use super::super::one;"),
+        ("use crate::two::{self, other};", "use crate::{one::A as C, two};"),
+    ] {
+        assert_eq!(circle(one, other), ["one and two::other"], "{one} {other}");
+    }
+    for (one, other) in [
+        ("use crate::two::other::B;", "use crate::A; use super::B;"),
+        ("use crate::two::other::B;", "mod tests { use crate::one::A; }"),
+        ("use crate::two;", "use crate::one::A;"),
+    ] {
+        assert_eq!(circle(one, other), Vec::<String>::new(), "{one} {other}");
+    }
 }
 
 fn read(root: &Path, folder: &Path, sources: &mut Vec<Source>) {

@@ -4,10 +4,14 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use wire::{
-    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
+    bounds::{
+        MAX_COMMANDS, MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_PINNED, MAX_ROWS, MAX_SESSIONS, MAX_SNAPSHOTS,
+        MAX_TEMPERATURES, MAX_UNITS, MAX_USERS,
+    },
     v1::{
-        Accepted, Agent, Bulletin, Cpu, Disk, GateProblem, Host, MailJob, MailSubject, Memory, Message,
-        Network, Record, Refusal, Report, Snapshot, Temperature, VERSION,
+        Accepted, Agent, Bulletin, Command, Cpu, Disk, GateProblem, Host, LoginSession, MailJob, MailSubject,
+        Memory, Message, Network, OtherProcesses, Pinned, Process, Processes, Record, Refusal, Report,
+        Snapshot, Temperature, Unit, UserTotal, VERSION,
     },
 };
 
@@ -90,6 +94,60 @@ fn full_snapshot() -> Snapshot {
             set_aside: Some(1),
             cut: Some(2),
         }),
+        processes: Some(Box::new(full_processes())),
+    }
+}
+
+fn full_processes() -> Processes {
+    let first = Process {
+        pid: 4_711,
+        start_ms: 86_400_120,
+        pin: Some(9_001),
+        cpu: 183.5,
+        children: 12.25,
+        rss: 2_147_483_648,
+        pss: 2_000_000_000,
+        read: 4_096,
+        written: 8_192,
+        received: 1_000,
+        sent: 2_000,
+        threads: Some(17),
+        state: text("R"),
+        name: text("postgres"),
+        ppid: Some(1),
+        user: text("postgres"),
+        executable: text("/usr/lib/postgresql/17/bin/postgres"),
+        command: text("1XgaogKP8mBtR0L1"),
+        unit: text("postgresql.service"),
+    };
+    let second = Process { pid: 7, start_ms: 20, ..Process::default() };
+    Processes {
+        level: text("full"),
+        keyframe: true,
+        count: 112,
+        running: 3,
+        blocked: 1,
+        rows: vec![first, second],
+        pinned: vec![Pinned { pattern: "nginx*".to_owned(), count: 4, cpu: 1.5, rss: 80_000_000 }],
+        users: vec![UserTotal { user: "postgres".to_owned(), cpu: 183.5, rss: 2_147_483_648, count: 9 }],
+        other: Some(OtherProcesses { cpu: 4.5, read: 10, written: 20, tcp_received: 30, tcp_sent: 40 }),
+        sessions: vec![LoginSession {
+            user: "ann".to_owned(),
+            tty: text("pts/0"),
+            from: text("10.0.0.9"),
+            since: Some(1_789_999_000_000),
+        }],
+        units: vec![Unit {
+            name: "postgresql.service".to_owned(),
+            running: true,
+            cpu: 195.75,
+            memory: Some(3_000_000_000),
+            pids: Some(26),
+        }],
+        commands: vec![Command {
+            hash: "1XgaogKP8mBtR0L1".to_owned(),
+            text: "postgres -D /srv/data".to_owned(),
+        }],
     }
 }
 
@@ -190,6 +248,30 @@ fn a_list_ends_at_its_bound() {
         };
         assert!(with(most).is_ok() && with(most + 1).is_err(), "{list}");
     }
+    for (list, most) in [
+        ("rows", MAX_ROWS),
+        ("pinned", MAX_PINNED),
+        ("users", MAX_USERS),
+        ("sessions", MAX_SESSIONS),
+        ("units", MAX_UNITS),
+        ("commands", MAX_COMMANDS),
+    ] {
+        let with = |count: usize| {
+            let mut snapshot = snapshot.clone();
+            snapshot["processes"] = json!({list: vec![json!({}); count]});
+            serde_json::from_value::<Snapshot>(snapshot)
+        };
+        assert!(with(most).is_ok() && with(most + 1).is_err(), "{list}");
+    }
     let cores = |count: usize| serde_json::from_value::<Cpu>(json!({"cores": vec![1.0; count]}));
     assert!(cores(MAX_CORES).is_ok() && cores(MAX_CORES + 1).is_err());
+}
+
+/// Stores cut it off there, see `fleet::processes`.
+#[test]
+fn processes_are_the_last_member_of_a_snapshot() {
+    let with = serde_json::to_string(&full_snapshot()).unwrap();
+    let without = serde_json::to_string(&Snapshot { processes: None, ..full_snapshot() }).unwrap();
+    let section = serde_json::to_string(&full_processes()).unwrap();
+    assert_eq!(with, format!("{},\"processes\":{section}}}", &without[..without.len() - 1]));
 }

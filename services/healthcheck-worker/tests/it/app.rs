@@ -1,5 +1,7 @@
 //! `spawn`: a worker on stores of its own.
 
+use std::time::Duration;
+
 use cache::{Cache, Latest};
 use chassis::Clock;
 use fleet::{
@@ -33,6 +35,11 @@ pub struct App {
 }
 
 pub async fn spawn() -> App {
+    spawn_gathering(Duration::ZERO).await
+}
+
+/// A worker that gathers for so long.
+pub async fn spawn_gathering(gathering: Duration) -> App {
     let folder = testkit::tempdir().unwrap();
     let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
     registry.migrate().await.unwrap();
@@ -46,7 +53,8 @@ pub async fn spawn() -> App {
         history.clone(),
         cache.clone(),
         Clock::fixed(NOW),
-    );
+    )
+    .gathering(gathering);
     let running = tokio::spawn(worker.run(stop.clone()));
     App { publisher, registry, history, cache, stop, running, folder }
 }

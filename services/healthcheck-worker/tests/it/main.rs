@@ -6,6 +6,7 @@ mod alerts;
 mod app;
 mod faults;
 mod fleet;
+mod gathering;
 mod outages;
 mod poison;
 mod process;

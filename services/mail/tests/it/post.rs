@@ -9,7 +9,7 @@ use fleet::{
 };
 use mail::{Letterhead, Mail, Sender};
 use queue::{Publisher, in_process};
-use registry::{Actor, Delivery, DeliveryState, NewReport, Registry, ReportRow};
+use registry::{Actor, Delivery, DeliveryState, NewReport, PeriodIncidents, Registry, ReportRow};
 use testkit::{TempDir, eventually, tempdir};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,10 +63,11 @@ impl Post {
             time_zone: "Europe/Berlin".to_owned(),
             filter: "{}".to_owned(),
             format: "xlsx".to_owned(),
+            language: "en".to_owned(),
             recipients,
         };
         registry.make_report(&asked, None, &Actor::system(), NOW).await.unwrap();
-        registry.finish_report(report, rows, NOW).await.unwrap();
+        registry.finish_report(report, rows, &PeriodIncidents::default(), NOW).await.unwrap();
         let (publisher, mail, stop) = start(&registry, &clock, sender);
         Self { registry, clock, folder, deliveries, report, publisher, mail, stop }
     }
@@ -137,6 +138,9 @@ fn rows() -> Vec<ReportRow> {
         covered_ms,
         expected_ms: DAY,
         longest_outage,
+        incidents: u64::from(number),
+        longest_incident_ms: longest_outage.map(|(_, length)| length + 1),
+        resolved_in_ms: longest_outage.map(|(_, length)| length - 1),
     };
     let out = |from: Millis, length| Some((NOW - from, length));
     vec![

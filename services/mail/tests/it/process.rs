@@ -10,7 +10,7 @@ use fleet::{
     id::{DeliveryId, ReportId},
 };
 use queue::rabbitmq;
-use registry::{Actor, DeliveryState, NewReport, Registry};
+use registry::{Actor, DeliveryState, NewReport, PeriodIncidents, Registry};
 use sqlx::{Connection, PgConnection};
 use testkit::{Server as On, Servers, eventually};
 
@@ -140,10 +140,11 @@ async fn a_process_killed_between_the_final_dot_and_the_answer_leaves_one_copy_a
             time_zone: "UTC".to_owned(),
             filter: "{}".to_owned(),
             format: "xlsx".to_owned(),
+            language: "en".to_owned(),
             recipients: vec![(delivery, format!("{name}@example.org"))],
         };
         fleet.registry.make_report(&report, None, &Actor::system(), NOW).await.unwrap();
-        fleet.registry.finish_report(report.id, &[], NOW).await.unwrap();
+        fleet.registry.finish_report(report.id, &[], &PeriodIncidents::default(), NOW).await.unwrap();
         reports.push((report.id, MailJob { delivery, about: Some(Subject::Report(report.id)) }));
     }
     let publisher = rabbitmq::publisher(&fleet.queue());

@@ -16,7 +16,7 @@ use fleet::{
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use registry::{Lasting, Raised, RegistryError, Roll, SilentServer};
 
-use super::watched::Rules;
+use super::{edge::Edge, watched::Rules};
 use crate::{app::App, operations::DeadLetters};
 
 /// A lag above it is raised, in ms. It is over once monitoring is not late any more.
@@ -26,7 +26,7 @@ const LATE: Millis = 120_000;
 const RECONCILE_EVERY: Millis = 60_000;
 
 /// What is paused, and what is wrong with the suite, is looked at this often, in ms.
-const LOOK_EVERY: Millis = 5_000;
+pub(super) const LOOK_EVERY: Millis = 5_000;
 
 /// Most of what lasts that is looked at in one turn, and most servers in one statement.
 const SET: usize = 1_000;
@@ -63,6 +63,9 @@ pub(crate) struct Judge {
     looked_at: Option<Millis>,
     /// Where it goes on among what lasts.
     cursor: Option<ServerId>,
+    edge: Edge,
+    /// Who is silent was not raised, because it may be us who hear nobody.
+    held: bool,
     trouble: Trouble,
 }
 
@@ -74,6 +77,8 @@ impl Default for Judge {
             reconciled_at: None,
             looked_at: None,
             cursor: None,
+            edge: Edge::default(),
+            held: false,
             trouble: Trouble::new("judging"),
         }
     }
@@ -103,10 +108,18 @@ impl Judge {
         let pipeline = Pipeline::of(&app.registry.progress().await?, now);
         let late = self.judge_lag(app, pipeline, now).await?;
         let looks = is_due(self.looked_at, now, LOOK_EVERY);
-        let reconciles = is_due(self.reconciled_at, now, RECONCILE_EVERY);
+        let mut reconciles = is_due(self.reconciled_at, now, RECONCILE_EVERY);
         if !late {
-            self.raise_silence(app, pipeline, reconciles).await?;
-            if reconciles {
+            let hears = self.edge.listen(app, self.own_rule(SelfCheck::Deaf), pipeline, now).await?;
+            if hears && self.held {
+                self.known.clear();
+                reconciles = true;
+            }
+            self.held = !hears;
+            // Whoever was not heard while we were deaf has four intervals from when we hear again.
+            let open_since = pipeline.open_since.map(|open| open.max(self.edge.hears_since.unwrap_or(open)));
+            self.raise_silence(app, Pipeline { open_since, ..pipeline }, reconciles).await?;
+            if reconciles && hears {
                 self.raise_unheard(app, pipeline).await?;
             }
             if looks {
@@ -123,7 +136,7 @@ impl Judge {
             self.reconciled_at = Some(now);
         }
         // While it is late, that is the one thing that is raised.
-        let rule = self.rules.own.get(SelfCheck::Late.as_str()).map(|(rule, _)| *rule);
+        let rule = self.own_rule(SelfCheck::Late).map(|(rule, _)| rule);
         let only = late.then(|| rule.unwrap_or(AlertRuleId::from_bytes([0; 16])));
         judge_states(app, only, now).await?;
         app.registry.tell_of_judge(now).await
@@ -156,7 +169,8 @@ impl Judge {
         Ok(lag > LATE)
     }
 
-    /// Whoever fell silent, by what the cache knows; at times also by what the registry alone knows.
+    /// Whoever fell silent, by what the cache knows; at times also by what the registry alone knows. While it may be us who
+    /// hear nobody they are not raised, and what is pending of them goes all the same.
     async fn raise_silence(&mut self, app: &App, pipeline: Pipeline, all: bool) -> Result<(), RegistryError> {
         let Some(watermark) = pipeline.watermark else { return Ok(()) };
         if all {
@@ -182,6 +196,12 @@ impl Judge {
     ) -> Result<(), RegistryError> {
         let servers: Vec<ServerId> = down.iter().map(|one| one.server).collect();
         app.registry.drop_pending(&servers).await?;
+        if self.held {
+            let moment =
+                |one: &SilentServer| (one.server, moments.get(&one.server).copied().unwrap_or(one.silent_at));
+            self.known.extend(down.iter().map(moment));
+            return Ok(());
+        }
         let asks = self.rules.silent.iter().any(|silence| silence.rule.binding.asks_labels());
         let labels = if asks { app.registry.labels(&servers).await? } else { HashMap::new() };
         let none = BTreeMap::new();
@@ -285,6 +305,10 @@ impl Judge {
         self.own(app, SelfCheck::RuleTooWide, wide).await
     }
 
+    fn own_rule(&self, check: SelfCheck) -> Option<(AlertRuleId, Level)> {
+        self.rules.own.get(check.as_str()).copied()
+    }
+
     /// Raises what was found of a check, by the instance that it is of, and clears what was not found any more.
     async fn own(
         &self,
@@ -292,7 +316,7 @@ impl Judge {
         check: SelfCheck,
         found: Vec<(String, Millis, f64)>,
     ) -> Result<(), RegistryError> {
-        let Some((rule, level)) = self.rules.own.get(check.as_str()).copied() else { return Ok(()) };
+        let Some((rule, level)) = self.own_rule(check) else { return Ok(()) };
         let lasting = app.registry.lasting(&[rule], None, LOOKED_AT).await?;
         let lasts = |instance: &str| lasting.iter().any(|one| one.instance == instance);
         let is_found = |one: &&Lasting| found.iter().any(|(instance, ..)| *instance == one.instance);
@@ -352,7 +376,7 @@ async fn judge_states(app: &App, only: Option<AlertRuleId>, now: Millis) -> Resu
 }
 
 /// A clock that steps back makes it due.
-fn is_due(last: Option<Millis>, now: Millis, every: Millis) -> bool {
+pub(super) fn is_due(last: Option<Millis>, now: Millis, every: Millis) -> bool {
     last.is_none_or(|last| !(last..last + every).contains(&now))
 }
 

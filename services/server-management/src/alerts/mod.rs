@@ -2,6 +2,7 @@
 
 mod alert_routes;
 mod channels;
+mod edge;
 mod fields;
 mod incidents;
 mod judge;

@@ -44,7 +44,7 @@ pub(crate) struct RuleToMake {
     kind: String,
     /// Of `value`: `cpu.total|user|system|iowait|steal`, `load.1|5|15|per_core`, `memory.used_percent|available`,
     /// `swap.used_percent`, `disk.used_percent|free|read|written`, `network.received|sent`, `temperature`,
-    /// `agent.skew_ms|spooled`. Of `self`: `late`, `dead_letters`, `mail`, `channel`, `disk`, `report`,
+    /// `agent.skew_ms|spooled`. Of `self`: `late`, `deaf`, `dead_letters`, `mail`, `channel`, `disk`, `report`,
     /// `rule_too_wide`.
     #[schema(example = "disk.used_percent")]
     metric: Option<String>,

@@ -164,6 +164,18 @@ pub(crate) fn conflict(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, code, detail)
 }
 
+/// 412: it was changed since.
+fn precondition_failed() -> Problem {
+    let detail = "it was changed since; read it again";
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+}
+
+/// 428: nothing says which version is changed.
+pub(crate) fn precondition_required() -> Problem {
+    let detail = "say by If-Match which version is changed; its ETag tells";
+    Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail)
+}
+
 /// 429: too many of `what`; the oldest that counts is forgotten in `wait`.
 pub(crate) fn rate_limited(what: &str, wait: Millis) -> Problem {
     let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000).max(1);
@@ -224,7 +236,7 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::NotFound => Problem::not_found(),
             Refusal::NameTaken => conflict("name_taken", "another one has this name; take another one"),
-            Refusal::Stale => super::precondition::failed(),
+            Refusal::Stale => precondition_failed(),
             Refusal::Changed => conflict("conflict", "it was changed meanwhile; look at it again"),
             Refusal::NoSuchRole => invalid_body("role is not the name of a role"),
             Refusal::LastAdmin => {

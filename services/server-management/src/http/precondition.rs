@@ -6,15 +6,11 @@ use std::future::{Ready, ready};
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder,
     dev::Payload,
-    http::{
-        StatusCode,
-        header::{ETAG, HeaderValue, IF_MATCH},
-    },
+    http::header::{ETAG, HeaderValue, IF_MATCH},
 };
-use chassis::Problem;
 use serde::Serialize;
 
-use crate::http::failure::Failure;
+use crate::http::failure::{Failure, precondition_required};
 
 /// One of these versions must be the present one; `None`: any version will do.
 pub(crate) struct IfMatch(pub(crate) Option<Vec<i64>>);
@@ -32,21 +28,13 @@ fn etag(version: i64) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// 412: it was changed since.
-pub(super) fn failed() -> Problem {
-    let detail = "it was changed since; read it again";
-    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
-}
-
 impl FromRequest for IfMatch {
     type Error = Failure;
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         if !request.headers().contains_key(IF_MATCH) {
-            let detail = "say by If-Match which version is changed; its ETag tells";
-            let problem = Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail);
-            return ready(Err(problem.into()));
+            return ready(Err(precondition_required().into()));
         }
         ready(Ok(Self(versions(request))))
     }

@@ -3,6 +3,7 @@
 
 use std::{
     future::{Ready, ready},
+    pin::Pin,
     rc::Rc,
     time::Instant,
 };
@@ -123,42 +124,63 @@ where
     endpoint(Method::PATCH, access, handler, false)
 }
 
+/// What is of the handler's own type is compiled for each handler, so it is no more than must be.
 fn endpoint<F, Args>(method: Method, access: Access, handler: F, lists: bool) -> Endpoint
 where
     F: Handler<Args>,
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
+    let admitted =
+        move |request, payload| -> Answering { Box::pin(handle(handler.clone(), request, payload)) };
+    Endpoint { route: route(&method, access, Rc::new(admitted), lists), method, lists }
+}
+
+async fn handle<F, Args>(handler: F, request: HttpRequest, mut payload: Payload) -> HttpResponse
+where
+    F: Handler<Args>,
+    F::Output: Responder,
+    Args: FromRequest,
+{
+    match Args::from_request(&request, &mut payload).await {
+        Ok(args) => match query::refuse_unread(&request) {
+            Ok(()) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
+            Err(problem) => HttpResponse::from_error(Failure::from(problem)),
+        },
+        Err(error) => HttpResponse::from_error(error),
+    }
+}
+
+/// The answer to a request that may be made.
+type Answering = Pin<Box<dyn Future<Output = HttpResponse>>>;
+
+fn route(
+    method: &Method,
+    access: Access,
+    admitted: Rc<dyn Fn(HttpRequest, Payload) -> Answering>,
+    lists: bool,
+) -> Route {
     let guarded = move |request: HttpRequest, payload: web::Payload| {
-        let handler = handler.clone();
+        let admitted = Rc::clone(&admitted);
         async move {
             let begun = Instant::now();
-            let mut payload = payload.into_inner();
-            let response = match admit(access, &request, &mut payload).await {
-                Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
-                Err(error) => HttpResponse::from_error(error),
+            let response = match admit(access, &request).await {
+                Ok(()) => admitted(request.clone(), payload.into_inner()).await,
+                Err(failure) => HttpResponse::from_error(failure),
             };
             let response = if lists { unchanged::answer(&request, response) } else { response };
             instruments::answered(&request, &response, begun.elapsed());
             response
         }
     };
-    let route = web::route().guard(MethodGuard(method.clone())).to(guarded);
-    Endpoint { method, route, lists }
+    web::route().guard(MethodGuard(method.clone())).to(guarded)
 }
 
-async fn admit<Args: FromRequest>(
-    access: Access,
-    request: &HttpRequest,
-    payload: &mut Payload,
-) -> Result<Args, actix_web::Error> {
-    let app = request.app_data::<web::Data<App>>().ok_or_else(|| Failure::from(Problem::internal()))?;
+async fn admit(access: Access, request: &HttpRequest) -> Result<(), Failure> {
+    let app = request.app_data::<web::Data<App>>().ok_or_else(Problem::internal)?;
     client::notice_a_missing_proxy(request, app.settings.proxies);
     app.arrived(|awaited| &awaited.registry)?;
-    authorise(app, access, request).await?;
-    let args = Args::from_request(request, payload).await.map_err(Into::into)?;
-    query::refuse_unread(request).map_err(Failure::from)?;
-    Ok(args)
+    authorise(app, access, request).await
 }
 
 /// Reads the user anew, so that a disabled user, a lost scope, an ended session or a deleted token counts at once.

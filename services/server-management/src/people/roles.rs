@@ -108,6 +108,8 @@ fn described(scope: Scope) -> &'static str {
         Scope::AlertRespond => "Acknowledge, comment and close incidents; silence",
         Scope::AlertWrite => "Change rules for alerts, routes and maintenance windows",
         Scope::ChannelWrite => "Change where alerts are sent",
+        Scope::ProcessRead => "Read what runs on servers, but for command lines",
+        Scope::ProcessCommand => "Read command lines too",
     }
 }
 

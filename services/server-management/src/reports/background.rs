@@ -8,14 +8,16 @@ use fleet::{
 };
 use futures_util::{StreamExt, stream};
 use queue::Publisher;
-use registry::{Page, Registry, RegistryError, Report, ReportRow, Roll, Server, Sort, SortKey};
+use registry::{
+    Page, PeriodIncidents, Registry, RegistryError, Report, ReportRow, Roll, Server, Sort, SortKey,
+};
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use crate::{
     app::App,
     http::{failure::Failure, ranges::Range},
     reports::{
-        report::{kept_filter, new_report},
+        report::{Form, kept_filter, new_report},
         schedule::read,
     },
     servers,
@@ -94,8 +96,9 @@ pub(crate) async fn make_due(app: &App, now: Millis) -> Result<(), RegistryError
                 if known.contains(&(schedule.id, due.local.clone())) {
                     continue;
                 }
-                let (filter, format) = (schedule.filter.clone(), schedule.format.clone());
-                let report = new_report(range, zone, filter, format, schedule.recipients.clone(), now);
+                let filter = schedule.filter.clone();
+                let form = Form { format: schedule.format.clone(), language: schedule.language.clone() };
+                let report = new_report(range, zone, filter, form, schedule.recipients.clone(), now);
                 if app.registry.tick(schedule, &due, &report, now).await? {
                     tracing::info!(schedule = %schedule.id, due = due.local, report = %report.id, "a report is due");
                 }
@@ -123,9 +126,9 @@ async fn compute(app: &App) {
 async fn compute_one(app: &App, report: &Report) -> Result<(), RegistryError> {
     let begun = app.clock.now();
     match rows(app, report).await {
-        Ok(rows) => {
+        Ok((rows, incidents)) => {
             let (now, servers) = (app.clock.now(), rows.len());
-            if app.registry.finish_report(report.id, &rows, now).await? {
+            if app.registry.finish_report(report.id, &rows, &incidents, now).await? {
                 tracing::info!(report = %report.id, servers, took_ms = now - begun, "a report is computed");
             }
             Ok(())
@@ -136,8 +139,9 @@ async fn compute_one(app: &App, report: &Report) -> Result<(), RegistryError> {
     }
 }
 
-/// Every server that the filter lets through, by name.
-async fn rows(app: &App, report: &Report) -> Result<Vec<ReportRow>, Failure> {
+/// Every server that the filter lets through, by name, and the incidents of them. Of a report about all servers these are all
+/// incidents: those of servers that are gone, and of the suite itself, too.
+async fn rows(app: &App, report: &Report) -> Result<(Vec<ReportRow>, PeriodIncidents), Failure> {
     let filter = kept_filter(&report.filter).ok_or_else(Problem::internal)?;
     let (range, roll) = (Range { from: report.from, to: report.to }, app.roll().await?);
     let sort = [Sort { key: SortKey::Name, descending: false }];
@@ -154,7 +158,20 @@ async fn rows(app: &App, report: &Report) -> Result<Vec<ReportRow>, Failure> {
     // A server that was made or renamed between two pages may be on both.
     let mut seen = std::collections::HashSet::new();
     rows.retain(|row| seen.insert(row.server));
-    Ok(rows)
+    let servers: Option<Vec<ServerId>> =
+        (!filter.is_everyone()).then(|| rows.iter().map(|row| row.server).collect());
+    // What has not ended by now lasts until now, also where the time of the report goes on.
+    let until = report.to.min(app.clock.now());
+    let (incidents, of_servers) =
+        app.registry.incidents_of_period(report.from, until, servers.as_deref()).await?;
+    for row in &mut rows {
+        if let Some(figures) = of_servers.get(&row.server) {
+            row.incidents = figures.count;
+            row.longest_incident_ms = figures.longest_ms;
+            row.resolved_in_ms = figures.mean_ms();
+        }
+    }
+    Ok((rows, incidents))
 }
 
 async fn rows_of(
@@ -173,7 +190,17 @@ async fn rows_of(
         |((server, Uptime { covered_ms, expected_ms, .. }), longest): ((Server, Uptime), Option<Piece>)| {
             let Server { id, name, status, .. } = server;
             let longest_outage = longest.map(|gap| (gap.from, gap.length()));
-            ReportRow { server: id, name, status, covered_ms, expected_ms, longest_outage }
+            ReportRow {
+                server: id,
+                name,
+                status,
+                covered_ms,
+                expected_ms,
+                longest_outage,
+                incidents: 0,
+                longest_incident_ms: None,
+                resolved_in_ms: None,
+            }
         };
     Ok(lines.map(row).collect())
 }

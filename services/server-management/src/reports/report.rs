@@ -8,6 +8,7 @@ use chassis::{Problem, random};
 use fleet::{
     Recipient, Zone,
     id::{DeliveryId, ReportId, ScheduleId},
+    words::Language,
 };
 use registry::{Asked, Delivery, DeliveryState, NewReport, Report, ReportState, ServerFilter};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub(crate) struct ReportToMake {
     /// As what the sheet is attached: `xlsx`, which it is unless set, or `csv`.
     #[schema(pattern = "^(xlsx|csv)$", example = "csv")]
     format: Option<String>,
+    /// In which it is written: `en`, which it is unless set, `vi`, `zh` or `sq`.
+    #[schema(pattern = "^(en|vi|zh|sq)$", example = "en")]
+    language: Option<String>,
 }
 
 /// A time as people and programs write it: Unix ms or RFC 3339.
@@ -111,6 +115,9 @@ pub(crate) struct ReportItem {
     /// As what the sheet is attached: `xlsx` or `csv`.
     #[schema(pattern = "^(xlsx|csv)$")]
     format: String,
+    /// In which it is written.
+    #[schema(pattern = "^(en|vi|zh|sq)$")]
+    language: String,
     /// `queued` (to be computed), `ready` (its mails are on their way) or `failed`.
     #[schema(pattern = "^(queued|ready|failed)$")]
     state: &'static str,
@@ -157,7 +164,7 @@ pub(crate) async fn make(
     caller: Caller,
     body: Body<ReportToMake>,
 ) -> Result<HttpResponse, Failure> {
-    let ReportToMake { from, to, recipients, filter, time_zone, format } = body.0;
+    let ReportToMake { from, to, recipients, filter, time_zone, format, language } = body.0;
     let (from, to) = (from.checked("from")?, to.checked("to")?);
     if from >= to {
         return Err(invalid_body("from must be before to").into());
@@ -166,7 +173,8 @@ pub(crate) async fn make(
     let time_zone = time_zone.map_or(Ok(Zone::UTC), |zone| checked_zone(&zone))?;
     let (filter, format, now) = (checked_filter(filter)?, checked_format(format)?, app.clock.now());
     let ask = budget::ask(&app, caller.user.id, &filter, recipients.len()).await?;
-    let report = new_report((from, to), time_zone, filter, format, recipients, now);
+    let sheet = Form { format, language: checked_language(language)? };
+    let report = new_report((from, to), time_zone, filter, sheet, recipients, now);
     if let Asked::TooMuch { again_at } =
         app.registry.make_report(&report, Some(ask), &caller.actor, now).await?
     {
@@ -203,12 +211,18 @@ pub(crate) async fn show(app: Data<App>, id: Id<ReportId>) -> Result<Json<Report
     Ok(Json(item(report, Some(deliveries))))
 }
 
+/// How a report is written, as the registry keeps it.
+pub(crate) struct Form {
+    pub(crate) format: String,
+    pub(crate) language: String,
+}
+
 /// A report and its deliveries, under ids of their own.
 pub(crate) fn new_report(
     (from, to): (i64, i64),
     time_zone: Zone,
     filter: String,
-    format: String,
+    form: Form,
     recipients: Vec<String>,
     now: i64,
 ) -> NewReport {
@@ -219,7 +233,8 @@ pub(crate) fn new_report(
         to,
         time_zone: time_zone.to_string(),
         filter,
-        format,
+        format: form.format,
+        language: form.language,
         recipients: recipients.into_iter().map(address).collect(),
     }
 }
@@ -255,6 +270,12 @@ pub(crate) fn checked_format(format: Option<String>) -> Result<String, Problem> 
     let format: Result<Format, _> = format.map_or(Ok(Format::Xlsx), |text| text.parse());
     let format = format.map_err(|error| invalid_body(format!("format {error}")))?;
     Ok(format.extension().to_owned())
+}
+
+/// The language as the registry keeps it.
+pub(crate) fn checked_language(language: Option<String>) -> Result<String, Problem> {
+    let language: Result<Language, _> = language.map_or(Ok(Language::default()), |text| text.parse());
+    Ok(language.map_err(|error| invalid_body(format!("language {error}")))?.to_string())
 }
 
 /// The filter as the registry keeps it.
@@ -323,6 +344,7 @@ fn item(report: Report, deliveries: Option<Vec<Delivery>>) -> ReportItem {
         time_zone: report.time_zone,
         filter: serde_json::from_str(&report.filter).unwrap_or_default(),
         format: report.format,
+        language: report.language,
         state,
         error: report.error,
         created_at: report.created_at,

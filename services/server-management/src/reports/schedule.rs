@@ -20,7 +20,9 @@ use crate::{
         query::Parsed,
     },
     people::By,
-    reports::report::{ReportFilter, checked_filter, checked_format, checked_recipients, checked_zone},
+    reports::report::{
+        ReportFilter, checked_filter, checked_format, checked_language, checked_recipients, checked_zone,
+    },
 };
 
 /// How many of the next runs are shown.
@@ -50,6 +52,9 @@ pub(crate) struct ScheduleToMake {
     /// As what the sheets are attached: `xlsx`, which it is unless set, or `csv`.
     #[schema(pattern = "^(xlsx|csv)$", example = "csv")]
     format: Option<String>,
+    /// In which the reports are written: `en`, which it is unless set, `vi`, `zh` or `sq`.
+    #[schema(pattern = "^(en|vi|zh|sq)$", example = "en")]
+    language: Option<String>,
 }
 
 /// What is to change of a schedule; what is left out stays.
@@ -69,6 +74,8 @@ pub(crate) struct ReportScheduleChange {
     filter: Option<ReportFilter>,
     #[schema(pattern = "^(xlsx|csv)$", example = "xlsx")]
     format: Option<String>,
+    #[schema(pattern = "^(en|vi|zh|sq)$", example = "en")]
+    language: Option<String>,
 }
 
 /// A schedule. Times are Unix ms.
@@ -85,6 +92,9 @@ pub(crate) struct ScheduleItem {
     /// `xlsx` or `csv`.
     #[schema(pattern = "^(xlsx|csv)$")]
     format: String,
+    /// In which the reports are written.
+    #[schema(pattern = "^(en|vi|zh|sq)$")]
+    language: String,
     created_at: i64,
     updated_at: i64,
     next_runs: Vec<Run>,
@@ -181,7 +191,7 @@ pub(crate) async fn change(
     seen: IfMatch,
     body: Body<ReportScheduleChange>,
 ) -> Result<HttpResponse, Failure> {
-    let ReportScheduleChange { cron, time_zone, window, recipients, filter, format } = body.0;
+    let ReportScheduleChange { cron, time_zone, window, recipients, filter, format, language } = body.0;
     let now = app.clock.now();
     let change = ScheduleChange {
         cron: cron.map(|text| checked_cron(&text, now)).transpose()?,
@@ -190,6 +200,7 @@ pub(crate) async fn change(
         recipients: recipients.map(|texts| checked_recipients(&app, &texts)).transpose()?,
         filter: filter.map(|filter| checked_filter(Some(filter))).transpose()?,
         format: format.map(|format| checked_format(Some(format))).transpose()?,
+        language: language.map(|language| checked_language(Some(language))).transpose()?,
     };
     let changed = app.registry.change_schedule(id.0, seen.0.as_deref(), &change, &by.0, now).await??;
     Ok(answer(HttpResponse::Ok(), changed, now))
@@ -226,6 +237,7 @@ fn checked(app: &App, asked: ScheduleToMake, now: i64) -> Result<ReportSchedule,
         recipients: checked_recipients(app, &asked.recipients)?,
         filter: checked_filter(asked.filter)?,
         format: checked_format(asked.format)?,
+        language: checked_language(asked.language)?,
         since: now,
         version: 1,
         created_at: now,
@@ -256,6 +268,7 @@ fn item(schedule: ReportSchedule, now: i64) -> ScheduleItem {
         recipients: schedule.recipients,
         filter: serde_json::from_str(&schedule.filter).unwrap_or_default(),
         format: schedule.format,
+        language: schedule.language,
         created_at: schedule.created_at,
         updated_at: schedule.updated_at,
         next_runs,

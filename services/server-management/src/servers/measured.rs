@@ -4,6 +4,8 @@
 
 use utoipa::ToSchema;
 
+use super::ran::Processes;
+
 /// What a host tells of itself. What the system does not tell is left out.
 #[derive(ToSchema)]
 pub(crate) struct Facts {
@@ -53,6 +55,9 @@ pub(crate) struct Snapshot {
     temperatures: Option<Vec<Temperature>>,
     #[schema(nullable = false)]
     agent: Option<AgentState>,
+    /// What runs on the host. `latest` of a server does not have it.
+    #[schema(nullable = false)]
+    processes: Option<Processes>,
 }
 
 /// Processor use since the sample before, in percent of all cores.

@@ -12,6 +12,7 @@ mod labels;
 mod listing;
 mod measured;
 mod outages;
+mod ran;
 mod samples;
 mod server;
 mod snapshots;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     history::forget_due,
     install::Install,
     listing::{MAX_LABELS, read_label, read_status},
+    ran::{LogIn, OtherProcesses, PinnedProcesses, Unit, UserProcesses},
     uptime::expected,
 };
 pub use self::{

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     place::Place,
-    suite::{HOUR, MINUTE, NOW, SECOND, Suite, record},
+    suite::{HOUR, MINUTE, NOW, SECOND, Suite, record, steady},
 };
 
 /// Time passes, the pipeline keeps up, and the judge works.
@@ -114,6 +114,68 @@ pub async fn while_monitoring_is_late_that_is_the_one_thing_that_is_told(place: 
     );
 }
 
+pub async fn the_edge_cut_with_a_canary_is_one_deafness_and_no_storm_when_it_is_back(place: Place) {
+    let mut suite = suite(place).await;
+    let (web, gone) = (suite.enrol("web").await, suite.enrol("gone").await);
+    let (canary, slow) = (suite.enrol("canary").await, suite.enrol("slow").await);
+    suite.label(canary, &[("rollcall", "canary")]).await;
+    let five_minutes = 5 * MINUTE;
+    let beat = |server, at| {
+        let mut record = record(server, at, 0);
+        if server == slow {
+            record.interval = five_minutes.try_into().unwrap();
+        }
+        record
+    };
+    // The way is cut at 30 s: the web counts as silent 25 s before the canary does.
+    for (server, at) in [(web, 4), (gone, 5), (canary, 29), (slow, 1)] {
+        let beat = beat(server, NOW + at * SECOND);
+        suite.sight(&beat, beat.silent_at()).await;
+        suite.see(&beat).await;
+    }
+    for second in (90..=149).step_by(10) {
+        pass(&mut suite, NOW + second * SECOND).await;
+        assert_eq!(incidents(&suite).await, [], "after {second} s");
+    }
+    for second in [150, 151, 300, 1_201, 1_800, 3_599] {
+        pass(&mut suite, NOW + second * SECOND).await;
+        assert_eq!(incidents(&suite).await, [open("deaf")], "after {second} s");
+    }
+
+    // It is back for a moment, which is not enough, and then for good.
+    suite.see(&beat(canary, NOW + HOUR)).await;
+    for second in [1, 119, 121, 200] {
+        pass(&mut suite, NOW + HOUR + second * SECOND).await;
+        assert_eq!(incidents(&suite).await, [open("deaf")], "{second} s after one beat");
+    }
+    let back = NOW + 2 * HOUR;
+    for second in (0..=690).step_by(30) {
+        let now = back + second * SECOND;
+        suite.see(&beat(canary, now)).await;
+        suite.see(&beat(web, now)).await;
+        if second % 300 == 270 {
+            suite.see(&beat(slow, now)).await;
+        }
+        pass(&mut suite, now).await;
+        let expected = match second {
+            0..120 => vec![open("deaf")],
+            120 => vec![resolved("deaf", "recovered")],
+            // Who does not come back is found, and nobody else.
+            _ => vec![resolved("deaf", "recovered"), open("gone")],
+        };
+        assert_eq!(incidents(&suite).await, expected, "{second} s after it is back");
+    }
+
+    // A canary that dies alone is a server like any other.
+    let died = back + 690 * SECOND;
+    for second in (0..=150).step_by(30) {
+        suite.see(&beat(web, died + second * SECOND)).await;
+        pass(&mut suite, died + second * SECOND).await;
+    }
+    let found = incidents(&suite).await;
+    assert_eq!(found, [open("canary"), resolved("deaf", "recovered"), open("gone")]);
+}
+
 pub async fn who_enrolled_and_is_not_heard_for_an_hour_is_told(place: Place) {
     let mut suite = suite(place).await;
     let server = suite.enrol("web").await;
@@ -195,6 +257,33 @@ pub async fn a_rule_that_cannot_work_is_refused_by_its_field(place: Place) {
     let moved = suite.patch(&path, "\"1\"", json!({"critical": 80.0})).await;
     assert_eq!((moved.status, &moved.body["critical_clear"]), (200, &json!(76.0)), "{moved:?}");
     assert_eq!(suite.patch(&path, "\"1\"", json!({"enabled": false})).await.status, 412);
+}
+
+pub async fn a_preview_counts_how_often_a_rule_would_have_fired_and_what_it_did_not_look_at(place: Place) {
+    let mut suite = Suite::spawn(place).await;
+    let (web, db) = (suite.enrol("web").await, suite.enrol("db").await);
+    suite.enrol("never heard").await;
+    suite.at(NOW + 5 * HOUR).await;
+    for server in [web, db] {
+        suite.hear(server, &steady(NOW, NOW + 5 * HOUR)).await;
+    }
+    suite.settle(NOW + 5 * HOUR, NOW).await;
+    let preview = async |metric: &str, critical: f64| {
+        let rule =
+            json!({"name": "x", "kind": "value", "metric": metric, "op": "above", "critical": critical});
+        let answer = suite.post("/alert-rules/preview", rule).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let of = |field: &str| answer.body[field].clone();
+        assert_eq!((of("binds"), of("looked_at")), (json!(3), json!(3)));
+        [of("fired"), of("fired_looked_at"), of("fired_not_held")]
+    };
+    // They were over for five hours on end: that is once each.
+    assert_eq!(preview("cpu.total", 12.0).await, [json!(2), json!(3), json!(0)]);
+    assert_eq!(preview("cpu.total", 13.0).await, [json!(0), json!(3), json!(0)]);
+    // They have no disks; of who was never heard nothing is known.
+    assert_eq!(preview("disk.used_percent", 90.0).await, [json!(0), json!(3), json!(1)]);
+    assert_eq!(preview("memory.used_percent", 90.0).await, [json!(null), json!(3), json!(3)]);
+    assert_eq!(preview("agent.spooled", 1.0).await, [json!(null), json!(0), json!(0)]);
 }
 
 pub async fn nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall(place: Place) {

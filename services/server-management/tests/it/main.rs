@@ -16,6 +16,7 @@ mod lists;
 mod people;
 mod place;
 mod process;
+mod processes;
 mod real;
 mod replicas;
 mod reports;
@@ -64,8 +65,14 @@ compositions! {
         who_enrolled_and_is_not_heard_for_an_hour_is_told
         a_rule_that_no_longer_binds_ends_its_incidents
         a_rule_that_cannot_work_is_refused_by_its_field
+        the_edge_cut_with_a_canary_is_one_deafness_and_no_storm_when_it_is_back
+        a_preview_counts_how_often_a_rule_would_have_fired_and_what_it_did_not_look_at
         nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
         a_window_that_cannot_work_is_refused_by_its_field;
+    processes:
+        a_moment_is_the_nearest_sample_with_who_its_rows_are
+        a_range_is_who_used_how_much_of_it
+        command_lines_are_for_whoever_may_read_them;
     audit:
         a_change_tells_who_made_it_from_where
         refused_log_ins_are_there_as_long_as_they_are_not_throttled

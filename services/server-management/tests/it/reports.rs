@@ -4,9 +4,12 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use actix_web::rt::task::JoinHandle;
 use chrono::DateTime;
-use fleet::{MailJob, id::DeliveryId};
+use fleet::{
+    MailJob,
+    id::{DeliveryId, IncidentId},
+};
 use queue::{Consumer, in_process};
-use registry::{Attempt, Page};
+use registry::{Attempt, Page, PeriodIncidents};
 use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +68,17 @@ async fn make(suite: &Suite, body: Value) -> String {
     made.body["id"].as_str().unwrap().to_owned()
 }
 
+/// One that is over, of this server, or of the suite itself.
+async fn incident(suite: &Suite, number: u8, server: &str, opened_at: i64, resolved_at: i64) {
+    let insert = format!(
+        "INSERT INTO incidents (id, rule, rule_name, kind, metric, server, server_name, instance, level, state, transition,
+        events, opened_at, began_at, resolved_at, resolution, updated_at) VALUES ('{}', 'rule', 'a rule', 'silent', '',
+        '{server}', 'a server', '', 'critical', 'resolved', 2, 2, {opened_at}, {opened_at}, {resolved_at}, 'recovered', 0)",
+        IncidentId::new(NOW, [number; 10])
+    );
+    suite.sql(&insert).await;
+}
+
 pub async fn a_report_is_computed_once_and_each_recipient_has_a_delivery(place: Place) {
     let mut suite = Suite::spawn(place).await;
     let web = suite.enrol("web").await;
@@ -76,7 +90,11 @@ pub async fn a_report_is_computed_once_and_each_recipient_has_a_delivery(place: 
     samples.extend(steady(NOW + 52 * MINUTE, NOW + 2 * HOUR));
     suite.hear(web, &samples).await;
     suite.settle(NOW + 2 * HOUR, NOW).await;
-    let body = json!({"from": NOW, "to": NOW + 2 * HOUR, "recipients": ["ops@example.org"]});
+    incident(&suite, 1, &web.to_string(), NOW + 32 * MINUTE, NOW + 40 * MINUTE).await;
+    incident(&suite, 2, "", NOW + HOUR, NOW + HOUR + MINUTE).await;
+    incident(&suite, 3, &web.to_string(), NOW - HOUR, NOW - MINUTE).await;
+    let body =
+        json!({"from": NOW, "to": NOW + 2 * HOUR, "recipients": ["ops@example.org"], "language": "zh"});
     let id = make(&suite, body).await;
     assert_eq!(suite.read(&format!("/reports/{id}")).await["state"], "queued");
     let mut running = Running::start(&suite);
@@ -89,6 +107,19 @@ pub async fn a_report_is_computed_once_and_each_recipient_has_a_delivery(place: 
     assert_eq!((rows[1].name.as_str(), rows[1].expected_ms), ("web", 2 * HOUR));
     assert_eq!(rows[1].covered_ms, 2 * HOUR - 12 * MINUTE);
     assert_eq!(rows[1].longest_outage, Some((NOW + 30 * MINUTE, 10 * MINUTE)));
+    assert_eq!((rows[0].incidents, rows[0].longest_incident_ms, rows[0].resolved_in_ms), (0, None, None));
+    let eight = Some(8 * MINUTE);
+    assert_eq!((rows[1].incidents, rows[1].longest_incident_ms, rows[1].resolved_in_ms), (1, eight, eight));
+    let (report, _) = suite.registry.report(id.parse().unwrap()).await.unwrap().unwrap();
+    let incidents = report.incidents.unwrap();
+    assert_eq!((incidents.all.count, incidents.all.mean_ms()), (2, Some(9 * MINUTE / 2)));
+    assert_eq!((incidents.longest[0].length_ms, report.language.as_str()), (8 * MINUTE, "zh"));
+    // One about some servers says nothing of the others, nor of the suite.
+    let body = json!({"from": NOW, "to": NOW + 2 * HOUR, "recipients": ["ops@example.org"], "filter": {"q": "fresh"}});
+    let id = make(&suite, body).await;
+    running.deliver(&suite, &Attempt::Sent).await;
+    let (report, _) = suite.registry.report(id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((report.incidents, report.language.as_str()), (Some(PeriodIncidents::default()), "en"));
     running.stop().await;
 }
 
@@ -133,10 +164,12 @@ pub async fn a_sheet_is_attached_as_what_was_asked_for(place: Place) {
         VALUES ('0190a5c2-7b5e-7c3d-8e4f-0123456789ab', 0, 1, 'UTC', '{}', 'queued', 0, 0)").await;
     let old = suite.read("/reports/0190a5c2-7b5e-7c3d-8e4f-0123456789ab").await;
     assert_eq!(old["format"], "xlsx");
+    assert_eq!(old["language"], "en");
     let mut body = daily();
     body["format"] = json!("csv");
+    body["language"] = json!("vi");
     let schedule = suite.post("/report-schedules", body).await.body;
-    assert_eq!(schedule["format"], "csv");
+    assert_eq!((&schedule["format"], &schedule["language"]), (&json!("csv"), &json!("vi")));
     suite.clock.advance(DAY);
     let running = Running::start(&suite);
     let of_schedule = async || {
@@ -173,6 +206,7 @@ pub async fn what_no_report_can_be_made_of_is_refused(place: Place) {
         (with("filter", json!({"label": ["site"]})), "filter.label"),
         (with("filter", json!({"q": "\u{0}"})), "filter"),
         (with("format", json!("pdf")), "format is neither xlsx nor csv"),
+        (with("language", json!("de")), "language must be en, vi, zh or sq"),
     ] {
         let answer = suite.post("/reports", body).await;
         assert_eq!((answer.status, &answer.body["code"]), (422, &json!("invalid_body")), "{answer:?}");
@@ -256,6 +290,7 @@ async fn three_replicas_make_one_report_a_day() {
             recipients: vec!["ops@example.org".to_owned()],
             filter: "{}".to_owned(),
             format: "xlsx".to_owned(),
+            language: "en".to_owned(),
             since: suite.clock.now(),
             version: 1,
             created_at: suite.clock.now(),

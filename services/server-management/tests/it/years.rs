@@ -74,6 +74,7 @@ fn schedule(number: u8, cron: &str, zone: &str, window: &str, since: Millis) -> 
         recipients: vec!["ops@example.org".to_owned()],
         filter: "{}".to_owned(),
         format: "xlsx".to_owned(),
+        language: "en".to_owned(),
         since,
         version: 1,
         created_at: since,

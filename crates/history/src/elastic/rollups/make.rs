@@ -1,6 +1,10 @@
 //! Making rollups, a step at a time.
 
-use std::{collections::HashMap, io::Write, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write,
+    ops::Range,
+};
 
 use fleet::{
     Millis, ServerId,
@@ -45,6 +49,14 @@ pub struct Entry {
     pub version: Option<Version>,
     pub oldest_start: Millis,
     pub newest: Millis,
+    pub forgotten: i64,
+}
+
+impl Entry {
+    /// Of a server of which nothing is rolled up yet.
+    pub fn new(oldest_start: Millis, newest: Millis) -> Self {
+        Self { rolled: None, version: None, oldest_start, newest, forgotten: 0 }
+    }
 }
 
 /// Which state of a document it is that may be replaced.
@@ -165,10 +177,13 @@ impl Elastic {
             after = hits.last().map(|hit| hit.id.clone());
             for Hit { id, version, source } in hits {
                 let Ok(server) = id.parse() else { continue };
-                let State { oldest_start, newest, .. } = source;
-                let new = Entry { rolled: None, version: None, oldest_start, newest };
-                let entry = fleet.servers.entry(server).or_insert(new);
-                (entry.rolled, entry.version) = (Some(source.rolled()), Some(version));
+                let State { oldest_start, newest, forgotten, .. } = source;
+                let entry = fleet.servers.entry(server).or_insert(Entry::new(oldest_start, newest));
+                if forgotten > entry.forgotten {
+                    entry.oldest_start = oldest_start;
+                }
+                (entry.rolled, entry.version, entry.forgotten) =
+                    (Some(source.rolled()), Some(version), forgotten);
                 entry.oldest_start = entry.oldest_start.min(oldest_start);
                 entry.newest = entry.newest.max(newest);
             }
@@ -228,8 +243,7 @@ impl Elastic {
             };
             for Seen { key: Key { server }, oldest, newest } in buckets {
                 let (oldest, newest) = (oldest.whole(), newest.whole());
-                let new = Entry { rolled: None, version: None, oldest_start: oldest, newest };
-                let entry = fleet.servers.entry(server).or_insert(new);
+                let entry = fleet.servers.entry(server).or_insert(Entry::new(oldest, newest));
                 entry.oldest_start = entry.oldest_start.min(oldest);
                 entry.newest = entry.newest.max(newest);
             }
@@ -245,7 +259,10 @@ impl Elastic {
     /// Makes what a step is about; returns how many hours, counted for each server, are done by that.
     async fn make(&self, fleet: &mut Fleet, step: Step) -> Result<u64, HistoryError> {
         let Step { hours, members, marks } = step;
-        let made = self.make_rollups(&hours, &members).await?;
+        // Before the snapshots are read: what is forgotten meanwhile makes what was made of them worthless.
+        let states = self.states(&members).await?;
+        let again = !marks.is_empty();
+        let made = self.make_rollups(&hours, &members, again).await?;
         if self.horizon().await? > hours.start * HOUR {
             // It may have expired while it was read.
             return Ok(0);
@@ -255,16 +272,21 @@ impl Elastic {
             let Made { server, hour, seen, .. } = one;
             let line = json!({"index": {
                 "_index": self.0.layout.rollups(*hour), "_id": hour_id(*server, *hour),
-                "version": seen, "version_type": "external_gte",
+                "version": states.get(server).map_or(*seen, |state| state.version(*seen)),
+                "version_type": "external_gte",
             }});
             writeln!(lines, "{line}\n{}", document(one)).map_err(unavailable)?;
         }
-        self.bulk(lines, made.len()).await?;
-        let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
-        if !marks.is_empty() {
-            let ids = marks.iter().map(|(server, version)| (hour_id(*server, hours.start), *version));
-            self.unmark(&ids.collect::<Vec<_>>()).await?;
-            return Ok(count);
+        let newer = made.iter().zip(self.bulk(lines, made.len()).await?).filter(|(_, done)| !done);
+        let newer: HashSet<ServerId> = newer.map(|(made, _)| made.server).collect();
+        self.mark_forgotten(&hours, &members, &states).await?;
+        if again {
+            // Where another one is newer, the next step finds out of what it is made.
+            let done = marks.iter().filter(|(server, _)| !newer.contains(server));
+            let ids = done.map(|(server, version)| (hour_id(*server, hours.start), *version));
+            let ids: Vec<_> = ids.collect();
+            self.unmark(&ids).await?;
+            return Ok(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
         for Made { server, newest, .. } in &made {
             if let Some((entry, newest)) = fleet.servers.get_mut(server).zip(*newest) {
@@ -285,7 +307,8 @@ impl Elastic {
     ) -> Result<u64, HistoryError> {
         let (mut lines, index) = (Vec::new(), self.0.layout.rolled());
         for server in members {
-            let Some(Entry { rolled, version, oldest_start, newest }) = fleet.servers.get(server).copied()
+            let Some(Entry { rolled, version, oldest_start, newest, forgotten }) =
+                fleet.servers.get(server).copied()
             else {
                 continue;
             };
@@ -297,10 +320,8 @@ impl Elastic {
                 }}),
                 None => json!({"create": {"_index": index, "_id": server}}),
             };
-            let state = json!({
-                "server": server, "first": first, "until": until, "oldest_start": oldest_start, "newest": newest,
-            });
-            writeln!(lines, "{line}\n{state}").map_err(unavailable)?;
+            let state = State { first, until, oldest_start, newest, forgotten };
+            writeln!(lines, "{line}\n{}", state.document(*server)).map_err(unavailable)?;
         }
         let done = self.bulk_versions(lines, members.len()).await?;
         let mut count = 0;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io::Write,
+    ops::Range,
 };
 
 use fleet::{
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    State,
     make::{self, Entry, Fleet, MOST, Step, Version},
     read::{Hit, PAGE, Page},
 };
@@ -47,13 +49,36 @@ impl Elastic {
             let closed = hours::hour(now - MARKED_AFTER);
             late.extend(touched.filter(|hour| *hour < closed).map(|hour| (*server, hour)));
         }
+        self.mark(&late).await
+    }
+
+    /// Marks these hours.
+    pub async fn mark(&self, hours: &HashSet<(ServerId, i64)>) -> Result<(), HistoryError> {
         let (mut lines, index) = (Vec::new(), self.0.layout.dirty());
-        for (server, hour) in &late {
+        for (server, hour) in hours {
             let id = hour_id(*server, *hour);
             let line = json!({"index": {"_index": index, "_id": id}});
             writeln!(lines, "{line}\n{}", json!({"server": server, "hour": hour})).map_err(unavailable)?;
         }
-        self.bulk(lines, late.len()).await.map(drop)
+        self.bulk(lines, hours.len()).await.map(drop)
+    }
+
+    /// Of whom something was forgotten since these states were read, what was just made may be of that: it is to be made
+    /// again, and read from the snapshots until then.
+    pub async fn mark_forgotten(
+        &self,
+        hours: &Range<i64>,
+        members: &[ServerId],
+        before: &HashMap<ServerId, State>,
+    ) -> Result<(), HistoryError> {
+        let after = self.states(members).await?;
+        let changed = |server: &&ServerId| {
+            let [was, is] = [before, &after].map(|states| states.get(*server).map_or(0, |of| of.version(0)));
+            was != is
+        };
+        let hours =
+            members.iter().filter(changed).flat_map(|server| hours.clone().map(move |hour| (*server, hour)));
+        self.mark(&hours.collect()).await
     }
 
     /// How many hours are marked at least, and of which the oldest are to be made again.
@@ -75,8 +100,7 @@ impl Elastic {
         let mut needless = Vec::new();
         for make::Hit { id, version, source: Mark { server, hour } } in marks {
             let newest = of_hour(hour).from;
-            let new = Entry { rolled: None, version: None, oldest_start: newest, newest };
-            let entry = fleet.servers.entry(server).or_insert(new);
+            let entry = fleet.servers.entry(server).or_insert(Entry::new(newest, newest));
             let rolled = entry.rolled.unwrap_or_else(|| Rolled::none(closing.before(server), entry.newest));
             if hour * HOUR < oldest {
                 // What it was made of is gone, and it stays as it is.

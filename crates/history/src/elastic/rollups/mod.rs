@@ -4,7 +4,8 @@
 //! win, whoever is stalled and wakes:
 //!
 //! - A rollup has as its version how many snapshots were seen when it was made. Snapshots are only added, so of two that
-//!   were made of the same hour the greater version is the newer, and with the same version they are the same.
+//!   were made of the same hour the greater version is the newer, and with the same version they are the same. Where
+//!   some of a server are forgotten, a number of that is raised first, which weighs more in a version than any count.
 //! - What of a server is rolled up is a document of its own ([`Rolled`]), which is replaced only as it was read.
 //! - An hour that a late snapshot touches gets a mark. Whoever stores the snapshot writes the mark before the snapshot
 //!   counts as stored (see [`Elastic::note_late`](super::Elastic::note_late)); whoever makes the rollup again reads the
@@ -19,7 +20,7 @@ mod read;
 use std::collections::HashMap;
 
 use fleet::{Millis, ServerId, hours::Rolled};
-pub use make::Fleet;
+pub use make::{Fleet, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -37,9 +38,37 @@ pub struct State {
     /// Start of its oldest snapshot, and its newest sample, as far as whoever wrote this knew. They outlive snapshots.
     pub oldest_start: Millis,
     pub newest: Millis,
+    /// How often a part of its history was forgotten.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    forgotten: i64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// Bits of a rollup's version that count snapshots.
+const SEEN_BITS: u32 = 40;
+
 impl State {
+    /// The version of a rollup that is made of so many snapshots, all read after this was.
+    pub fn version(self, seen: i64) -> i64 {
+        (self.forgotten << SEEN_BITS) + seen
+    }
+
+    /// The same, with one more time that something was forgotten: what came before this time.
+    pub fn without(self, before: Millis) -> Self {
+        Self { forgotten: self.forgotten + 1, oldest_start: self.oldest_start.max(before), ..self }
+    }
+
+    /// As it is stored.
+    pub fn document(self, server: ServerId) -> Value {
+        let mut document = json!(self);
+        document["server"] = json!(server);
+        document
+    }
+
     pub fn rolled(&self) -> Rolled {
         Rolled { first: self.first, until: self.until }
     }

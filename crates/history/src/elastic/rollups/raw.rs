@@ -1,6 +1,9 @@
 //! What rollups are made of: sums over the snapshots of each hour, and the times of those that are no chain.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use fleet::{
     ServerId,
@@ -49,11 +52,12 @@ struct Hours {
 
 impl Elastic {
     /// The rollups of these hours, which lie in one day, of these servers; those of hours without any snapshot are left
-    /// out.
+    /// out, unless they are made `again`.
     pub async fn make_rollups(
         &self,
         hours: &Range<i64>,
         servers: &[ServerId],
+        again: bool,
     ) -> Result<Vec<Made>, HistoryError> {
         let whole = hours.start..hours.end + REACH;
         let indices = self.0.layout.indices(whole.start * HOUR, whole.end * HOUR - 1);
@@ -83,6 +87,17 @@ impl Elastic {
                 let buckets: Vec<Value> = buckets.map(Option::unwrap_or_default).collect();
                 self.make_of(server, hours, &buckets, &mut made).await?;
             }
+        }
+        if again {
+            let found: HashSet<(ServerId, i64)> = made.iter().map(|made| (made.server, made.hour)).collect();
+            let each = servers.iter().flat_map(|server| hours.clone().map(|hour| (*server, hour)));
+            made.extend(each.filter(|hour| !found.contains(hour)).map(|(server, hour)| Made {
+                server,
+                hour,
+                rollup: Rollup::EMPTY,
+                seen: 0,
+                newest: None,
+            }));
         }
         Ok(made)
     }

@@ -14,6 +14,7 @@
 //! moves it. So a reader that looks for both in one view of the file sees each snapshot once. Snapshots that come late lie
 //! among the rows until the next packing.
 
+mod find;
 mod packing;
 mod read;
 mod shelf;

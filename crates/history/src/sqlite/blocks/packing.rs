@@ -1,29 +1,28 @@
 //! Packing: a step at a time, each of which reads beside what is written, and writes one small transaction.
 
-use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    ops::RangeInclusive,
-};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use fleet::{Millis, ServerId, Snapshot, hours::HOUR, retention::DAY};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{blocks_of, change};
+use super::{
+    blocks_of, change,
+    find::{numbers_from, packable, slots},
+};
 use crate::{
     HistoryError, Packed,
     block::{self, Wanted},
     sqlite::{
         Sqlite,
-        layout::{self, INDEX_BITS, MAX_NUMBER, SLOT_SHIFT, TIME_BITS},
+        layout::{self, INDEX_BITS},
         pack,
         read::{bodies_of, list},
+        rollups,
     },
 };
 
-/// Servers that one step looks at.
-const MOST_SERVERS: i64 = 64;
 /// Snapshots after which a step takes no further server.
-const MOST_SNAPSHOTS: usize = 8_192;
+const MOST_SNAPSHOTS: usize = 2_048;
 /// An hour with more snapshots than one each 50 ms is no host's. It stays as it is.
 const TOO_MANY: usize = 72_000;
 /// Packs that are read by one statement.
@@ -36,6 +35,8 @@ pub struct Rounds {
     hours: VecDeque<i64>,
     /// In the first of them, the next number.
     number: i64,
+    /// Once hours are done, how far bundling has come.
+    bundling: Option<rollups::Cursor>,
     /// Hours of servers that cannot be packed, which was said once.
     left: HashSet<(i64, i64)>,
 }
@@ -68,13 +69,18 @@ impl Sqlite {
     /// See [`crate::History::pack`].
     pub async fn pack(&self) -> Result<Packed, HistoryError> {
         let mut rounds = self.0.packing.lock().await;
+        if rounds.bundling.is_some() {
+            return self.bundle(&mut rounds.bundling).await;
+        }
         if rounds.hours.is_empty() {
             let hours = self.hours_to_pack();
             rounds.left.retain(|(hour, _)| hours.contains(hour));
             rounds.hours = hours;
             rounds.number = 0;
         }
-        let Some(hour) = rounds.hours.front().copied() else { return Ok(Packed::default()) };
+        let Some(hour) = rounds.hours.front().copied() else {
+            return self.bundle(&mut rounds.bundling).await;
+        };
         let (mut transaction, oldest) = self.reading().await?;
         let found = match hour * HOUR >= oldest {
             true => numbers_from(&mut transaction, hour, rounds.number).await?,
@@ -85,7 +91,10 @@ impl Sqlite {
             self.drop_bodies(hour).await?;
             rounds.hours.pop_front();
             rounds.number = 0;
-            return Ok(Packed { hours: 0, snapshots: 0, more: !rounds.hours.is_empty() });
+            if rounds.hours.is_empty() {
+                rounds.bundling = Some(rollups::FIRST);
+            }
+            return Ok(Packed { more: true, ..Packed::default() });
         };
         let numbers = found.into_iter().filter(|number| !rounds.left.contains(&(hour, *number))).collect();
         let (packed, next) = self.pack_some(hour, numbers, &mut rounds.left).await?;
@@ -238,62 +247,6 @@ impl Sqlite {
         self.known_mut().hours.remove(&hour);
         Ok(())
     }
-}
-
-fn slots(hour: i64) -> RangeInclusive<i64> {
-    layout::slot(hour * HOUR)..=layout::slot(hour * HOUR + HOUR - 1)
-}
-
-/// Some numbers from this one on that have rows in an hour, in order.
-async fn numbers_from(
-    connection: &mut SqliteConnection,
-    hour: i64,
-    from: i64,
-) -> Result<Vec<i64>, HistoryError> {
-    let (day, slots) = (hour.div_euclid(DAY / HOUR), slots(hour));
-    let next = |number: &str| {
-        format!(
-            "(SELECT MIN(number) FROM (
-                 SELECT (
-                     SELECT (key >> {TIME_BITS}) & {MAX_NUMBER} FROM day_{day} WHERE key
-                         BETWEEN (slots.slot << {SLOT_SHIFT}) | ({number} << {TIME_BITS})
-                         AND (slots.slot << {SLOT_SHIFT}) | ((1 << {SLOT_SHIFT}) - 1)
-                     ORDER BY key LIMIT 1
-                 ) AS number FROM slots WHERE slots.slot BETWEEN $2 AND $3
-             ))"
-        )
-    };
-    let statement = format!(
-        "WITH RECURSIVE found (number) AS (
-             SELECT {} UNION ALL SELECT {} FROM found WHERE number IS NOT NULL LIMIT {MOST_SERVERS}
-         )
-         SELECT number FROM found WHERE number IS NOT NULL",
-        next("$1"),
-        next("(found.number + 1)")
-    );
-    if from > MAX_NUMBER {
-        return Ok(Vec::new());
-    }
-    let found = sqlx::query_scalar(AssertSqlSafe(statement)).bind(from);
-    Ok(found.bind(*slots.start()).bind(*slots.end()).fetch_all(connection).await?)
-}
-
-/// Those of these numbers whose hour is rolled up, so that it is closed, and need not be made again.
-async fn packable(
-    connection: &mut SqliteConnection,
-    hour: i64,
-    numbers: &[i64],
-) -> Result<Vec<i64>, HistoryError> {
-    Ok(sqlx::query_scalar(
-        "SELECT number FROM rolled WHERE number IN (SELECT value FROM json_each($1))
-             AND $2 >= first AND $2 < until
-             AND NOT EXISTS (SELECT 1 FROM dirty WHERE dirty.hour = $2 AND dirty.number = rolled.number)
-         ORDER BY number",
-    )
-    .bind(serde_json::Value::from(numbers.to_vec()).to_string())
-    .bind(hour)
-    .fetch_all(connection)
-    .await?)
 }
 
 /// The rows of these numbers in an hour, in order of number and time, as many as a step takes; and the first number that

@@ -29,10 +29,10 @@ const FLOAT: u8 = 2;
 /// Most digits after the point that are looked for.
 const MOST_DIGITS: u8 = 3;
 /// Below this every whole number is a float.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+pub const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The number by which a figure is stored. It must never change.
-fn id(name: &str) -> Option<u8> {
+pub fn id(name: &str) -> Option<u8> {
     Some(match name {
         "cpu" => 1,
         "iowait" => 2,
@@ -98,7 +98,7 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number.to_le_bytes()[0]);
 }
 
-fn put_stretches(bytes: &mut Vec<u8>, hour: i64, rollup: &Rollup) {
+pub fn put_stretches(bytes: &mut Vec<u8>, hour: i64, rollup: &Rollup) {
     let Some(stretches) = &rollup.stretches else { return put(bytes, 0) };
     if rollup.covered == HOUR {
         return put(bytes, 1);
@@ -152,7 +152,7 @@ fn repeated(value: f64, count: u64) -> f64 {
 }
 
 /// The greatest value, how far the least is below it, and how far the sum is above as many of the least.
-fn whole(Summary { count, sum, max, min }: &Summary) -> Option<[u64; 3]> {
+pub fn whole(Summary { count, sum, max, min }: &Summary) -> Option<[u64; 3]> {
     let exact = |value: f64| {
         let exact = (0.0..EXACT).contains(&value) && value.fract() == 0.0 && value.is_sign_positive();
         exact.then_some(value as u64)
@@ -187,7 +187,7 @@ fn unzigzag(number: u64) -> i64 {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl Reader<'_> {
     fn byte(&mut self) -> Result<u8, String> {
@@ -214,7 +214,7 @@ impl Reader<'_> {
         Ok(f64::from_le_bytes(*float))
     }
 
-    fn stretches(&mut self, hour: i64, covered: Millis) -> Result<Option<Vec<Piece>>, String> {
+    pub fn stretches(&mut self, hour: i64, covered: Millis) -> Result<Option<Vec<Piece>>, String> {
         let whole = of_hour(hour);
         let Some(count) = self.number()?.checked_sub(1) else { return Ok(None) };
         if count == 0 {

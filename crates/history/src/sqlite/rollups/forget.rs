@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{DAY_SHIFT, HOUR_BITS, HOURS_A_DAY, NUMBER_BITS, SPAN_DAYS};
+use super::{DAY_SHIFT, HOUR_BITS, HOURS_A_DAY, NUMBER_BITS, SPAN_DAYS, bundles};
 use crate::HistoryError;
 
 /// Removes what these spans have of a server of the hours before `end`. The hour `end` itself and the two before have to
@@ -33,7 +33,9 @@ pub async fn forget_rollups(
         // Nothing is left of a sum, or a part of it.
         let sums = format!(
             "UPDATE covered_{span} SET covered = (
-                 SELECT COALESCE(SUM(kept.covered), 0) FROM rollups_{span} AS kept WHERE kept.key
+                 SELECT COALESCE(SUM(kept.covered), 0) FROM (
+                     SELECT key, covered FROM rollups_{span} UNION ALL SELECT key, covered FROM bundles_{span}
+                 ) AS kept WHERE kept.key
                      BETWEEN covered_{span}.key << {HOUR_BITS} AND (covered_{span}.key << {HOUR_BITS}) | {hours}
              ) WHERE key IN ({days} AND $2 + slots.slot * {HOURS_A_DAY} < $3)"
         );
@@ -41,6 +43,7 @@ pub async fn forget_rollups(
             "DELETE FROM covered_{span}
              WHERE key IN ({days} AND $2 + (slots.slot + 1) * {HOURS_A_DAY} <= $3)"
         );
+        bundles::forget(connection, *span, number, end).await?;
         for statement in [rollups, sums, empty] {
             sqlx::query(AssertSqlSafe(statement))
                 .bind(number)

@@ -211,12 +211,14 @@ impl Sqlite {
         }
         let samples = raw::samples(&mut transaction, &days, &step.hours, &numbers).await?;
         drop(transaction);
+        let again = step.members.iter().all(|member| member.before == member.after);
         let mut rollups: Vec<(i64, i64, Rollup)> = Vec::new();
         let mut newest: HashMap<i64, Millis> = HashMap::new();
         for number in &numbers {
-            let Some(samples) = samples.get(number) else { continue };
+            let samples = samples.get(number).map_or(&[][..], Vec::as_slice);
             let made = step.hours.clone().map(|hour| (*number, hour, Rollup::of(hour, samples)));
-            rollups.extend(made.filter(|(_, _, rollup)| !rollup.is_empty()));
+            // One that was there before may have to go.
+            rollups.extend(made.filter(|(_, _, rollup)| again || !rollup.is_empty()));
             newest.extend(samples.last().map(|last| (*number, last.at)));
             tokio::task::yield_now().await;
         }

@@ -7,12 +7,14 @@
 //! ```
 //!
 //! So a day of one server lies together, and a chart of a year takes a seek a day. An hour in which nobody was heard has
-//! no row. `covered_<n>` has the sum of a day's `covered` under its day and number: uptime of many servers over a month
+//! no row. Of days that are over the hours are [bundles]. `covered_<n>` has the sum of a day's `covered` under its day and number: uptime of many servers over a month
 //! reads a small number for each day.
 //!
 //! The table `rolled` says which hours of a server are rolled up; `dirty` names those of them that a late snapshot has
 //! touched since. Those are read from the snapshots themselves, until they are made again.
 
+mod bundle;
+mod bundles;
 mod codec;
 mod forget;
 mod make;
@@ -21,6 +23,7 @@ mod read;
 mod rows;
 mod write;
 
+pub use bundles::{Cursor, FIRST};
 use fleet::hours::HOUR;
 pub use forget::forget_rollups;
 pub use make::Makings;
@@ -48,9 +51,25 @@ pub const SCHEMA: &str = "
     PRAGMA user_version = 3;
 ";
 
+/// What schema 4 has besides schema 3, but for the tables of spans.
+pub const BUNDLES: &str = "PRAGMA user_version = 4;";
+
 /// Brings a file of schema 2 to schema 3. Nothing is rolled up yet.
 pub async fn begin(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
     let script = format!("BEGIN IMMEDIATE; {SCHEMA} {} COMMIT;", blocks::SCHEMA);
+    sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
+    Ok(())
+}
+
+/// Brings a file of schema 3 to schema 4. Nothing is bundled yet.
+pub async fn begin_bundles(connection: &mut SqliteConnection) -> Result<(), HistoryError> {
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'rollups_*'")
+            .fetch_all(&mut *connection)
+            .await?;
+    let spans = tables.iter().filter_map(|table| table.strip_prefix("rollups_")?.parse::<i64>().ok());
+    let tables: String = spans.map(|span| make_bundles(span) + ";").collect();
+    let script = format!("BEGIN IMMEDIATE; {tables} {BUNDLES} COMMIT;");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
     Ok(())
 }
@@ -82,13 +101,20 @@ fn day_key(number: i64, hour: i64) -> i64 {
 }
 
 /// Statements that make the tables of a span.
-pub fn make_span(span: i64) -> [String; 2] {
+pub fn make_span(span: i64) -> [String; 3] {
     [
         format!(
             "CREATE TABLE rollups_{span} (key INTEGER PRIMARY KEY, covered INTEGER NOT NULL, body BLOB NOT NULL)"
         ),
         format!("CREATE TABLE covered_{span} (key INTEGER PRIMARY KEY, covered INTEGER NOT NULL)"),
+        make_bundles(span),
     ]
+}
+
+fn make_bundles(span: i64) -> String {
+    format!(
+        "CREATE TABLE bundles_{span} (key INTEGER PRIMARY KEY, covered INTEGER NOT NULL, body BLOB NOT NULL)"
+    )
 }
 
 /// The first moment after a span.

@@ -157,7 +157,7 @@ async fn read_figures(
             for place in *places {
                 let index = rows[*place].place & ((1 << INDEX_BITS) - 1);
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
-                match lines.as_ref().map_err(Clone::clone).and_then(|lines| pack::snapshot(lines, index)) {
+                match lines.as_ref().map_err(Clone::clone).and_then(|lines| pack::figures(lines, index)) {
                     Ok(snapshot) => figures[*place] = Figures::of(&snapshot),
                     Err(reason) => {
                         let Row { number, at, .. } = rows[*place];

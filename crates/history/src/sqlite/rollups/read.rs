@@ -198,7 +198,7 @@ impl Sqlite {
             };
             let hours = hours.start.max(hours::hour(still.from))..hours.end.min(hours::hour(still.to) + 1);
             for (hour, rollup) in
-                rollups_of(&mut transaction, &spans, server.number, &hours).await?.into_iter().rev()
+                rollups_of(&mut transaction, &spans, server.number, &hours, false).await?.into_iter().rev()
             {
                 if rollup.stretches.is_none() && hour * HOUR >= oldest {
                     pass_window(&mut transaction, &days, server.number, of_hour(hour), gaps).await?;
@@ -250,7 +250,8 @@ impl Sqlite {
         let mut rounded = false;
         if let (Some((first, _)), Some((last, _))) = (by_rollup.first_key_value(), by_rollup.last_key_value())
         {
-            let found = rollups_of(&mut transaction, &spans, server.number, &(*first..*last + 1)).await?;
+            let found =
+                rollups_of(&mut transaction, &spans, server.number, &(*first..*last + 1), true).await?;
             for (hour, rollup) in found {
                 let Some(whole) = by_rollup.get(&hour) else { continue };
                 rounded |= !whole && rollup.count > 0;

@@ -5,16 +5,19 @@ use std::{fmt::Write, ops::Range};
 use fleet::rollup::Rollup;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{HOURS_A_DAY, codec, day_key, key, make::Member, span};
+use super::{HOURS_A_DAY, bundles::replace, codec, day_key, key, make::Member, span};
 use crate::{HistoryError, sqlite::read::list};
 
+/// Writes what was made of these hours. Of one in which nobody is heard any more nothing stays.
 pub async fn write_rollups(
     connection: &mut SqliteConnection,
     span: i64,
     rollups: &[(i64, i64, Rollup)],
 ) -> Result<(), HistoryError> {
     let (mut bytes, mut rows) = (Vec::new(), String::from("["));
-    for (number, hour, rollup) in rollups {
+    let (empty, filled): (Vec<_>, Vec<_>) =
+        replace(connection, span, rollups).await?.into_iter().partition(|(.., rollup)| rollup.is_empty());
+    for (number, hour, rollup) in filled {
         let (comma, body) = (if bytes.is_empty() { "" } else { "," }, codec::encode(*hour, rollup));
         let (key, covered) = (key(*number, *hour), rollup.covered);
         // Writing to a string cannot fail.
@@ -27,7 +30,16 @@ pub async fn write_rollups(
          SELECT value ->> 0, value ->> 1, substr($2, value ->> 2, value ->> 3) FROM json_each($1) WHERE true \
          ON CONFLICT (key) DO UPDATE SET covered = excluded.covered, body = excluded.body"
     );
-    sqlx::query(AssertSqlSafe(statement)).bind(rows).bind(bytes).execute(connection).await?;
+    sqlx::query(AssertSqlSafe(statement)).bind(rows).bind(bytes).execute(&mut *connection).await?;
+    let empty: Vec<[i64; 1]> = empty.into_iter().map(|(number, hour, _)| [key(*number, *hour)]).collect();
+    if !empty.is_empty() {
+        let statement =
+            format!("DELETE FROM rollups_{span} WHERE key IN (SELECT value ->> 0 FROM json_each($1))");
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(list(empty.iter().map(|key| key.as_slice())))
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }
 
@@ -44,8 +56,9 @@ pub async fn write_sums(
     days.dedup();
     let statement = format!(
         "INSERT INTO covered_{span} (key, covered) SELECT value ->> 0, (
-             SELECT COALESCE(SUM(kept.covered), 0) FROM rollups_{span} AS kept
-             WHERE kept.key BETWEEN value ->> 1 AND (value ->> 1) + {}
+             SELECT COALESCE(SUM(kept.covered), 0) FROM (
+                 SELECT key, covered FROM rollups_{span} UNION ALL SELECT key, covered FROM bundles_{span}
+             ) AS kept WHERE kept.key BETWEEN value ->> 1 AND (value ->> 1) + {}
          ) FROM json_each($1) WHERE true ON CONFLICT (key) DO UPDATE SET covered = excluded.covered",
         HOURS_A_DAY - 1
     );

@@ -23,6 +23,9 @@ pub(super) struct Found {
     pub(super) state: IncidentState,
     pub(super) transition: i64,
     pub(super) opened_at: Millis,
+    /// Since when steps count, and how many have come since.
+    pub(super) escalates_from: Millis,
+    pub(super) step: i64,
     pub(super) resolved: Option<(Millis, Resolution)>,
     pub(super) value: Option<f64>,
     /// From when on it was to be looked at.
@@ -48,6 +51,8 @@ row! {
         state: String,
         transition: i64,
         opened_at: Millis,
+        escalates_from: Option<Millis>,
+        step: i64,
         value: Option<f64>,
         resolved_at: Option<Millis>,
         resolution: Option<String>,
@@ -73,10 +78,10 @@ row! {
 
 /// PostgreSQL holds the rows: who sends may find meanwhile that something failed, and has it looked at again.
 const DUE: PerEngine = PerEngine {
-    sqlite: "SELECT id, rule, kind, server, instance, level, state, transition, opened_at, value, resolved_at, resolution,
-        tell_at FROM incidents WHERE tell_at <= $1 ORDER BY tell_at, id LIMIT $2",
-    postgres: "SELECT id, rule, kind, server, instance, level, state, transition, opened_at, value, resolved_at, resolution,
-        tell_at FROM incidents WHERE tell_at <= $1 ORDER BY tell_at, id LIMIT $2 FOR UPDATE",
+    sqlite: "SELECT id, rule, kind, server, instance, level, state, transition, opened_at, escalates_from, step,
+        value, resolved_at, resolution, tell_at FROM incidents WHERE tell_at <= $1 ORDER BY tell_at, id LIMIT $2",
+    postgres: "SELECT id, rule, kind, server, instance, level, state, transition, opened_at, escalates_from, step,
+        value, resolved_at, resolution, tell_at FROM incidents WHERE tell_at <= $1 ORDER BY tell_at, id LIMIT $2 FOR UPDATE",
 };
 const SAID: PerEngine = one_of!(
     "SELECT i.incident, i.channel, i.kind, i.level, i.reminder, i.round, i.notification, n.state, n.created_at, n.updated_at
@@ -155,6 +160,8 @@ impl Row {
             state: self.state.parse().map_err(|_| corrupt("state"))?,
             transition: self.transition,
             opened_at: self.opened_at,
+            escalates_from: self.escalates_from.unwrap_or(self.opened_at),
+            step: self.step,
             resolved: self.resolved_at.zip(resolution),
             value: self.value,
             tell_at: self.tell_at,

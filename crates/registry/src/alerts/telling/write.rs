@@ -60,11 +60,12 @@ const TOLD: PerEngine = PerEngine {
 };
 /// Whoever changed an incident meanwhile, or had it looked at again, is not undone.
 const LOOKED: PerEngine = PerEngine {
-    sqlite: "UPDATE incidents SET tell_at = line.next FROM (SELECT value ->> 'id' AS id,
-        value ->> 'transition' AS transition, value ->> 'seen' AS seen, value ->> 'next' AS next FROM json_each($1)) AS line
+    sqlite: "UPDATE incidents SET tell_at = line.next, step = line.step FROM (SELECT value ->> 'id' AS id,
+        value ->> 'transition' AS transition, value ->> 'seen' AS seen, value ->> 'next' AS next,
+        value ->> 'step' AS step FROM json_each($1)) AS line
         WHERE incidents.id = line.id AND incidents.transition = line.transition AND incidents.tell_at = line.seen",
-    postgres: "UPDATE incidents SET tell_at = line.next FROM jsonb_to_recordset(CAST($1 AS JSONB))
-        AS line (id TEXT, transition BIGINT, seen BIGINT, next BIGINT)
+    postgres: "UPDATE incidents SET tell_at = line.next, step = line.step FROM jsonb_to_recordset(CAST($1 AS JSONB))
+        AS line (id TEXT, transition BIGINT, seen BIGINT, next BIGINT, step BIGINT)
         WHERE incidents.id = line.id AND incidents.transition = line.transition AND incidents.tell_at = line.seen",
 };
 /// Holds those that wait still: whoever claims one later finds less in it.
@@ -103,6 +104,7 @@ struct LookLine {
     transition: i64,
     seen: Millis,
     next: Option<Millis>,
+    step: i64,
 }
 
 pub(super) async fn write(
@@ -131,6 +133,7 @@ pub(super) async fn write(
         transition: one.transition,
         seen: one.tell_at,
         next: if stays.contains(&place) { Some(now + SOON) } else { decision.next },
+        step: decision.step,
     };
     let lines: Vec<LookLine> = found.iter().zip(decisions).enumerate().map(line).collect();
     tx.run(query(LOOKED).bind(json(&lines)?)).await?;

@@ -46,6 +46,11 @@ pub struct Sort {
 }
 
 impl ServerFilter {
+    /// Whether nothing narrows the list.
+    pub fn is_everyone(&self) -> bool {
+        self.status.is_none() && self.is_at_most_a_status()
+    }
+
     /// Whether nothing narrows the list but a status at the most.
     pub(super) fn is_at_most_a_status(&self) -> bool {
         let Self { status: _, name, address, q, labels, ids } = self;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Lit, Macro, Meta, Path, UseTree, Visibility,
+    Attribute, File, Item, ItemMod, ItemUse, Lit, Macro, Meta, Path, UseTree, Visibility,
     buffer::{Cursor, TokenBuffer},
     visit::{self, Visit},
 };
@@ -18,9 +18,19 @@ pub const GLOB: &str = "*";
 /// All that `text`, which is the module `module`, names of its own crate, whose root has the modules `rooms`. Each is
 /// told from the root, whichever way the source spells it.
 pub fn named(text: &str, module: &[String], rooms: &[&str]) -> Vec<Segments> {
-    let file = syn::parse_file(text).unwrap();
+    named_in(&syn::parse_file(text).unwrap(), module, rooms)
+}
+
+/// The same, without what its unit tests name.
+pub fn named_outside_of_tests(text: &str, module: &[String], rooms: &[&str]) -> Vec<Segments> {
+    let mut file = syn::parse_file(text).unwrap();
+    file.items.retain(|item| !matches!(item, Item::Mod(module) if module.ident == "tests"));
+    named_in(&file, module, rooms)
+}
+
+fn named_in(file: &File, module: &[String], rooms: &[&str]) -> Vec<Segments> {
     let mut reader = Reader { module: module.to_vec(), uses: Vec::new(), paths: Vec::new() };
-    reader.visit_file(&file);
+    reader.visit_file(file);
     let names = Names::of(&reader.uses, module, rooms);
     let used = reader.uses.iter().map(|import| (&import.module, &import.path));
     let written = reader.paths.iter().map(|(module, path)| (module, path));

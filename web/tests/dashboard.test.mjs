@@ -313,7 +313,7 @@ test('what runs on a server is told at a moment and over a range', async () => {
     const names = () => table.locator('tbody th').allTextContents();
     assert.deepEqual((await names()).map((name) => name.trim()), ['postgres', HOSTILE, 'All others']);
     await table.getByRole('link', { name: 'Memory' }).click();
-    await page.waitForFunction((name) => document.querySelector('[role=region] tbody th')?.textContent.trim() === name, HOSTILE);
+    await page.waitForFunction((name) => document.querySelector('[role=region][aria-label=Processes] tbody th')?.textContent.trim() === name, HOSTILE);
     await page.getByRole('link', { name: 'Over the range' }).click();
     await table.getByRole('link', { name: /^CPU time/ }).waitFor();
     await table.locator('tr', { hasText: 'postgres' }).waitFor();

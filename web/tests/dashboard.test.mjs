@@ -300,6 +300,31 @@ test('a server has a chart for each part, its room, and a day for each of 90', a
     await page.context().close();
 });
 
+test('what runs on a server is told at a moment and over a range', async () => {
+    const host = await enrol('runs-things');
+    const row = (pid, name, cpu, rss) => ({ pid, start_ms: 1000 + pid, cpu, rss, name, ppid: 1, user: 'db' });
+    const processes = { level: 'basic', keyframe: true, count: 112, running: 3, blocked: 1, rows: [row(4711, 'postgres', 183.5, 2 ** 31), row(4712, HOSTILE, 12, 2 ** 33)], other: { cpu: 4.5 } };
+    const beating = keepBeating([host], { processes });
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, `servers/${host.server_id}?range=15m&tab=processes`);
+    await page.getByText('112 processes, 3 running, 1 waiting for a disk').waitFor();
+    const table = page.getByRole('region', { name: 'Processes' });
+    const names = () => table.locator('tbody th').allTextContents();
+    assert.deepEqual((await names()).map((name) => name.trim()), ['postgres', HOSTILE, 'All others']);
+    await table.getByRole('link', { name: 'Memory' }).click();
+    await page.waitForFunction((name) => document.querySelector('[role=region][aria-label=Processes] tbody th')?.textContent.trim() === name, HOSTILE);
+    await page.getByRole('link', { name: 'Over the range' }).click();
+    await table.getByRole('link', { name: /^CPU time/ }).waitFor();
+    await table.locator('tr', { hasText: 'postgres' }).waitFor();
+    await page.getByRole('link', { name: 'At a moment' }).click();
+    await page.locator('figure .u-over').first().click();
+    await page.waitForFunction(() => /[?&]at=\d{13}/.test(location.hash));
+    await beating.stop();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);
@@ -346,7 +371,7 @@ test('a new tab is logged in, two tabs refresh at once, and logging out ends bot
 test('each page in each language and theme is without errors, serious findings and overflow', async () => {
     const host = await enrol('web-1');
     const beating = keepBeating([host]);
-    const paths = [...PAGES, `servers/${host.server_id}`, `incidents/${await anIncident()}`];
+    const paths = [...PAGES, `servers/${host.server_id}`, `servers/${host.server_id}?tab=processes`, `incidents/${await anIncident()}`];
     const page = await open(launched, { viewport: { width: 390, height: 800 } });
     await page.addInitScript(axe);
     await enter(page);

@@ -91,7 +91,7 @@ export async function versioned<T>(asked: Promise<Answered<T>>): Promise<{ value
 }
 
 /** Gives the browser a file to save. */
-export async function download(path: string, query: Record<string, string>, name: string): Promise<void> {
+export async function download(path: string, query: Record<string, string> | URLSearchParams, name: string): Promise<void> {
     const request = new Request(`${BASE}${path}?${new URLSearchParams(query)}`);
     const answer = await send(request);
     if (!answer.ok) throw await Problem.of(answer);

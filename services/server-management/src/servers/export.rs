@@ -16,7 +16,11 @@ use crate::{
         failure::Failure,
         query::{FromParameters, Parameters, Parsed},
     },
-    servers::{labels, listing::filters},
+    servers::{
+        figures::Figures,
+        labels,
+        listing::{Above, measured_filters},
+    },
 };
 
 /// The columns that an import reads; the other columns of an export are for people.
@@ -48,6 +52,7 @@ const COLUMNS: [(&str, u16); 18] = [
 pub(crate) struct Export {
     format: Format,
     filter: ServerFilter,
+    above: Vec<Above>,
 }
 
 /// The names of all columns.
@@ -64,10 +69,15 @@ pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")))),
     security(("token" = ["server:read"]))
 )]
-pub(crate) async fn export(app: Data<App>, asked: Parsed<Export>) -> Result<HttpResponse, Failure> {
-    let Export { format, filter } = asked.0;
+pub(crate) async fn export(
+    app: Data<App>,
+    figures: Data<Figures>,
+    asked: Parsed<Export>,
+) -> Result<HttpResponse, Failure> {
+    let Export { format, filter, above } = asked.0;
     let turn = app.turn_to_export().await?;
     let (registry, roll) = (app.registry.clone(), app.roll().await?);
+    let filter = figures.narrowed(&app, filter, &above, &roll).await?;
     let after = async move |name: Option<&str>| registry.servers_after(&filter, name, PART, &roll).await;
     let first = after(None).await?;
     let sheet = Sheet { format, name: "servers", columns: COLUMNS, cells };
@@ -104,7 +114,7 @@ fn cells(server: &Server) -> [Cell; COLUMNS.len()] {
 impl FromParameters for Export {
     fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
         let format = parameters.parsed("format", str::parse)?.unwrap_or(Format::Xlsx);
-        Ok(Self { format, filter: ServerFilter::take(parameters, now)? })
+        Ok(Self { format, filter: ServerFilter::take(parameters, now)?, above: Above::take(parameters)? })
     }
 }
 
@@ -112,7 +122,7 @@ impl utoipa::IntoParams for Export {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let formats = text().enum_values(Some(["xlsx", "csv"])).default(Some(json!("xlsx")));
         let mut parameters = vec![parameter("format", "Which kind of sheet", formats)];
-        parameters.extend(filters());
+        parameters.extend(measured_filters());
         parameters
     }
 }

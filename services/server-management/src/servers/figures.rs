@@ -12,11 +12,16 @@ use tokio::sync::Mutex;
 use crate::{
     app::App,
     http::failure::{Failure, too_many_servers},
-    servers::listing::{Above, Figure, Order},
+    servers::{
+        listing::{Above, Figure, Order},
+        uptime,
+    },
 };
 
 /// For how long a table or a picture serves, in ms.
 pub(super) const FRESH: Millis = 5_000;
+/// For how long uptimes serve, in ms.
+const FRESH_UPTIME: Millis = 60_000;
 /// Most servers of which there is a table.
 pub(super) const MOST: u32 = 50_000;
 /// Servers that the cache is asked for at once.
@@ -33,14 +38,27 @@ pub(super) struct Shares {
 /// What was measured last of each server that the cache knows.
 type Table = Arc<HashMap<ServerId, Shares>>;
 
-/// The table of this process, once somebody has asked.
+/// The uptime of the last 24 h of each server of which something was expected.
+type Uptimes = Arc<HashMap<ServerId, f64>>;
+
+/// The tables of this process, once somebody has asked.
 #[derive(Default)]
-pub(crate) struct Figures(Mutex<Option<(Millis, Table)>>);
+pub(crate) struct Figures {
+    shares: Mutex<Option<(Millis, Table)>>,
+    uptimes: Mutex<Option<(Millis, Uptimes)>>,
+}
+
+/// A server that an order with figures has a place for.
+struct Placed {
+    entry: Entry,
+    shares: Shares,
+    uptime: Option<f64>,
+}
 
 impl Figures {
     /// What was measured last of each server that the cache knows. Without the cache it is nothing.
     pub(super) async fn shares(&self, app: &App, roll: &Roll) -> Result<Table, Failure> {
-        let mut held = self.0.lock().await;
+        let mut held = self.shares.lock().await;
         let now = app.clock.now();
         if let Some((_, shares)) = held.as_ref().filter(|(at, _)| now.saturating_sub(*at) < FRESH) {
             return Ok(Arc::clone(shares));
@@ -57,6 +75,50 @@ impl Figures {
         Ok(shares)
     }
 
+    /// The uptime of the last 24 h of every server, at most a minute old: it costs a look at the history of all of them.
+    async fn uptimes(&self, app: &App, roll: &Roll) -> Result<Uptimes, Failure> {
+        let mut held = self.uptimes.lock().await;
+        let now = app.clock.now();
+        if let Some((_, uptimes)) = held.as_ref().filter(|(at, _)| now.saturating_sub(*at) < FRESH_UPTIME) {
+            return Ok(Arc::clone(uptimes));
+        }
+        let uptimes = Arc::new(uptime::of_all(app, now, roll).await?);
+        *held = Some((now, Arc::clone(&uptimes)));
+        Ok(uptimes)
+    }
+
+    /// Those that the filter lets through and that are above each of these bounds.
+    async fn entries(
+        &self,
+        app: &App,
+        filter: &ServerFilter,
+        above: &[Above],
+        roll: &Roll,
+    ) -> Result<Vec<(Entry, Shares)>, Failure> {
+        let shares = self.shares(app, roll).await?;
+        let entries = bounded(app.registry.roster(filter, None, MOST + 1, roll).await?)?;
+        let of = |id: &ServerId| shares.get(id).copied().unwrap_or_default();
+        let found = entries.into_iter().map(|entry| (of(&entry.id), entry)).filter(|(shares, _)| {
+            above.iter().all(|Above(figure, bound)| shares.of(*figure).is_some_and(|share| share > *bound))
+        });
+        Ok(found.map(|(shares, entry)| (entry, shares)).collect())
+    }
+
+    /// The filter with those alone that are above each of these bounds now.
+    pub(crate) async fn narrowed(
+        &self,
+        app: &App,
+        filter: ServerFilter,
+        above: &[Above],
+        roll: &Roll,
+    ) -> Result<ServerFilter, Failure> {
+        if above.is_empty() {
+            return Ok(filter);
+        }
+        let entries = self.entries(app, &filter, above, roll).await?;
+        Ok(ServerFilter { ids: Some(entries.into_iter().map(|(entry, _)| entry.id).collect()), ..filter })
+    }
+
     /// A page of the servers that the filter lets through and that are above each of these bounds, in an order that has
     /// figures in it; and how many there are.
     pub(crate) async fn page(
@@ -68,24 +130,18 @@ impl Figures {
         page: Page,
         roll: &Roll,
     ) -> Result<(Vec<Server>, u64), Failure> {
-        let shares = self.shares(app, roll).await?;
-        let entries = bounded(app.registry.roster(filter, None, MOST + 1, roll).await?)?;
-        let of = |id: &ServerId| shares.get(id).copied().unwrap_or_default();
-        let mut found: Vec<(Entry, Shares)> = entries
+        let by_uptime = order.iter().any(|key| matches!(key, Order::Uptime { .. }));
+        let uptimes = if by_uptime { self.uptimes(app, roll).await? } else { Uptimes::default() };
+        let entries = self.entries(app, filter, above, roll).await?;
+        let mut found: Vec<Placed> = entries
             .into_iter()
-            .map(|entry| (of(&entry.id), entry))
-            .filter(|(shares, _)| {
-                above
-                    .iter()
-                    .all(|Above(figure, bound)| shares.of(*figure).is_some_and(|share| share > *bound))
-            })
-            .map(|(shares, entry)| (entry, shares))
+            .map(|(entry, shares)| Placed { uptime: uptimes.get(&entry.id).copied(), entry, shares })
             .collect();
         found.sort_by(|one, other| compare(order, one, other));
         let size = page.page_size as usize;
         let from = (page.page as usize - 1).saturating_mul(size).min(found.len());
         let ids: Vec<ServerId> =
-            found[from..found.len().min(from + size)].iter().map(|(entry, _)| entry.id).collect();
+            found[from..found.len().min(from + size)].iter().map(|placed| placed.entry.id).collect();
         let only = ServerFilter { ids: Some(ids.clone()), ..ServerFilter::default() };
         let first = Page { page: 1, page_size: page.page_size };
         let (servers, _) = app.registry.servers(&only, &[], first, roll).await?;
@@ -97,27 +153,39 @@ impl Figures {
 }
 
 /// What is not known comes last in either direction.
-fn compare(order: &[Order], one: &(Entry, Shares), other: &(Entry, Shares)) -> Ordering {
+fn compare(order: &[Order], one: &Placed, other: &Placed) -> Ordering {
     let key = |order: &Order| match order {
-        Order::Figure { figure, descending } => match (one.1.of(*figure), other.1.of(*figure)) {
-            (Some(one), Some(other)) if *descending => other.cmp(&one),
-            (Some(one), Some(other)) => one.cmp(&other),
-            (one, other) => other.is_some().cmp(&one.is_some()),
-        },
+        Order::Figure { figure, descending } => {
+            known_first(one.shares.of(*figure), other.shares.of(*figure), *descending, Ord::cmp)
+        }
+        Order::Uptime { descending } => known_first(one.uptime, other.uptime, *descending, f64::total_cmp),
         Order::Known(Sort { key, descending }) => {
             let order = match key {
-                SortKey::Status => one.0.status.as_str().cmp(other.0.status.as_str()),
+                SortKey::Status => one.entry.status.as_str().cmp(other.entry.status.as_str()),
                 SortKey::CreatedAt
                 | SortKey::Address
                 | SortKey::LastSeenAt
                 | SortKey::UpdatedAt
-                | SortKey::Name => one.0.name.to_lowercase().cmp(&other.0.name.to_lowercase()),
+                | SortKey::Name => one.entry.name.to_lowercase().cmp(&other.entry.name.to_lowercase()),
             };
             if *descending { order.reverse() } else { order }
         }
     };
     let first = order.iter().map(key).find(|order| order.is_ne());
-    first.unwrap_or_else(|| one.0.id.cmp(&other.0.id))
+    first.unwrap_or_else(|| one.entry.id.cmp(&other.entry.id))
+}
+
+fn known_first<T>(
+    one: Option<T>,
+    other: Option<T>,
+    descending: bool,
+    compare: fn(&T, &T) -> Ordering,
+) -> Ordering {
+    match (one, other) {
+        (Some(one), Some(other)) if descending => compare(&other, &one),
+        (Some(one), Some(other)) => compare(&one, &other),
+        (one, other) => other.is_some().cmp(&one.is_some()),
+    }
 }
 
 /// The servers, unless there are too many.

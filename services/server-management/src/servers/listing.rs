@@ -57,7 +57,14 @@ pub(crate) struct Above(pub(crate) Figure, pub(crate) u8);
 /// One key of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    Figure { figure: Figure, descending: bool },
+    Figure {
+        figure: Figure,
+        descending: bool,
+    },
+    /// Of the last 24 h.
+    Uptime {
+        descending: bool,
+    },
     Known(Sort),
 }
 
@@ -106,17 +113,25 @@ impl FromParameters for Filtered {
 impl FromParameters for MeasuredListing {
     fn take(parameters: &mut Parameters, now: Millis) -> Result<Self, Problem> {
         let filter = ServerFilter::take(parameters, now)?;
+        let above = Above::take(parameters)?;
+        let by_name = Order::Known(Sort { key: SortKey::Name, descending: false });
+        let order = parameters.parsed("sort", order)?.unwrap_or_else(|| vec![by_name]);
+        let Paging(page) = Paging::take(parameters, now)?;
+        Ok(Self { filter, above, order, page })
+    }
+}
+
+impl Above {
+    /// All of them that are asked for.
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Vec<Self>, Problem> {
         let mut above = Vec::new();
         for (_, name, figure) in FIGURES {
             let bound = parameters.parsed(name, |text| {
                 decimal::<u8>(text).filter(|bound| *bound < 100).ok_or("must be 0 to 99, in percent")
             })?;
-            above.extend(bound.map(|bound| Above(figure, bound)));
+            above.extend(bound.map(|bound| Self(figure, bound)));
         }
-        let by_name = Order::Known(Sort { key: SortKey::Name, descending: false });
-        let order = parameters.parsed("sort", order)?.unwrap_or_else(|| vec![by_name]);
-        let Paging(page) = Paging::take(parameters, now)?;
-        Ok(Self { filter, above, order, page })
+        Ok(above)
     }
 }
 
@@ -125,7 +140,7 @@ impl MeasuredListing {
     pub(crate) fn known(&self) -> Option<Vec<Sort>> {
         let known = |order: &Order| match order {
             Order::Known(sort) => Some(*sort),
-            Order::Figure { .. } => None,
+            Order::Figure { .. } | Order::Uptime { .. } => None,
         };
         if self.above.is_empty() { self.order.iter().map(known).collect() } else { None }
     }
@@ -139,6 +154,7 @@ fn order(text: &str) -> Result<Vec<Order>, &'static str> {
         let (column, descending) = part.strip_prefix('-').map_or((part, false), |column| (column, true));
         let key = match FIGURES.iter().find(|(name, ..)| *name == column) {
             Some((.., figure)) => Order::Figure { figure: *figure, descending },
+            None if column == "uptime" => Order::Uptime { descending },
             None => match sort(part)?.as_slice() {
                 [sort] => Order::Known(*sort),
                 _ => return Err("names a column twice"),
@@ -147,6 +163,7 @@ fn order(text: &str) -> Result<Vec<Order>, &'static str> {
         let same = |other: &Order| match (other, &key) {
             (Order::Known(one), Order::Known(other)) => one.key == other.key,
             (Order::Figure { figure: one, .. }, Order::Figure { figure: other, .. }) => one == other,
+            (Order::Uptime { .. }, Order::Uptime { .. }) => true,
             _ => false,
         };
         if order.iter().any(same) {
@@ -154,10 +171,10 @@ fn order(text: &str) -> Result<Vec<Order>, &'static str> {
         }
         order.push(key);
     }
-    let figures = order.iter().any(|key| matches!(key, Order::Figure { .. }));
+    let figures = order.iter().any(|key| !matches!(key, Order::Known(_)));
     let beside = |key: &Order| matches!(key, Order::Known(sort) if !matches!(sort.key, SortKey::Name | SortKey::Status));
     if figures && order.iter().any(beside) {
-        return Err("has beside cpu, memory and disk only name and status");
+        return Err("has beside cpu, memory, disk and uptime only name and status");
     }
     Ok(order)
 }
@@ -213,6 +230,17 @@ pub(crate) fn filters() -> Vec<Parameter> {
     ]
 }
 
+/// The same with those by figures.
+pub(crate) fn measured_filters() -> Vec<Parameter> {
+    let mut parameters = filters();
+    for (name, filter, _) in FIGURES {
+        let percent = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(99));
+        let about = format!("Of which {name} was above so many percent when it was measured last");
+        parameters.push(parameter(filter, &about, percent));
+    }
+    parameters
+}
+
 impl IntoParams for Filtered {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         filters()
@@ -221,14 +249,9 @@ impl IntoParams for Filtered {
 
 impl IntoParams for MeasuredListing {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let columns = "Columns: name, address, status, last_seen_at, created_at, updated_at, or cpu, memory and disk, beside which \
-            only name and status are taken; `-` for descending. Ties go by id. `name` by default";
-        let mut parameters = filters();
-        for (name, filter, _) in FIGURES {
-            let percent = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(99));
-            let about = format!("Of which {name} was above so many percent when it was measured last");
-            parameters.push(parameter(filter, &about, percent));
-        }
+        let columns = "Columns: name, address, status, last_seen_at, created_at, updated_at, or cpu, memory, disk and uptime (of the \
+            last 24 h), beside which only name and status are taken; `-` for descending. Ties go by id. `name` by default";
+        let mut parameters = measured_filters();
         parameters.push(parameter("sort", columns, text().examples([json!("-cpu,name")])));
         parameters.extend(Paging::into_params(place));
         parameters

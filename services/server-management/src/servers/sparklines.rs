@@ -2,7 +2,11 @@
 
 use actix_web::web::{Data, Json};
 use chassis::Problem;
-use fleet::{Interval, Millis, ServerId, Snapshot, series::Reduction, uptime::Piece};
+use fleet::{
+    Interval, Millis, ServerId, Snapshot,
+    series::Reduction,
+    uptime::{Piece, Uptime},
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use registry::{Page, Server, ServerFilter};
 use serde::Serialize;
@@ -58,6 +62,8 @@ struct Sparkline {
     memory: Vec<Option<u8>>,
     /// The fullest.
     disk: Vec<Option<u8>>,
+    /// Of the last 24 h, 0 to 1; null where nothing was expected.
+    uptime: Option<f64>,
     /// Of each of the server's last 30 intervals how much snapshots vouch for, in whole percent of what was expected; null where
     /// nothing was.
     heard: Vec<Option<u8>>,
@@ -80,11 +86,17 @@ pub(crate) async fn list(app: Data<App>, asked: Parsed<Asked>) -> Result<Json<Sp
     let longest = servers.iter().map(interval).max().unwrap_or_default();
     let range = Range { from: (now - INTERVALS * longest).max(0), to: now };
     let pieces = expected(&app, &servers, range, &roll).await?;
+    let day = expected(&app, &servers, Range { from: (now - 24 * HOUR).max(0), to: now }, &roll).await?;
+    let covered = app.history.covered(&day).await?;
+    let uptimes = day
+        .iter()
+        .zip(covered)
+        .map(|((_, pieces), covered)| Uptime::new(covered, pieces.iter().map(Piece::length).sum()).uptime);
     let app = &*app;
-    let lines = servers.iter().zip(pieces).map(async |(server, (_, pieces))| {
+    let lines = servers.iter().zip(pieces).zip(uptimes).map(async |((server, (_, pieces)), uptime)| {
         let samples = app.history.samples(server.id, now - HOUR, now, POINTS).await?;
         let heard = heard(app, server, pieces, now).await?;
-        Ok::<_, Failure>(line(server.id, &samples, heard, now))
+        Ok::<_, Failure>(Sparkline { uptime, ..line(server.id, &samples, heard, now) })
     });
     let items = stream::iter(lines).buffered(AT_ONCE).try_collect().await?;
     Ok(Json(Sparklines { from: now - HOUR, to: now, items }))
@@ -135,7 +147,7 @@ fn line(server_id: ServerId, samples: &[Snapshot], heard: Vec<Option<u8>>, now: 
     }
     let column = |of: fn(&Shares) -> Option<u8>| shares.iter().map(of).collect();
     let (cpu, memory, disk) = (column(|of| of.cpu), column(|of| of.memory), column(|of| of.disk));
-    Sparkline { server_id, cpu, memory, disk, heard }
+    Sparkline { server_id, cpu, memory, disk, uptime: None, heard }
 }
 
 impl FromParameters for Asked {

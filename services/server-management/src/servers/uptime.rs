@@ -1,5 +1,7 @@
 //! Uptime of one server and of many. By history or not at all: without it the answer is 503, never a wrong number.
 
+use std::collections::HashMap;
+
 use actix_web::web::{Data, Json};
 use chassis::Problem;
 use fleet::{
@@ -7,7 +9,7 @@ use fleet::{
     uptime::{Expected, Piece, Uptime},
 };
 use history::Covered;
-use registry::{Roll, Server};
+use registry::{Roll, Server, ServerFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +28,7 @@ use crate::{
     },
 };
 
+const DAY: i64 = 86_400_000;
 /// Servers of which history is asked at once.
 const TOGETHER: u32 = 500;
 
@@ -147,6 +150,24 @@ pub(crate) async fn total(
     let Uptime { covered_ms, expected_ms, uptime } = Uptime::new(covered, expected);
     let Range { from, to } = range;
     Ok(Json(TotalUptime { from, to, servers, covered_ms, expected_ms, uptime }))
+}
+
+/// The uptime of the 24 h before `now` of every server of which something was expected. `too_many_servers` beyond 50,000.
+pub(super) async fn of_all(app: &App, now: i64, roll: &Roll) -> Result<HashMap<ServerId, f64>, Failure> {
+    let range = Range { from: (now - DAY).max(0), to: now };
+    let (mut all, mut after, mut servers) = (HashMap::new(), None, 0);
+    loop {
+        let filter = ServerFilter::default();
+        let part = app.registry.servers_after(&filter, after.as_deref(), TOGETHER, roll).await?;
+        let Some(last) = part.last() else { return Ok(all) };
+        after = Some(last.name.clone());
+        servers += part.len();
+        if servers > MOST as usize {
+            return Err(too_many_servers(MOST).into());
+        }
+        let lines = lines(app, part, range, roll).await?;
+        all.extend(lines.into_iter().filter_map(|line| Some((line.server_id, line.uptime?))));
+    }
 }
 
 /// A line for each server, in their order.

@@ -191,5 +191,6 @@ compositions! {
         the_uptime_of_all_together_is_the_sum_of_their_lines
         many_servers_have_a_figure_a_day_that_adds_up_to_their_uptime
         a_page_of_servers_tells_in_one_answer_how_they_did_lately
+        servers_are_sorted_by_their_uptime_of_the_last_day
         without_history_there_is_no_figure;
 }

@@ -1,11 +1,13 @@
 use cache::Denylist;
 use fleet::{Interval, Snapshot, wire::v1};
 use serde_json::{Value, json};
+use sheets::Format;
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     place::Place,
+    sheets::{export, names as exported},
     suite::{MINUTE, NOW, SECOND, Suite, record},
 };
 
@@ -209,7 +211,19 @@ pub async fn servers_are_sorted_and_filtered_by_what_was_measured_last(place: Pl
         assert_eq!(names(&suite.read(&format!("/servers?{query}")).await), expected, "{query}");
     }
     assert_eq!(suite.read("/servers?cpu_above=50&page_size=1").await["total"], 2);
-    for wrong in ["sort=-cpu,address", "sort=cpu,-cpu", "cpu_above=100", "cpu_above=-1", "disk_above=x"] {
+    let (sheet, _) = export(&suite, "format=csv&cpu_above=96").await;
+    assert_eq!(exported(&sheet, Format::Csv), ["busy", "even"], "an export is of whom the list shows");
+    let (sheet, _) = export(&suite, "format=csv&cpu_above=97").await;
+    assert_eq!(exported(&sheet, Format::Csv), Vec::<String>::new());
+    for wrong in [
+        "sort=-cpu,address",
+        "sort=uptime,-uptime",
+        "sort=uptime,address",
+        "sort=cpu,-cpu",
+        "cpu_above=100",
+        "cpu_above=-1",
+        "disk_above=x",
+    ] {
         let refused = suite.get(&format!("/servers?{wrong}")).await;
         assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid_parameter")), "{wrong}");
     }

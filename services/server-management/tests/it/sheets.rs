@@ -14,7 +14,7 @@ use crate::{
 
 const BOUNDARY: &str = "a-boundary";
 
-async fn export(suite: &Suite, query: &str) -> (Vec<u8>, HeaderMap) {
+pub async fn export(suite: &Suite, query: &str) -> (Vec<u8>, HeaderMap) {
     let request = suite.call(Method::GET, &format!("/servers/export?{query}")).bearer_auth(&suite.token);
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200, "{query}");
@@ -37,7 +37,7 @@ async fn import(suite: &Suite, file: &[u8]) -> Answer {
     send(suite, "", "file", file).await
 }
 
-fn names(file: &[u8], format: Format) -> Vec<String> {
+pub fn names(file: &[u8], format: Format) -> Vec<String> {
     let mut upload = Upload::open(file, format, Limits::default()).unwrap();
     let rows = upload.rows().unwrap();
     rows.map(|row| row.unwrap().get("name").text().unwrap().into_owned()).collect()

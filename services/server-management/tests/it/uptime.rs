@@ -192,6 +192,21 @@ pub async fn many_servers_have_a_figure_a_day_that_adds_up_to_their_uptime(place
     }
 }
 
+pub async fn servers_are_sorted_by_their_uptime_of_the_last_day(place: Place) {
+    let (suite, web) = enrolled(place, "web").await;
+    let whole = suite.enrol("whole").await;
+    suite.enrol("fresh").await;
+    suite.hear(web, &steady(NOW - 2 * HOUR, NOW - HOUR)).await;
+    suite.hear(web, &steady(NOW - 30 * MINUTE, NOW)).await;
+    suite.hear(whole, &steady(NOW - HOUR, NOW)).await;
+    let names = async |sort: &str| {
+        let read = suite.read(&format!("/servers?sort={sort}")).await;
+        read["items"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("uptime,name").await, ["web", "whole", "fresh"], "what is not known comes last");
+    assert_eq!(names("-uptime").await, ["whole", "web", "fresh"]);
+}
+
 pub async fn a_page_of_servers_tells_in_one_answer_how_they_did_lately(place: Place) {
     let (suite, web) = enrolled(place, "web").await;
     let fresh = suite.enrol("fresh").await;
@@ -209,6 +224,8 @@ pub async fn a_page_of_servers_tells_in_one_answer_how_they_did_lately(place: Pl
     let missed: Vec<usize> = (0..30).filter(|place| heard[*place] == json!(0)).collect();
     assert_eq!((heard.len(), missed), (30, vec![15, 16, 17, 18, 19]), "{heard:?}");
     assert_eq!(heard.iter().filter(|share| **share == json!(100)).count(), 25);
+    let line = suite.read(&format!("/servers/{web}/uptime")).await;
+    assert_eq!((&of_web["uptime"], &of_fresh["uptime"]), (&line["uptime"], &json!(null)));
     assert_eq!(
         (&of_fresh["cpu"], &of_fresh["heard"]),
         (&json!(vec![json!(null); 20]), &json!(vec![json!(null); 30]))

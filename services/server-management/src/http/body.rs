@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for AgentBody<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = read(request, payload);
-        Box::pin(async move { Ok(Self(parse_with(&bytes.await?, |_| {})?)) })
+        Box::pin(async move { Ok(Self(parse_with(&bytes.await?, &mut |_| {})?)) })
     }
 }
 
@@ -113,26 +113,33 @@ fn unread(error: &actix_web::Error) -> Problem {
 /// order. The first field that `T` does not know is refused.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let mut unknown = None;
-    let parsed = parse_with(bytes, |field| unknown = unknown.take().or(Some(field)))?;
+    let parsed = parse_with(bytes, &mut |field| {
+        unknown.get_or_insert_with(|| told(&field));
+    })?;
     unknown.map_or(Ok(parsed), |field| Err(unknown_field(&field)))
 }
 
-/// The same; `ignored` gets the path of each field that `T` does not know.
-fn parse_with<'a, T: Deserialize<'a>>(
-    bytes: &'a [u8],
-    mut ignored: impl FnMut(String),
-) -> Result<T, Problem> {
+/// Gets the path of each field that is not known. Of one type for all bodies: what reads a field of a common type is then
+/// compiled once, and not for each body that has one.
+type Ignored<'i> = &'i mut dyn FnMut(serde_ignored::Path<'_>);
+
+/// The same; `ignored` is told what `T` does not know.
+fn parse_with<'a, T: Deserialize<'a>>(bytes: &'a [u8], ignored: Ignored<'_>) -> Result<T, Problem> {
     let parsed = if bytes.trim_ascii_start().starts_with(b"{") {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let body = serde_ignored::deserialize(&mut json, |path| ignored(told(&path)));
+        let body = serde_ignored::deserialize(&mut json, ignored);
         body.and_then(|body| json.end().map(|()| body)).map_err(|error| error.to_string())
     } else {
         Err("the body must be a JSON object".to_owned())
     };
-    parsed.map_err(|reason| match serde_json::from_slice::<IgnoredAny>(bytes) {
+    parsed.map_err(|reason| not_a_body(bytes, reason))
+}
+
+fn not_a_body(bytes: &[u8], reason: String) -> Problem {
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
         Ok(_) => invalid_body(reason),
         Err(error) => Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()),
-    })
+    }
 }
 
 /// Where a field stands, with dots, as people write it.
@@ -255,7 +262,7 @@ mod tests {
             let problem = parse::<Outer>(text.as_bytes()).err().unwrap();
             assert_eq!(problem.code(), "invalid_body", "{text}");
             assert!(problem.to_string().contains(&format!("{field:?}")), "{text}: {problem}");
-            assert!(parse_with::<Outer>(text.as_bytes(), |_| {}).is_ok(), "{text}");
+            assert!(parse_with::<Outer>(text.as_bytes(), &mut |_| {}).is_ok(), "{text}");
         }
         assert!(parse::<Outer>(br#"{"_labels": {"any": "key"}}"#).is_ok());
         let long = format!("{{\"{}\": 1}}", "x".repeat(1_000));

@@ -1,6 +1,7 @@
 //! `bench`: measures the suite, each figure beside its reference in the same run.
 
 mod agent;
+mod alerts;
 mod broker;
 mod drain;
 mod driving;
@@ -52,6 +53,8 @@ enum Command {
     Fleet(stage::Settings),
     /// Documents per second and bytes of the history in Elasticsearch, beside the mapping that it would choose
     Index(index::Settings),
+    /// A storm of incidents, what rules cost ingest, how soon a message is out
+    Alerts(alerts::Settings),
     /// The agent beside node_exporter and zabbix-agent
     Agent(agent::Settings),
     /// How long uptime takes, and how that grows
@@ -100,6 +103,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Proxy(settings) => proxy::run(&settings).await,
         Command::Fleet(settings) => fleet::run(&settings).await,
         Command::Index(settings) => index::run(&settings).await,
+        Command::Alerts(settings) => alerts::run(&settings).await,
         Command::Agent(settings) => agent::run(&settings).await,
         Command::Uptime(settings) => uptime::run(&settings).await,
         Command::Size(settings) => size::run(&settings).await,

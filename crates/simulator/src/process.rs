@@ -46,11 +46,17 @@ pub struct Memory {
 impl Suite {
     /// Starts `binary` on the folder `data` and waits until it is ready. Its log goes to `rollcall.log` in that folder.
     pub async fn start(binary: &Path, data: &Path, listen: SocketAddr) -> Result<Self> {
+        Self::start_with(binary, data, listen, &[]).await
+    }
+
+    /// The same, with these arguments too.
+    pub async fn start_with(binary: &Path, data: &Path, listen: SocketAddr, more: &[String]) -> Result<Self> {
         fs::create_dir_all(data)?;
         let log = fs::File::options().create(true).append(true).open(data.join("rollcall.log"))?;
         let mut command = Command::new(binary);
         // Settings of whoever runs this must not reach what is measured.
         command.env_clear().arg("--data").arg(data).args(["--listen", &listen.to_string(), "--no-agent"]);
+        command.args(more);
         command.stdout(log.try_clone()?).stderr(log);
         let process =
             Started::spawn(&mut command).with_context(|| format!("starting {}", binary.display()))?;

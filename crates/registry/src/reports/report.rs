@@ -107,34 +107,17 @@ pub struct ReportRow {
 
 row! {
     struct Row {
-        id: String,
-        schedule_id: Option<String>,
-        from_at: Millis,
-        to_at: Millis,
-        time_zone: String,
-        server_filter: String,
-        sheet_format: String,
-        language: String,
-        state: String,
-        error: Option<String>,
-        created_at: Millis,
-        computed_at: Option<Millis>,
-        incidents: Option<String>,
+        id: String, schedule_id: Option<String>, from_at: Millis, to_at: Millis, time_zone: String,
+        server_filter: String, sheet_format: String, language: String, state: String, error: Option<String>,
+        created_at: Millis, computed_at: Option<Millis>, incidents: Option<String>,
     }
 }
 
 row! {
     struct StoredRow {
-        server_id: String,
-        name: String,
-        status: String,
-        covered_ms: Millis,
-        expected_ms: Millis,
-        longest_ms: Millis,
-        longest_at: Option<Millis>,
-        incidents: i64,
-        longest_incident_ms: Option<Millis>,
-        resolved_in_ms: Option<Millis>,
+        server_id: String, name: String, status: String,
+        covered_ms: Millis, expected_ms: Millis, longest_ms: Millis, longest_at: Option<Millis>,
+        incidents: i64, longest_incident_ms: Option<Millis>, resolved_in_ms: Option<Millis>,
     }
 }
 

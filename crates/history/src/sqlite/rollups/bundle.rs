@@ -219,7 +219,7 @@ fn decimals(summaries: &[Summary]) -> Option<(u8, Vec<Vec<i64>>)> {
     if decimals == column::AS_BITS {
         return None;
     }
-    let mut columns = vec![Vec::with_capacity(summaries.len()); 5];
+    let mut columns: [Vec<i64>; 5] = std::array::from_fn(|_| Vec::with_capacity(summaries.len()));
     for (summary, ends) in summaries.iter().zip(ends.chunks_exact(2)) {
         let (max, min) = (ends[0], ends[1]);
         let digits = (summary.sum * column::power(decimals)?).round();
@@ -234,7 +234,7 @@ fn decimals(summaries: &[Summary]) -> Option<(u8, Vec<Vec<i64>>)> {
         let numbers = [max, max.checked_sub(min)?, above, grid.into(), off];
         columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
     }
-    Some((decimals, columns))
+    Some((decimals, columns.into()))
 }
 
 /// The form and columns of any figures.

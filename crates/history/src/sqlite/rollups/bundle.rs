@@ -219,7 +219,7 @@ fn decimals(summaries: &[Summary]) -> Option<(u8, Vec<Vec<i64>>)> {
     if decimals == column::AS_BITS {
         return None;
     }
-    let mut columns: [Vec<i64>; 5] = std::array::from_fn(|_| Vec::with_capacity(summaries.len()));
+    let mut columns = vec![Vec::new(); 5];
     for (summary, ends) in summaries.iter().zip(ends.chunks_exact(2)) {
         let (max, min) = (ends[0], ends[1]);
         let digits = (summary.sum * column::power(decimals)?).round();
@@ -234,7 +234,7 @@ fn decimals(summaries: &[Summary]) -> Option<(u8, Vec<Vec<i64>>)> {
         let numbers = [max, max.checked_sub(min)?, above, grid.into(), off];
         columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
     }
-    Some((decimals, columns.into()))
+    Some((decimals, columns))
 }
 
 /// The form and columns of any figures.
@@ -386,7 +386,7 @@ mod tests {
         (figures, prop::collection::btree_map(0..HOURS, hour, 1..=12)).prop_map(|(figures, hours)| {
             let of = |(hour, (count, step, from, without)): (i64, (usize, i64, usize, usize))| {
                 let told = |n: usize, figure: usize| {
-                    (figure != without || n % 3 > 0).then_some(figures[figure][(from + n) % 30])
+                    (figure != without || !n.is_multiple_of(3)).then_some(figures[figure][(from + n) % 30])
                 };
                 let values: Vec<_> = (0..count).map(|n| [0, 1, 2, 3].map(|figure| told(n, figure))).collect();
                 (FIRST + hour, rollup(FIRST + hour, &values, step))

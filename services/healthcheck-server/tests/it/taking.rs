@@ -45,7 +45,7 @@ async fn control_characters_are_taken_and_made_visible() {
 async fn what_a_newer_agent_sends_besides_is_ignored() {
     let app = app::spawn(Consume::AllBut(0)).await;
     let deep = serde_json::from_str::<serde_json::Value>(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
-    let body = report(json!({"processes": [{"pid": 1}], "deep": deep.unwrap()})).to_string();
+    let body = report(json!({"containers": [{"id": 1}], "deep": deep.unwrap()})).to_string();
     assert_eq!(app.post(&credential(1), body).await.status, 202);
 }
 

@@ -14,7 +14,7 @@ use utoipa::{
     ToSchema,
     openapi::{
         path::{Parameter, ParameterIn},
-        schema::ArrayBuilder,
+        schema::{ArrayBuilder, SchemaFormat},
     },
 };
 
@@ -163,7 +163,10 @@ impl FromParameters for Asked {
 
 impl utoipa::IntoParams for Asked {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let ids = ArrayBuilder::new().items(text()).min_items(Some(1)).max_items(Some(MOST));
+        let ids = ArrayBuilder::new()
+            .items(text().format(Some(SchemaFormat::Custom("uuid".into()))))
+            .min_items(Some(1))
+            .max_items(Some(MOST));
         let mut id = parameter("id", "Id of a server; repeatable", ids);
         id.required = utoipa::openapi::Required::True;
         vec![id]

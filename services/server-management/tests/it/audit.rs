@@ -16,8 +16,8 @@ async fn attempt(suite: &Suite, username: &str) -> u16 {
 pub async fn a_change_tells_who_made_it_from_where(place: Place) {
     let suite = Suite::spawn(place).await;
     suite.clock.advance(SECOND);
-    let token =
-        suite.api_token(&["user:read", "user:write", "server:read", "report:read", "alert:read"]).await;
+    let viewers = ["server:read", "report:read", "alert:read", "process:read"];
+    let token = suite.api_token(&[&["user:read", "user:write"], &viewers[..]].concat()).await;
     let user = json!({"username": "ops", "password": PASSWORD, "role": "viewer"});
     let request = suite.call(Method::POST, "/users").bearer_auth(token["token"].as_str().unwrap());
     let made = suite.send(request.header("x-forwarded-for", "2001:db8::7").json(&user)).await;

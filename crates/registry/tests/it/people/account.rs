@@ -286,7 +286,8 @@ pub async fn a_role_is_made_changed_and_deleted_when_nobody_has_it(store: Store)
 
 pub async fn nobody_gives_or_takes_more_than_they_have(store: Store) {
     let admin = admin(&store).await;
-    let mine = [Scope::UserRead, Scope::UserWrite, Scope::ServerRead, Scope::ReportRead, Scope::AlertRead];
+    let viewers = [Scope::ServerRead, Scope::ReportRead, Scope::AlertRead, Scope::ProcessRead];
+    let mine = [&[Scope::UserRead, Scope::UserWrite], &viewers[..]].concat();
     let operators = role(&store, 1, "operators", &[Scope::ServerWrite]).await.unwrap();
     make(&store, 1, "viewer", "viewer").await.unwrap();
     let (by, registry) = (Actor::system(), &store.registry);

@@ -5,6 +5,7 @@
 //! at a time, the body when its handler asks for it, and nothing while an answer is under way.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -36,6 +37,11 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client that reads nothing of its answer for so long is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+
+thread_local! {
+    /// Where a socket is read to. Read in place, a piece of actix's buffer would first be filled with zeros, all of it each time.
+    static READ: RefCell<[u8; PIECE]> = const { RefCell::new([0; PIECE]) };
+}
 
 /// The connection, to be given to actix in place of the socket.
 pub(super) struct Stream {
@@ -116,14 +122,15 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let most = most.min(buffer.remaining());
         if self.kept.is_empty() {
-            let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
-            ready!(Pin::new(&mut self.io).poll_read(context, &mut piece))?;
-            let read = piece.filled();
-            let due = self.up_to_the_end(read);
-            let piece = &piece.filled()[due..];
-            self.kept.extend_from_slice(piece);
-            buffer.advance(due);
-            return Poll::Ready(Ok(due));
+            return READ.with_borrow_mut(|room| {
+                let mut piece = ReadBuf::new(&mut room[..most]);
+                ready!(Pin::new(&mut self.io).poll_read(context, &mut piece))?;
+                let due = self.up_to_the_end(piece.filled());
+                let (due_now, later) = piece.filled().split_at(due);
+                buffer.put_slice(due_now);
+                self.kept.extend_from_slice(later);
+                Poll::Ready(Ok(due))
+            });
         }
         let mut kept = std::mem::take(&mut self.kept);
         let due = self.up_to_the_end(&kept[..most.min(kept.len())]);

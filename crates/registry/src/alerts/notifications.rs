@@ -110,9 +110,11 @@ const ITEMS: PerEngine = one_of!(
     i.metric, i.began_at FROM notification_items n JOIN incidents i ON i.id = n.incident WHERE n.notification",
     " ORDER BY n.notification, i.server_name, n.incident"
 );
-/// Whoever sends what was given up as unknown may still say that it was sent, or refused.
+/// Whoever sends what was given up as unknown may still say that it was sent, or refused. Once its lease has ended, another may
+/// have told the same place of something newer, whether or not it was given up already.
 const SETTLE: &str = "UPDATE notifications SET state = $2, sending_at = NULL, updated_at = $4,
-reason = CASE WHEN state = 'unknown' AND $2 = 'sent' THEN 'it was sent late, when it had been given up' ELSE $3 END,
+reason = CASE WHEN $2 <> 'sent' THEN $3 WHEN state = 'unknown' THEN 'it was sent late, when it had been given up'
+    WHEN $5 <= $4 THEN 'its turn was over when this was known: newer ones may have been sent before' ELSE $3 END,
 due_at = CASE WHEN $2 = 'queued' THEN due_at ELSE NULL END
 WHERE claim = $1 AND (state = 'sending' OR (state = 'unknown' AND $2 IN ('sent', 'failed')))";
 /// Only while it is ours still.
@@ -213,7 +215,8 @@ impl Registry {
             Verdict::Unknown(reason) => ("unknown", Some(reason.as_str())),
         };
         self.write(async |tx| {
-            let settle = query(SETTLE).bind(&message.claim).bind(state).bind(reason).bind(now);
+            let settle =
+                query(SETTLE).bind(&message.claim).bind(state).bind(reason).bind(now).bind(message.lease);
             let settled = tx.run(settle).await? > 0;
             let (next, blocked) = match verdict {
                 Verdict::NotSent(_) => (now + wait, now),

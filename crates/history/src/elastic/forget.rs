@@ -23,17 +23,6 @@ const PAGE: usize = 5_000;
 const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
 
 #[derive(Deserialize)]
-struct Found {
-    hits: Option<Hits>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    #[serde(default)]
-    hits: Vec<Hit>,
-}
-
-#[derive(Deserialize)]
 struct Hit {
     /// `sampled_at`, or the hour.
     sort: [i64; 1],
@@ -112,8 +101,8 @@ impl Elastic {
         let path = format!(
             "{indices}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.sort"
         );
-        let found: Found = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits).into_iter().map(|hit| hit.sort[0]).collect())
+        let found: Vec<Hit> = self.found(&path, search).await?;
+        Ok(found.into_iter().map(|hit| hit.sort[0]).collect())
     }
 
     /// Removes the rollups of the hours before this time. Where the whole of a server is gone, nothing says any more what of

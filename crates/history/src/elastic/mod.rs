@@ -37,7 +37,7 @@ use fleet::{
 use layout::Layout;
 use remembered::Remembered;
 use rollups::Fleet;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -75,6 +75,17 @@ struct Known {
     commands: HashSet<(String, String)>,
     /// What was read of past days.
     remembered: Remembered,
+}
+
+#[derive(Deserialize)]
+struct Page<H> {
+    hits: Option<Hits<H>>,
+}
+
+#[derive(Deserialize)]
+struct Hits<H> {
+    #[serde(default = "Vec::new")]
+    hits: Vec<H>,
 }
 
 #[derive(Deserialize)]
@@ -135,10 +146,15 @@ impl Elastic {
             known.oldest_rolled = known.oldest_rolled.max(oldest);
             known.oldest_rolled
         };
-        let path = format!("{}/_alias", self.0.layout.all_rollups());
-        let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
         let ended =
             |index: &str| self.0.layout.rollups_end(index).is_some_and(|end| end <= hours::hour(oldest));
+        self.delete_indices(&self.0.layout.all_rollups(), ended).await
+    }
+
+    /// Deletes the indices of this pattern that have ended.
+    async fn delete_indices(&self, pattern: &str, ended: impl Fn(&str) -> bool) -> Result<(), HistoryError> {
+        let path = format!("{pattern}/_alias");
+        let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
         let old: Vec<&str> = indices.keys().map(String::as_str).filter(|index| ended(index)).collect();
         for names in old.chunks(DELETED_AT_ONCE) {
             let path = format!("{}?ignore_unavailable=true", names.join(","));
@@ -282,6 +298,12 @@ impl Elastic {
     ) -> Result<client::Answer, HistoryError> {
         let body = body.map(|body| body.to_string().into_bytes());
         self.0.client.send(method, path, body, PATIENCE).await
+    }
+
+    /// What a search finds. `path` has its indices and options, and lets no more through than a hit reads.
+    async fn found<H: DeserializeOwned>(&self, path: &str, search: Value) -> Result<Vec<H>, HistoryError> {
+        let page: Page<H> = self.call(Method::Post, path, Some(search)).await?.read()?;
+        Ok(page.hits.map_or_else(Vec::new, |hits| hits.hits))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -7,10 +7,10 @@ use std::{
 
 use fleet::{Millis, Record, ServerId, processes::Sampled, retention::DAY, wire::v1};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    DELETED_AT_ONCE, Elastic,
+    Elastic,
     client::{self, BULK_PATIENCE, Method, Refusal, unavailable},
     layout::PROCESS_CPU,
     read::LENIENT,
@@ -26,17 +26,6 @@ const MOST_REMEMBERED: usize = 50_000;
 /// A bulk request is sent once it has so many bytes.
 const FULL: usize = 4 << 20;
 const BULK: &str = "_bulk?timeout=20s&filter_path=items.*.status,items.*.error";
-
-#[derive(Deserialize)]
-struct Page {
-    hits: Option<Hits>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    #[serde(default)]
-    hits: Vec<Hit>,
-}
 
 #[derive(Deserialize)]
 struct Hit {
@@ -204,8 +193,7 @@ impl Elastic {
             "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
              &filter_path=hits.hits.sort,hits.hits._source"
         );
-        let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits))
+        self.found(&path, search).await
     }
 
     /// See [`crate::History::commands`].
@@ -236,18 +224,8 @@ impl Elastic {
 
     /// Deletes the months of command lines that no sample from this midnight on can name.
     pub(super) async fn expire_commands(&self, oldest: Millis) -> Result<(), HistoryError> {
-        let path = format!("{}/_alias", self.0.layout.all_commands());
-        let indices: Map<String, Value> = self.call(Method::Get, &path, None).await?.read()?;
         let ended =
             |index: &str| self.0.layout.commands_end(index).is_some_and(|end| end <= oldest - SENT_AGAIN);
-        let old: Vec<&str> = indices.keys().map(String::as_str).filter(|index| ended(index)).collect();
-        for names in old.chunks(DELETED_AT_ONCE) {
-            let path = format!("{}?ignore_unavailable=true", names.join(","));
-            let answer = self.call(Method::Delete, &path, None).await?;
-            if answer.status != 404 {
-                answer.succeeded()?;
-            }
-        }
-        Ok(())
+        self.delete_indices(&self.0.layout.all_commands(), ended).await
     }
 }

@@ -4,11 +4,7 @@ use fleet::{Millis, ServerId, uptime::Piece};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    Elastic,
-    client::{Method, unavailable},
-    read::LENIENT,
-};
+use super::{Elastic, client::unavailable, read::LENIENT};
 use crate::HistoryError;
 
 /// Snapshots in one page. By default Elasticsearch gives no more at once.
@@ -19,17 +15,6 @@ const PAGE: usize = 10_000;
 pub struct Union {
     /// None touches another; the latest first.
     pieces: Vec<Piece>,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    hits: Option<Hits>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    #[serde(default)]
-    hits: Vec<Hit>,
 }
 
 #[derive(Deserialize)]
@@ -117,8 +102,7 @@ impl Elastic {
             "{indices}/_search?{LENIENT}&allow_partial_search_results=false\
              &filter_path=hits.hits.sort,hits.hits.fields"
         );
-        let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits))
+        self.found(&path, search).await
     }
 }
 

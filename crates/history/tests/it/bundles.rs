@@ -6,7 +6,7 @@ use fleet::{Millis, Record, ServerId, hours::HOUR, retention::DAY, uptime::Piece
 use history::{History, HistoryError};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::make::{MIDNIGHT, roll_up, server, with};
+use crate::make::{MIDNIGHT, chance, roll_up, server, with};
 
 /// Days of history.
 const DAYS: u64 = 3;
@@ -30,12 +30,6 @@ async fn run(path: &Path, statement: &'static str) -> Vec<i64> {
 async fn forms(path: &Path) -> (i64, i64) {
     let span = "SELECT COUNT(*) FROM rollups_625";
     (run(path, span).await[0], run(path, "SELECT COUNT(*) FROM bundles_625").await[0])
-}
-
-/// A few numbers that look like chance, the same in each run.
-fn chance(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
 }
 
 /// What some servers may send in some days: gaps, overlaps, duplicates, any order, figures that are missing at times.

@@ -92,3 +92,9 @@ pub async fn roll_up(store: &History, watermark: Millis, steps: usize) -> u64 {
     }
     store.roll_up(&closing).await.unwrap().left
 }
+
+/// A few numbers that look like chance, the same in each run.
+pub fn chance(state: &mut u64, below: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % below
+}

@@ -12,7 +12,7 @@ use fleet::{
 use history::{History, HistoryError};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::make::{MIDNIGHT, full, record, roll_up, server, with};
+use crate::make::{MIDNIGHT, chance, full, record, roll_up, server, with};
 
 async fn open(path: &Path) -> History {
     History::open_sqlite(path, 35).await.unwrap()
@@ -34,12 +34,6 @@ async fn pack(store: &History) -> u64 {
             return snapshots;
         }
     }
-}
-
-/// A few numbers that look like chance, the same in each run.
-fn chance(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
 }
 
 /// What some servers may send in six hours: gaps, overlaps, duplicates, any order.

@@ -17,7 +17,7 @@ use history::{History, HistoryError};
 
 use crate::{
     cluster::{self, Cluster},
-    make::{MIDNIGHT, roll_up, server, with},
+    make::{MIDNIGHT, chance, roll_up, server, with},
 };
 
 const SERVERS: u64 = 3;
@@ -57,12 +57,6 @@ async fn start(cluster: &Cluster, folder: &Path) -> Child {
     testkit::eventually("it begins", async || folder.join("begun").exists()).await;
     std::fs::remove_file(folder.join("begun")).unwrap();
     child
-}
-
-/// A few numbers that look like chance, the same in each run.
-fn chance(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
 }
 
 /// What some servers may send in two days: gaps, overlaps, duplicates, any order.

@@ -76,17 +76,6 @@ pub struct Step {
 }
 
 #[derive(Deserialize)]
-struct Page<S> {
-    hits: Option<Hits<S>>,
-}
-
-#[derive(Deserialize)]
-struct Hits<S> {
-    #[serde(default = "Vec::new")]
-    hits: Vec<Hit<S>>,
-}
-
-#[derive(Deserialize)]
 pub struct Hit<S> {
     #[serde(rename = "_id")]
     pub id: String,
@@ -201,8 +190,7 @@ impl Elastic {
         search: Value,
     ) -> Result<Vec<Hit<S>>, HistoryError> {
         let path = format!("{index}/_search?{LENIENT}&allow_partial_search_results=false");
-        let found: Page<S> = self.call(Method::Post, &path, Some(search)).await?.read()?;
-        Ok(found.hits.map_or_else(Vec::new, |hits| hits.hits))
+        self.found(&path, search).await
     }
 
     /// Looks for the servers of the latest day that has to be looked at, if there is one. Returns how many there were.

@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use super::{
     State,
     make::{self, Entry, Fleet, MOST, Step, Version},
-    read::{Hit, PAGE, Page},
+    read::{Hit, PAGE},
 };
 use crate::{
     HistoryError,
     elastic::{
         Elastic,
-        client::{Method, unavailable},
+        client::unavailable,
         layout::hour_id,
         read::{LENIENT, pages},
     },
@@ -165,8 +165,7 @@ impl Elastic {
                 let path = format!(
                     "{index}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.fields"
                 );
-                let found: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-                let hits = found.hits.map_or_else(Vec::new, |hits| hits.hits);
+                let hits: Vec<Hit> = self.found(&path, search).await?;
                 let full = hits.len() == PAGE;
                 for Hit { fields } in hits {
                     let value =

@@ -19,7 +19,7 @@ use crate::{
     Covered, HistoryError,
     elastic::{
         Elastic,
-        client::{Method, unavailable},
+        client::unavailable,
         layout::hour_id,
         read::{Ask, LENIENT, Number, pages},
     },
@@ -36,17 +36,6 @@ const AT_ONCE: usize = 8;
 #[derive(Deserialize)]
 struct Sum {
     covered: Number,
-}
-
-#[derive(Deserialize)]
-pub struct Page {
-    pub hits: Option<Hits>,
-}
-
-#[derive(Deserialize)]
-pub struct Hits {
-    #[serde(default)]
-    pub hits: Vec<Hit>,
 }
 
 #[derive(Deserialize)]
@@ -265,8 +254,7 @@ impl Elastic {
             let path = format!(
                 "{indices}/_search?{LENIENT}&allow_partial_search_results=false&filter_path=hits.hits.fields"
             );
-            let page: Page = self.call(Method::Post, &path, Some(search)).await?.read()?;
-            let hits = page.hits.map_or_else(Vec::new, |hits| hits.hits);
+            let hits: Vec<Hit> = self.found(&path, search).await?;
             let full = hits.len() == PAGE;
             for Hit { fields } in hits {
                 let number = |name: &str| fields.get(name).and_then(|value| value[0].as_i64());

@@ -368,6 +368,7 @@ fn about(state: &State, spool: &Spool, reading: Reading) -> Option<v1::Agent> {
         dropped: count(state.dropped),
         set_aside: count(state.set_aside),
         cut: count(state.cut),
+        ..v1::Agent::default()
     };
     (about != v1::Agent::default()).then_some(about)
 }

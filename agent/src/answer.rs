@@ -196,7 +196,7 @@ mod tests {
             assert_eq!(name(&classify(&bare(status), sent)), expected, "{status} of {sent}");
             assert!(elsewhere(&bare(status)));
         }
-        let accepted = Some(Accepted { accepted: 1, bulletin: Bulletin { now: 1, credential: None } });
+        let accepted = Some(Accepted { accepted: 1, bulletin: Bulletin { now: 1, ..Bulletin::default() } });
         let answer = Answer { accepted, ..bare(202) };
         assert_eq!(classify(&answer, 1), Class::Accepted);
         assert!(!elsewhere(&answer) && !elsewhere(&gate(422, &[])) && elsewhere(&gate(503, &[])));

@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn taken() -> Answer {
-        let accepted = Some(Accepted { accepted: 1, bulletin: Bulletin { now: 1, credential: None } });
+        let accepted = Some(Accepted { accepted: 1, bulletin: Bulletin { now: 1, ..Bulletin::default() } });
         Answer { status: 202, accepted, ..Answer::default() }
     }
 

@@ -26,6 +26,14 @@ pub const MAX_UNITS: usize = 64;
 pub const MAX_COMMANDS: usize = 64;
 /// Longest command line, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 1_024;
+/// Most signatures of one order.
+pub const MAX_SIGNATURES: usize = 8;
+/// Most orders that one bulletin brings.
+pub const MAX_ORDERS: usize = 16;
+/// Most results of orders in one request.
+pub const MAX_RESULTS: usize = 64;
+/// Most kinds of orders that a host takes.
+pub const MAX_ORDER_KINDS: usize = 8;
 /// Most bytes of JSON that the processes of one snapshot take.
 pub const MAX_PROCESSES_BYTES: usize = 48 * 1_024;
 /// Longest string of a snapshot but for command lines, in bytes.

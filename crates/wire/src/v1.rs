@@ -3,17 +3,23 @@
 //! Everything that the system does not tell is left out. Unknown fields are ignored, so that an older gate serves a
 //! newer agent.
 
+mod orders;
 mod processes;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::orders::{
+    ORDER_CONTEXT, Order, OrderResult, ProcessTarget, Results, Signature, SignedOrder, UnitState,
+};
 pub use self::processes::{
     Command, LoginSession, OtherProcesses, Pinned, Process, Processes, Unit, UserTotal,
 };
 use crate::{
     Millis,
     bounded::lists,
-    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_SNAPSHOTS, MAX_TEMPERATURES},
+    bounds::{
+        MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_ORDER_KINDS, MAX_ORDERS, MAX_SNAPSHOTS, MAX_TEMPERATURES,
+    },
     object::objects,
 };
 
@@ -22,6 +28,8 @@ objects! { Report Snapshot Host Cpu Memory Disk Network Temperature Agent }
 lists! {
     cores: f32, MAX_CORES;
     disks: Disk, MAX_DISKS;
+    hand: String, MAX_ORDER_KINDS;
+    orders: SignedOrder, MAX_ORDERS;
     snapshots: Snapshot, MAX_SNAPSHOTS;
     networks: Network, MAX_NETWORKS;
     temperatures: Temperature, MAX_TEMPERATURES;
@@ -223,6 +231,15 @@ pub struct Agent {
     /// Disks, interfaces, cores, sensors and texts cut to the bounds of this interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
+    /// Whether it tells somebody itself when no gate answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reporter: bool,
+    /// The id that the kernel gave this boot; told by agents whose host takes orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+    /// Kinds of orders that the host's owner allows, such as `process.kill`; at most 8.
+    #[serde(default, deserialize_with = "hand", skip_serializing_if = "Vec::is_empty")]
+    pub hand: Vec<String>,
 }
 
 /// The body of 202.
@@ -235,13 +252,26 @@ pub struct Accepted {
 }
 
 /// The part of an answer that tells this one agent something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bulletin {
     /// The gate's clock.
     pub now: Millis,
     /// The credential to use from now on, while a key is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Present while this agent is the one that tells when no gate answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// Orders without a result, at most 16.
+    #[serde(default, deserialize_with = "orders", skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<SignedOrder>,
+}
+
+/// That an agent is the one that tells when no gate answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// For how long, counted from when the request was sent that this answers.
+    pub lease_ms: Millis,
 }
 
 /// Why one snapshot of a request was refused; nothing of that request was taken.

@@ -74,7 +74,7 @@ impl Inner {
             self.instruments.previous_key.increment(1);
             self.settings.keyring.issue(credential.server, credential.generation)
         });
-        Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced } })
+        Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced, ..Bulletin::default() } })
     }
 
     #[tracing::instrument(target = "steps", level = "debug", name = "gate.publish", skip_all)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wire::{
-    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_TEMPERATURES},
+    bounds::{MAX_CORES, MAX_DISKS, MAX_NETWORKS, MAX_ORDER_KINDS, MAX_TEMPERATURES},
     v1,
 };
 
@@ -59,10 +59,15 @@ impl Snapshot {
             check_text("temperatures.name", &mut sensor.name)?;
             sensor.celsius.map_or(Ok(()), |celsius| within("temperatures.celsius", celsius, CELSIUS))?;
         }
-        if let Some(agent) = &raw.agent {
-            let v1::Agent { skew_ms: _, spooled, dropped, set_aside, cut } = agent;
+        if let Some(agent) = &mut raw.agent {
+            let v1::Agent { skew_ms: _, spooled, dropped, set_aside, cut, reporter: _, boot, hand } = agent;
             for count in [spooled, dropped, set_aside, cut] {
                 check_bytes("agent", *count)?;
+            }
+            check_text("agent.boot", boot)?;
+            at_most("agent.hand", hand.len(), MAX_ORDER_KINDS)?;
+            for kind in hand {
+                text::clean(kind).map_err(|bad| Fault { field: "agent.hand", reason: bad.to_string() })?;
             }
         }
         if let Some(section) = &mut raw.processes {
@@ -89,7 +94,7 @@ impl Snapshot {
     /// About how many bytes of memory its lists and texts take, which `size_of` does not count.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let v1::Snapshot { host, cpu, disks, networks, temperatures, processes, .. } = &self.0;
+        let v1::Snapshot { host, cpu, disks, networks, temperatures, agent, processes, .. } = &self.0;
         let host = host.as_ref().map_or(0, |host| {
             let v1::Host { hostname, os, kernel, arch, cpu_model, boot_at: _, agent_version } = host;
             [hostname, os, kernel, arch, cpu_model, agent_version].into_iter().map(text).sum()
@@ -103,7 +108,10 @@ impl Snapshot {
             .chain(temperatures.iter().map(|sensor| &sensor.name));
         let lists = size_of_val(&disks[..]) + size_of_val(&networks[..]) + size_of_val(&temperatures[..]);
         let processes = processes.as_deref().map_or(0, processes::weight);
-        processes + host + cores + lists + disk_texts + names.map(text).sum::<usize>()
+        let agent = agent.as_ref().map_or(0, |agent| {
+            text(&agent.boot) + agent.hand.iter().map(|kind| size_of::<String>() + kind.len()).sum::<usize>()
+        });
+        processes + agent + host + cores + lists + disk_texts + names.map(text).sum::<usize>()
     }
 
     /// All of it, in the shape in which it is sent.

@@ -160,7 +160,17 @@ mod tests {
         } = v1::Snapshot::default();
         if let Some(v1::Cpu { total: _, user: _, system: _, iowait: _, steal: _, cores: _ }) = cpu {}
         if let Some(v1::Memory { total: _, used: _, available: _, swap_total: _, swap_used: _ }) = memory {}
-        if let Some(v1::Agent { skew_ms: _, spooled: _, dropped: _, set_aside: _, cut: _ }) = agent {}
+        if let Some(v1::Agent {
+            skew_ms: _,
+            spooled: _,
+            dropped: _,
+            set_aside: _,
+            cut: _,
+            reporter: _,
+            boot: _,
+            hand: _,
+        }) = agent
+        {}
         for v1::Disk { mount: _, device: _, filesystem: _, total: _, used: _, read: _, written: _ } in disks {
         }
         for v1::Network { name: _, received: _, sent: _ } in networks {}

@@ -4,7 +4,7 @@
 //! block = version, 1 byte | CRC-32 of what follows, 4 bytes | number of parts | each part: its length, the part
 //! part  = number of rows | a section each: sampled_at, covers, which measurements a row has,
 //!         cpu, load, memory, agent, disks, networks, temperatures, cores, host, texts,
-//!         processes, where a row has them
+//!         processes, then what agents tell of their roles, each where a row has it
 //! ```
 //!
 //! Counts and lengths are numbers of 7 bits a byte; a section is its length and what is in it, so that a reader passes
@@ -58,7 +58,8 @@ const HAS_LOAD: i64 = 4;
 const HAS_MEMORY: i64 = 8;
 const HAS_AGENT: i64 = 16;
 const HAS_PROCESSES: i64 = 32;
-const HAS_ALL: i64 = 63;
+const HAS_ROLES: i64 = 64;
+const HAS_ALL: i64 = 127;
 /// Sections between what rows have and the texts.
 const FIGURES_AND_FACTS: usize = 9;
 
@@ -138,16 +139,31 @@ fn write_part(start: Millis, snapshots: &[Snapshot], out: &mut Vec<u8>) {
         .filter_map(|row| row.processes.as_ref())
         .map(|section| texts.number(&json_text(section)) as i64)
         .collect();
+    let roles: Vec<i64> = rows
+        .iter()
+        .filter_map(|row| roles(row.agent.as_ref()?))
+        .map(|roles| texts.number(&json_text(&roles)) as i64)
+        .collect();
     put_section(out, |out| column::write(&hosts, out));
     put_section(out, |out| texts.write(out));
-    if !processes.is_empty() {
-        put_section(out, |out| column::write(&processes, out));
+    for numbers in [processes, roles] {
+        if !numbers.is_empty() {
+            put_section(out, |out| column::write(&numbers, out));
+        }
     }
 }
 
 /// Facts, or processes, as JSON. To write such a thing to a string cannot fail.
 fn json_text(part: &impl serde::Serialize) -> String {
     serde_json::to_string(part).unwrap_or_default()
+}
+
+/// What an agent tells that is no figure: which roles it has on its host.
+fn roles(agent: &v1::Agent) -> Option<v1::Agent> {
+    let v1::Agent { reporter, boot, hand, .. } = agent;
+    let roles =
+        v1::Agent { reporter: *reporter, boot: boot.clone(), hand: hand.clone(), ..v1::Agent::default() };
+    (roles != v1::Agent::default()).then_some(roles)
 }
 
 fn has(row: &v1::Snapshot) -> i64 {
@@ -158,6 +174,7 @@ fn has(row: &v1::Snapshot) -> i64 {
         | bit(row.memory.is_some(), HAS_MEMORY)
         | bit(row.agent.is_some(), HAS_AGENT)
         | bit(row.processes.is_some(), HAS_PROCESSES)
+        | bit(row.agent.as_ref().and_then(roles).is_some(), HAS_ROLES)
 }
 
 /// Mostly a snapshot covers the time since the one before.
@@ -305,6 +322,7 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
         part.section()?,
     ];
     let processes = if with(HAS_PROCESSES) > 0 { Some(part.section()?) } else { None };
+    let roles = if with(HAS_ROLES) > 0 { Some(part.section()?) } else { None };
     if !part.0.is_empty() {
         return Err("a part goes on after its end");
     }
@@ -322,6 +340,7 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
     };
     let mut hosts = numbers(Some(hosts), HAS_HOST)?.into_iter();
     let mut processes = numbers(processes, HAS_PROCESSES)?.into_iter();
+    let mut roles = numbers(roles, HAS_ROLES)?.into_iter();
     let mut rows = Vec::with_capacity(count);
     for has in has {
         let mut row = v1::Snapshot {
@@ -343,6 +362,11 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
             }
             if has & HAS_PROCESSES > 0 {
                 row.processes = Some(json_of(texts, processes.next())?);
+            }
+            if has & HAS_ROLES > 0 {
+                let agent = row.agent.get_or_insert_default();
+                let told: v1::Agent = json_of(texts, roles.next())?;
+                (agent.reporter, agent.boot, agent.hand) = (told.reporter, told.boot, told.hand);
             }
         }
         rows.push(row);

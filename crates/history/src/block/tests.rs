@@ -72,13 +72,17 @@ fn disk() -> impl Strategy<Value = v1::Disk> {
 }
 
 fn agent() -> impl Strategy<Value = v1::Agent> {
-    (maybe(any::<i64>()), [(); 4].map(|()| maybe(bytes()))).prop_map(
-        |(skew_ms, [spooled, dropped, set_aside, cut])| v1::Agent {
+    let orders = (any::<bool>(), name(), proptest::collection::vec("[a-z.]{1,12}", 0..3));
+    (maybe(any::<i64>()), [(); 4].map(|()| maybe(bytes())), orders).prop_map(
+        |(skew_ms, [spooled, dropped, set_aside, cut], (reporter, boot, hand))| v1::Agent {
             skew_ms,
             spooled,
             dropped,
             set_aside,
             cut,
+            reporter,
+            boot,
+            hand,
         },
     )
 }

@@ -55,7 +55,7 @@ async fn take(request: HttpRequest, report: web::Json<Report>, gate: web::Data<G
         taken.len()
     };
     gate.answers.subscribe().wait_for(|answers| number <= *answers).await.unwrap();
-    HttpResponse::Accepted().json(Accepted { accepted, bulletin: Bulletin { now: 0, credential: None } })
+    HttpResponse::Accepted().json(Accepted { accepted, bulletin: Bulletin { now: 0, ..Bulletin::default() } })
 }
 
 fn load(requests: u64) -> Load {

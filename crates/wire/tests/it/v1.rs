@@ -10,8 +10,9 @@ use wire::{
     },
     v1::{
         Accepted, Agent, Bulletin, Command, Cpu, Disk, GateProblem, Host, LoginSession, MailJob, MailSubject,
-        Memory, Message, Network, OtherProcesses, Pinned, Process, Processes, Record, Refusal, Report,
-        Snapshot, Temperature, Unit, UserTotal, VERSION,
+        Memory, Message, Network, Order, OrderResult, OtherProcesses, Pinned, Process, ProcessTarget,
+        Processes, Record, Refusal, Report, Results, Signature, SignedOrder, Snapshot, Temperature, Unit,
+        UnitState, UserTotal, VERSION, Watch,
     },
 };
 
@@ -93,6 +94,9 @@ fn full_snapshot() -> Snapshot {
             dropped: Some(0),
             set_aside: Some(1),
             cut: Some(2),
+            reporter: true,
+            boot: text("0b6f9d3e-5a1c-4a44-9c1e-2f1d3a4b5c6d"),
+            hand: vec!["process.terminate".to_owned(), "process.kill".to_owned()],
         }),
         processes: Some(Box::new(full_processes())),
     }
@@ -166,10 +170,69 @@ fn report() {
 fn accepted() {
     let credential =
         "72cd6e84.01a0c450-6c00-7303-8303-030303030303.7.N38iHUMZE23LZWfGSGx_GQH2weN7NckztiHMNTCdxas";
-    let bulletin = Bulletin { now: AT + 31_000, credential: text(credential) };
+    let signature = Signature { key: "management".to_owned(), sig: "c2ln".to_owned() };
+    let order = SignedOrder { payload: "e30".to_owned(), signatures: vec![signature] };
+    let bulletin = Bulletin {
+        now: AT + 31_000,
+        credential: text(credential),
+        watch: Some(Watch { lease_ms: 90_000 }),
+        orders: vec![order],
+    };
     is_both_ways(include_str!("golden/accepted.json"), Accepted { accepted: 2, bulletin });
     let plain: Accepted = parse(r#"{"accepted":1,"bulletin":{"now":7}}"#);
-    assert_eq!(plain, Accepted { accepted: 1, bulletin: Bulletin { now: 7, credential: None } });
+    assert_eq!(plain, Accepted { accepted: 1, bulletin: Bulletin { now: 7, ..Bulletin::default() } });
+}
+
+#[test]
+fn order() {
+    let process = ProcessTarget {
+        pid: 4_711,
+        start_ms: 86_400_120,
+        pin: Some(9_001),
+        executable: text("/srv/app/worker"),
+    };
+    let order = Order {
+        version: VERSION,
+        order: ID.to_owned(),
+        server: ID.to_owned(),
+        boot: "0b6f9d3e-5a1c-4a44-9c1e-2f1d3a4b5c6d".to_owned(),
+        kind: "process.terminate".to_owned(),
+        process: Some(process),
+        unit: None,
+        dry_run: true,
+        not_after: AT + 300_000,
+        by: "ada".to_owned(),
+        reason: "it filled the disk".to_owned(),
+    };
+    is_both_ways(include_str!("golden/order.json"), order);
+}
+
+#[test]
+fn results() {
+    let refused = OrderResult {
+        order: ID.to_owned(),
+        state: "refused".to_owned(),
+        code: text("host_clock"),
+        detail: text("the host's clock is 400 s ahead"),
+        at: AT,
+        dry_run: true,
+        host_ahead_ms: Some(400_000),
+        unit: None,
+    };
+    let unit = UnitState {
+        active: "active".to_owned(),
+        sub: "running".to_owned(),
+        result: "success".to_owned(),
+        main_pid: 4_712,
+    };
+    let done = OrderResult {
+        order: ID.to_owned(),
+        state: "done".to_owned(),
+        at: AT,
+        unit: Some(unit),
+        ..OrderResult::default()
+    };
+    is_both_ways(include_str!("golden/results.json"), Results { results: vec![refused, done] });
 }
 
 /// One way: what a gate writes has members that agents do not read.

@@ -18,11 +18,12 @@ use crate::{
     covers::covers,
     enrol::enrol,
     gate::{Gates, client},
+    orders::Orders,
     processes::{Processes, shortened},
     sample::Sampler,
     settings::Settings,
     spool::{Bounds, Dropped, Pack, Sample, Spool},
-    state::{Moment, State, Store},
+    state::{Moment, Store, about},
 };
 
 /// Pause between two packs of back-fill. A gate takes 20 requests a second of one agent.
@@ -43,6 +44,7 @@ pub(crate) struct Agent {
     pub sampler: Sampler,
     processes: Processes,
     pub gates: Gates,
+    pub orders: Orders,
     /// Greatest `sampled_at` that a gate took or that is held.
     pub highest: Option<Millis>,
     /// When the previous sample was taken, if this run took it.
@@ -93,8 +95,10 @@ async fn until_stopped(settings: Settings, shutdown: CancellationToken) -> Resul
         if shutdown.is_cancelled() {
             return Ok(());
         }
+        let orders =
+            Orders::start(client.clone(), &settings.state_dir, settings.hand.clone(), settings.clock.clone());
         let gates = Gates::new(client, settings.urls.clone(), settings.interval_duration() * 5);
-        Agent::new(settings, store, spool, gates).work(&shutdown).await;
+        Agent::new(settings, store, spool, gates, orders).work(&shutdown).await;
         Ok(())
     };
     let grace = async {
@@ -108,7 +112,7 @@ async fn until_stopped(settings: Settings, shutdown: CancellationToken) -> Resul
 }
 
 impl Agent {
-    fn new(settings: Settings, mut store: Store, mut spool: Spool, gates: Gates) -> Self {
+    fn new(settings: Settings, mut store: Store, mut spool: Spool, gates: Gates, orders: Orders) -> Self {
         if let Some(last) = spool.take_last() {
             let newer = Moment { boot: last.boot, up: last.up, at: last.at };
             if store.state.last.as_ref().is_none_or(|last| last.boot != newer.boot || last.up < newer.up) {
@@ -136,6 +140,7 @@ impl Agent {
             sampler: Sampler::new(),
             processes,
             gates,
+            orders,
             previous: None,
             backoff: Backoff::new(interval),
             backfill_at: Instant::now() + jitter(interval, crate::random()),
@@ -197,6 +202,10 @@ impl Agent {
             };
         }
         self.conclude(end);
+        if let Some(credential) = self.store.state.bearer() {
+            let server = self.store.state.server_id.as_deref();
+            self.orders.reached(self.gates.serving(), credential, server);
+        }
     }
 
     async fn back_fill(&mut self, due: Instant) {
@@ -277,7 +286,7 @@ impl Agent {
         let covers = covers(since, at, self.highest, self.settings.interval);
         let (mut measured, cut) = self.sampler.sample(reading);
         self.store.state.cut += cut;
-        measured.agent = about(&self.store.state, &self.spool, reading);
+        measured.agent = about(&self.store.state, &self.spool, reading, self.orders.look());
         measured.processes = self.processes.wait(asked, self.settings.interval_duration()).await;
         if let Some(shorter) = shortened(&measured, self.settings.interval) {
             measured = shorter;
@@ -357,20 +366,6 @@ fn phase(id: &str, interval: Millis) -> Millis {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     i64::try_from(hash >> 1).unwrap_or(0).rem_euclid(interval)
-}
-
-/// What the agent says of itself, if there is anything to say.
-fn about(state: &State, spool: &Spool, reading: Reading) -> Option<v1::Agent> {
-    let count = |count: u64| Some(count).filter(|count| *count > 0);
-    let about = v1::Agent {
-        skew_ms: reading.skew,
-        spooled: count(spool.len()),
-        dropped: count(state.dropped),
-        set_aside: count(state.set_aside),
-        cut: count(state.cut),
-        ..v1::Agent::default()
-    };
-    (about != v1::Agent::default()).then_some(about)
 }
 
 /// The measurements as the spool keeps them. Those that a gate would refuse are left out, and the stamps go alone.

@@ -19,8 +19,10 @@ use crate::{
 };
 
 const SNAPSHOTS: &str = "/healthcheck/v1/snapshots";
+/// With this a gate that holds as many requests as it may says when to ask again.
+const AGAIN_MS: &str = "again-ms";
 /// Most of an answer that is read.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 128 * 1024;
 /// What is smaller gains nothing by gzip: the packet is sent anyway.
 const GZIP_FROM_BYTES: usize = 4 * 1024;
 /// Most of a request's body, as sent.
@@ -105,6 +107,11 @@ impl Gates {
         Self { client, urls, current: 0, first_again: Instant::now(), pause: pause.min(LONGEST) }
     }
 
+    /// The address of the gate that serves.
+    pub fn serving(&self) -> &str {
+        &self.urls[self.current]
+    }
+
     /// Sends to the gate that serves; when it fails, to the next.
     pub async fn send(
         &mut self,
@@ -170,7 +177,11 @@ pub(crate) async fn ask(request: RequestBuilder, timeout: Duration) -> Result<(A
         .headers()
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+        .map(Duration::from_secs)
+        .or_else(|| {
+            let wait = response.headers().get(AGAIN_MS)?.to_str().ok()?.trim().parse().ok()?;
+            Some(Duration::from_millis(wait))
+        });
     let status = response.status().as_u16();
     let mut text = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Unanswered::from(&error))? {

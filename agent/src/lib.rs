@@ -7,7 +7,8 @@
 //! Each sample is sent at once. What could not be sent is sent again while the next sample is not due, the newest
 //! first: this is back-fill. All of it happens on one thread, one thing after the other, so nothing changes the spool
 //! while an answer is awaited. [`run`] blocks that thread for a few milliseconds a sample (files, fsync): give it a
-//! runtime of its own. What runs on the host is read by a thread beside it, which no sample waits for longer than 2 s.
+//! runtime of its own. What runs on the host is read by a thread beside it, which no sample waits for longer than 2 s. Orders
+//! are waited for and handed on by tasks beside it, which no sample waits for at all.
 #![warn(missing_docs)]
 
 mod agent;
@@ -20,8 +21,12 @@ mod credential;
 mod enrol;
 mod files;
 mod gate;
+#[cfg(target_os = "linux")]
+pub mod hand;
 mod health;
+mod orders;
 mod processes;
+mod reach;
 mod sample;
 mod settings;
 mod settle;
@@ -34,7 +39,7 @@ pub use agent::run;
 pub use clock::Clock;
 pub use health::{Unhealthy, healthcheck, is_enrolled};
 pub use processes::Level;
-pub use settings::{Args, BadSettings, Secret, Settings, Token, state_dir};
+pub use settings::{Args, BadSettings, HandPlace, HandSettings, Secret, Settings, Token, state_dir};
 
 /// How long what is in hand may take after a shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(2);

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(target_os = "linux")]
+use rollcall_agent::hand;
 use rollcall_agent::{Args, Settings, healthcheck, run, state_dir};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +24,15 @@ enum Command {
     Run,
     /// Exit with 0 if the last attempt of the running agent succeeded within 3 intervals, else say why
     Healthcheck,
+    /// Carry out the signed orders that the agent passes on, as far as the owner of this host allows
+    #[cfg(target_os = "linux")]
+    Hand(hand::HandArgs),
+    /// Make a key for signing orders
+    #[cfg(target_os = "linux")]
+    OrderKey(hand::KeyArgs),
+    /// Sign an order, offline, and print the signature
+    #[cfg(target_os = "linux")]
+    Sign(hand::SignArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +40,15 @@ fn main() -> ExitCode {
     let result = match command.unwrap_or(Command::Run) {
         Command::Healthcheck => healthcheck(&state_dir(&args)).map_err(|why| why.to_string()),
         Command::Run => work(&args),
+        #[cfg(target_os = "linux")]
+        Command::Hand(own) => {
+            tracing_subscriber::fmt().with_ansi(false).with_target(false).init();
+            hand::serve(&args, own)
+        }
+        #[cfg(target_os = "linux")]
+        Command::OrderKey(own) => hand::make_key(&own),
+        #[cfg(target_os = "linux")]
+        Command::Sign(own) => hand::sign(&own),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

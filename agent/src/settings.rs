@@ -10,6 +10,10 @@ use crate::{clock::Clock, processes::Level};
 
 /// Where the state is kept unless told.
 const STATE_DIR: &str = "/var/lib/rollcall-agent";
+/// What the owner of a host allows, unless told.
+pub(crate) const HAND_CONF: &str = "/etc/rollcall/hand.conf";
+/// Where the hand listens unless told.
+const HAND_SOCKET: &str = "/run/rollcall/hand.sock";
 /// Longest name that is accepted, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -40,6 +44,12 @@ pub struct Args {
     /// How much to tell of what runs on this host: full, basic or off [default: full; off in a container]
     #[arg(long, env = "ROLLCALL_PROCESSES", value_name = "LEVEL", global = true)]
     pub processes: Option<String>,
+    /// File in which the owner of this host says which orders are carried out [default: /etc/rollcall/hand.conf]
+    #[arg(long, env = "ROLLCALL_HAND_CONF", value_name = "FILE", global = true)]
+    pub hand_conf: Option<String>,
+    /// Socket of what carries them out, `rollcall-agent hand` [default: /run/rollcall/hand.sock]
+    #[arg(long, env = "ROLLCALL_HAND_SOCKET", value_name = "SOCKET", global = true)]
+    pub hand_socket: Option<String>,
 }
 
 /// What an agent runs with.
@@ -63,6 +73,26 @@ pub struct Settings {
     pub clock: Clock,
     /// How much to tell of what runs; `None`: all, but nothing in a container.
     pub processes: Option<Level>,
+    /// Who carries out orders.
+    pub hand: HandSettings,
+}
+
+/// Who carries out orders, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandSettings {
+    /// The file in which the owner of the host says that.
+    pub conf: PathBuf,
+    /// Where orders are carried out.
+    pub place: HandPlace,
+}
+
+/// Where orders are carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandPlace {
+    /// By a process that listens on this socket.
+    Socket(PathBuf),
+    /// In this process, which keeps its journal in this folder.
+    Here(PathBuf),
 }
 
 /// Where the enrolment token is. Needed until the agent holds a credential.
@@ -130,8 +160,18 @@ impl Settings {
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        let clock = Clock::system();
-        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes })
+        let (clock, hand) = (Clock::system(), HandSettings::read(args));
+        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes, hand })
+    }
+}
+
+impl HandSettings {
+    /// What the flags say.
+    pub(crate) fn read(args: &Args) -> Self {
+        Self {
+            conf: given(args.hand_conf.as_deref()).unwrap_or(HAND_CONF).into(),
+            place: HandPlace::Socket(given(args.hand_socket.as_deref()).unwrap_or(HAND_SOCKET).into()),
+        }
     }
 }
 

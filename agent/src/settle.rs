@@ -127,6 +127,9 @@ impl Agent {
             learnt.off = true;
         }
         self.store.state.anchor = self.clocks.anchor().cloned();
+        if let Some(bulletin) = bulletin.filter(|bulletin| !bulletin.orders.is_empty()) {
+            self.orders.take(&bulletin.orders, bulletin.now);
+        }
         if let Some(credential) = bulletin.and_then(|bulletin| bulletin.credential.as_ref()) {
             self.store.state.offer(credential);
         }

@@ -9,7 +9,16 @@ use std::{
 use fleet::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, clock::Anchor, covers::Taken, files, settings::Secret};
+use wire::v1;
+
+use crate::{
+    AgentError,
+    clock::{Anchor, Reading},
+    covers::Taken,
+    files,
+    settings::Secret,
+    spool::Spool,
+};
 
 const STATE: &str = "state.json";
 const GARBAGE: &str = "state.garbage";
@@ -131,6 +140,28 @@ fn load(path: &Path) -> io::Result<State> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
         Err(error) => Err(error),
     }
+}
+
+/// What the agent says of itself, if there is anything to say.
+pub(crate) fn about(
+    state: &State,
+    spool: &Spool,
+    reading: Reading,
+    orders: Option<(String, Vec<String>)>,
+) -> Option<v1::Agent> {
+    let count = |count: u64| Some(count).filter(|count| *count > 0);
+    let (boot, hand) = orders.unzip();
+    let about = v1::Agent {
+        skew_ms: reading.skew,
+        spooled: count(spool.len()),
+        dropped: count(state.dropped),
+        set_aside: count(state.set_aside),
+        cut: count(state.cut),
+        boot,
+        hand: hand.unwrap_or_default(),
+        ..v1::Agent::default()
+    };
+    (about != v1::Agent::default()).then_some(about)
 }
 
 #[cfg(test)]

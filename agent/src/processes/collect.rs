@@ -17,7 +17,7 @@ use wire::{
 
 use super::{
     mask::masked,
-    stat::{self, busy},
+    stat::{self, busy, pin_of},
     table::{Seen, Table},
     units::Units,
 };
@@ -32,8 +32,6 @@ const AGAIN: Duration = Duration::from_secs(24 * 3_600);
 const MOST_TOLD: usize = 4_096;
 /// So much of a command line is looked at.
 const COMMAND_LINE_BYTES: u64 = 16 * 1_024;
-/// `f_type` of a file system whose inodes tell one process from all others.
-const PIDFS: u64 = 0x5049_4446;
 
 /// Where the system tells of itself.
 #[derive(Debug, Clone)]
@@ -164,7 +162,7 @@ impl Collector {
         let (pid, stat) = (one.pid, &one.stat);
         let mut row = v1::Process {
             pid,
-            start_ms: (stat.start as f64 * self.tick * 1_000.0) as i64,
+            start_ms: stat::start_ms(stat.start),
             pin: pin(pid),
             cpu,
             children,
@@ -303,15 +301,10 @@ fn read_some(path: &Path, most: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The inode of a process's pidfd, where that is unique (Linux 6.9 and later).
+/// The inode of a process's pidfd, where that is unique.
 fn pin(pid: u32) -> Option<u64> {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let held = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-    let on = rustix::fs::fstatfs(held.as_fd()).ok()?;
-    if on.f_type as u64 != PIDFS {
-        return None;
-    }
-    Some(rustix::fs::fstat(held.as_fd()).ok()?.st_ino)
+    pin_of(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?.as_fd())
 }
 
 /// Seconds of a processor within the time that passed, in percent of one core.

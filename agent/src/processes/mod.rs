@@ -9,7 +9,7 @@ mod fit;
 #[cfg(target_os = "linux")]
 mod mask;
 #[cfg(target_os = "linux")]
-mod stat;
+pub(crate) mod stat;
 #[cfg(target_os = "linux")]
 mod table;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,10 @@
 //! What Linux tells of processes in /proc, taken apart. All of it may be hostile: a process chooses its own name.
 
+use std::os::fd::BorrowedFd;
+
+/// `f_type` of a file system whose inodes tell one process from all others.
+const PIDFS: u64 = 0x5049_4446;
+
 /// `/proc/<pid>/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -42,6 +47,21 @@ impl Stat {
     }
 }
 
+/// A time in ticks after the boot, in ms.
+pub fn start_ms(ticks: u64) -> i64 {
+    let second = rustix::param::clock_ticks_per_second().max(1);
+    i64::try_from(u128::from(ticks) * 1_000 / u128::from(second)).unwrap_or(i64::MAX)
+}
+
+/// The inode of this pidfd, where no other process ever has the same (Linux 6.9 and later).
+pub fn pin_of(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    let on = rustix::fs::fstatfs(pidfd).ok()?;
+    if on.f_type as u64 != PIDFS {
+        return None;
+    }
+    Some(rustix::fs::fstat(pidfd).ok()?.st_ino)
+}
+
 /// The first line of `/proc/stat`: ticks in which any processor did something for processes of this host.
 pub fn busy(text: &str) -> Option<u64> {
     let fields = text.lines().next()?.strip_prefix("cpu ")?;
@@ -52,6 +72,20 @@ pub fn busy(text: &str) -> Option<u64> {
     // user nice system idle iowait irq softirq
     let [user, nice, system, _, _, irq, softirq] = ticks;
     [nice, system, irq, softirq].into_iter().try_fold(user, u64::checked_add)
+}
+
+/// The flags of a `/proc/<pid>/stat`.
+pub fn flags(text: &[u8]) -> Option<u64> {
+    let close = text.iter().rposition(|byte| *byte == b')')?;
+    // proc(5): the state is the third field, the flags are the ninth.
+    str::from_utf8(text.get(close + 1..)?).ok()?.split_ascii_whitespace().nth(6)?.parse().ok()
+}
+
+/// The users of a `/proc/<pid>/status`: real, effective, saved, and of the file system.
+pub fn users_of(status: &[u8]) -> Option<[u32; 4]> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let mut users = str::from_utf8(line).ok()?.split_ascii_whitespace().map(|user| user.parse().ok());
+    Some([users.next()??, users.next()??, users.next()??, users.next()??])
 }
 
 /// The effective user of a `/proc/<pid>/status`.

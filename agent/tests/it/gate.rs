@@ -5,6 +5,7 @@ use std::{
     io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use flate2::read::GzDecoder;
@@ -13,7 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use wire::v1::{Report, Snapshot};
+use wire::v1::{OrderResult, Report, Results, SignedOrder, Snapshot};
 
 pub const SERVER: &str = "01a0c450-6c00-7303-8303-030303030303";
 
@@ -59,6 +60,15 @@ pub struct Script {
     pub came: BTreeMap<i64, u32>,
     /// Sizes of the requests, in snapshots.
     pub requests: Vec<usize>,
+    /// Orders that it has, as a notice would tell it of them; gone once their result is taken.
+    pub orders: Vec<SignedOrder>,
+    /// What a held poll does while there is no order: `None` holds it until there is one, and a status answers.
+    pub polls: Option<u16>,
+    /// What each poll said that it has.
+    pub polled: Vec<String>,
+    /// How results are answered, and those that were taken.
+    pub results_mode: u16,
+    pub results: Vec<OrderResult>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,6 +105,11 @@ impl Gate {
             taken: BTreeMap::new(),
             came: BTreeMap::new(),
             requests: Vec::new(),
+            orders: Vec::new(),
+            polls: None,
+            polled: Vec::new(),
+            results_mode: 202,
+            results: Vec::new(),
         };
         let gate = Self { addr: listener.local_addr().unwrap(), script: Arc::new(Mutex::new(script)) };
         let accepting = gate.clone();
@@ -145,6 +160,9 @@ impl Gate {
     async fn serve(&self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(request) = read(&mut stream, &mut buffer).await {
+            if request.path.starts_with("/healthcheck/v1/bulletin") {
+                self.hold(&request.path).await;
+            }
             let Some((status, mut body)) = self.answer(&request) else {
                 if self.script().mode == Mode::Stalls {
                     std::future::pending::<()>().await;
@@ -161,10 +179,35 @@ impl Gate {
         }
     }
 
+    /// As long as it may, and the agent has all that there is.
+    async fn hold(&self, path: &str) {
+        let (_, have) = path.split_once("&have=").unwrap();
+        self.script().polled.push(have.to_owned());
+        let has = |order: &SignedOrder| have.contains(&fleet::order::id_of(order).unwrap().to_string());
+        let done = || {
+            let script = self.script();
+            script.polls.is_some() || script.orders.iter().any(|order| !has(order))
+        };
+        let until = tokio::time::Instant::now() + Duration::from_secs(25);
+        while !done() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn answer(&self, request: &Request) -> Option<(u16, Value)> {
         let mut script = self.script();
         if request.path == "/server-management/v1/enrolments" {
             return script.enrol(&request.body);
+        }
+        if request.path.starts_with("/healthcheck/v1/bulletin") {
+            let now = rig_now() + script.ahead;
+            return Some(match script.polls {
+                Some(status) => (status, json!({"code": "scripted"})),
+                None => (200, json!({"now": now, "orders": script.orders})),
+            });
+        }
+        if request.path == "/healthcheck/v1/results" {
+            return Some(script.conclude(&request.body));
         }
         assert_eq!(request.path, "/healthcheck/v1/snapshots");
         let report: Report = serde_json::from_slice(&request.body).unwrap();
@@ -189,6 +232,22 @@ impl Script {
             201 => Some((201, json!({"server_id": SERVER, "credential": self.credential}))),
             status => Some((status, json!({"code": "scripted", "detail": self.detail}))),
         }
+    }
+
+    fn conclude(&mut self, body: &[u8]) -> (u16, Value) {
+        if self.results_mode != 202 {
+            return (self.results_mode, json!({"code": "scripted"}));
+        }
+        let results: Results = serde_json::from_slice(body).unwrap();
+        let accepted = results.results.len();
+        for result in results.results {
+            self.orders.retain(|order| fleet::order::id_of(order).unwrap().to_string() != result.order);
+            self.results.push(result);
+        }
+        (
+            202,
+            json!({"accepted": accepted, "bulletin": {"now": rig_now() + self.ahead, "orders": self.orders}}),
+        )
     }
 
     fn judge(&mut self, request: &Request, report: Report) -> (u16, Value) {
@@ -220,7 +279,7 @@ impl Script {
             *self.came.entry(snapshot.sampled_at).or_default() += 1;
             self.taken.entry(snapshot.sampled_at).or_insert(snapshot);
         }
-        let mut bulletin = json!({"now": now, "credential": self.forged});
+        let mut bulletin = json!({"now": now, "credential": self.forged, "orders": self.orders});
         if let Some(credential) = self.replacement.take() {
             bulletin["credential"] = credential.clone().into();
             self.credential = credential;
@@ -243,7 +302,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
                 let mut lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
                 lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
             };
-            let length: usize = header("content-length").unwrap().parse().unwrap();
+            let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
             if buffer.len() >= end + 4 + length {
                 let mut body: Vec<u8> = buffer.drain(..end + 4 + length).skip(end + 4).collect();
                 assert!(body.len() <= 256 * 1024);

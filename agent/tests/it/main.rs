@@ -5,6 +5,10 @@ mod binary;
 mod clocks;
 mod enrolling;
 mod gate;
+#[cfg(target_os = "linux")]
+mod hand;
+#[cfg(target_os = "linux")]
+mod orders;
 mod outages;
 mod processes;
 mod refusals;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use chassis::Clock;
 use registry::Registry;
-use rollcall_agent::{Args, Settings};
+use rollcall_agent::{Args, HandPlace, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::data::DataDir;
@@ -31,7 +31,10 @@ pub async fn prepare(
         processes: processes.map(str::to_owned),
         ..Args::default()
     };
-    Ok(Settings::read(&arguments, token)?)
+    let mut settings = Settings::read(&arguments, token)?;
+    // As far as this user may, and as the owner of this host allows in the same file as for any other agent.
+    settings.hand.place = HandPlace::Here(data.join("agent").join("hand"));
+    Ok(settings)
 }
 
 /// Runs the agent on a thread of its own until `stop`, since its writing of files must not hold up the worker.

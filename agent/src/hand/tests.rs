@@ -202,7 +202,7 @@ fn signatures_come_first_and_count_by_their_keys() {
     assert_eq!(code(&[]), "bad_signature");
     assert_eq!(code(&[signature("stranger", STRANGER, &payload)]), "bad_signature");
     assert_eq!(code(&[signature("suite", STRANGER, &payload)]), "bad_signature");
-    assert_eq!(code(&[own.clone()]), "too_few_signatures");
+    assert_eq!(code(std::slice::from_ref(&own)), "too_few_signatures");
     assert_eq!(code(&[own.clone(), own.clone()]), "too_few_signatures");
     assert_eq!(code(&[own.clone(), signature("stranger", STRANGER, &payload)]), "too_few_signatures");
     assert_eq!(code(&[own.clone(), signature("ann", SUITE, &payload)]), "bad_signature");
@@ -325,7 +325,7 @@ fn ten_thousand_hostile_orders_do_nothing() {
                 ask = rig.sealed(&v1::Order {
                     server: ServerId::new(2, [random() as u8; 10]).to_string(),
                     ..order
-                })
+                });
             }
             3 => ask = rig.sealed(&v1::Order { boot: format!("{}-{}", order.boot, random()), ..order }),
             // Expired.

@@ -12,6 +12,9 @@
 #   ROLLCALL_NAME        the name under which to enrol, instead of the hostname
 #   ROLLCALL_INTERVAL    seconds between samples, instead of 30
 #   ROLLCALL_PROCESSES   how much to tell of what runs on this host: full, basic or off; full unless set
+#   ROLLCALL_ALLOW       which orders of the suite are carried out here, as lines of hand.conf with ; between: none unless
+#                        set. 'signals = term,kill; executables = /srv/*; users = 1000-60000; units = shop.service' lets people
+#                        end processes of these users that run files below /srv, and control that unit
 #   ROLLCALL_CA_FILE     certificate authorities in PEM to trust besides the system's; it is copied
 #   DESTDIR              puts everything below this folder, makes no user and starts nothing: for images and packages
 set -eu
@@ -63,10 +66,12 @@ check() {
     [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "run this as root: … | sudo sh"
     has curl || has wget || fail "curl or wget is needed"
     has sha256sum || fail "sha256sum is needed"
+    from=${ROLLCALL_ENROL_URL:-${ROLLCALL_URL:-$suite}}
+    from=${from%%,*}
     newline='
 '
     for value in "${ROLLCALL_URL:-}" "${ROLLCALL_ENROL_URL:-}" "${ROLLCALL_NAME:-}" "${ROLLCALL_INTERVAL:-}" \
-        "${ROLLCALL_PROCESSES:-}"; do
+        "${ROLLCALL_PROCESSES:-}" "${ROLLCALL_ALLOW:-}"; do
         case $value in *\'* | *"$newline"*) fail "settings must be one line without single quotes" ;; esac
     done
     arch=$(uname -m)
@@ -109,17 +114,16 @@ fetch() { # URL FILE
         curl -fsSL ${ca:+--cacert "$ca"} -o "$2" "$1"
     else
         wget -q ${ca:+"--ca-certificate=$ca"} -O "$2" "$1"
-    fi || fail "cannot fetch $1"
+    fi
 }
 
 install_agent() {
-    from=${ROLLCALL_ENROL_URL:-${ROLLCALL_URL:-$suite}}
-    from=${from%%,*}
     case $from in
     https://* | http://localhost | http://localhost[:/]* | http://127.* | http://\[::1\]*) ;;
     *) say "warning: $from is not https: the token and what this host reports go over the network in clear" >&2 ;;
     esac
-    fetch "${from%/}/server-management/v1/agents/$arch" "$work/agent"
+    fetch "${from%/}/server-management/v1/agents/$arch" "$work/agent" ||
+        fail "cannot fetch ${from%/}/server-management/v1/agents/$arch"
     found=$(sha256sum "$work/agent")
     found=${found%% *}
     [ "$found" = "$wanted" ] || fail "what was fetched is not the agent that the suite offers (its SHA-256 is $found, not $wanted): nothing was installed. Fetch this script anew and try again"
@@ -186,6 +190,50 @@ UNIT
     place "$work/unit" 644 root:root "$units/rollcall-agent.service"
 }
 
+# What this host's owner allows, as it was said. Whose orders count is asked of the suite, unless that was said too.
+allow() {
+    if [ -n "${ROLLCALL_ALLOW:-}" ]; then
+        printf '# Which orders this host carries out. It has to belong to root, and nobody else may write it.\n' >"$work/hand.conf"
+        printf '%s\n' "$ROLLCALL_ALLOW" | tr ';' '\n' | sed 's/^ *//; s/ *$//; /^$/d' >>"$work/hand.conf"
+        if ! grep -q '^keys' "$work/hand.conf"; then
+            key=
+            if fetch "${from%/}/server-management/v1/order-key" "$work/key"; then
+                key=$(sed -n 's/.*"keys" *: *"\([A-Za-z0-9._-]*:[A-Za-z0-9_-]*\)".*/\1/p' "$work/key")
+            fi
+            if [ -n "$key" ]; then
+                printf 'keys = %s\n' "$key" >>"$work/hand.conf"
+                say "orders count that this key signed; ask the suite's owner whether it is theirs: $key"
+            else
+                printf '# Whose orders count, as name:key, from GET order-key of the suite. Until then none are carried out.\n# keys =\n' >>"$work/hand.conf"
+                say "warning: the suite tells no key for orders; put one into $etc/hand.conf, until then none are carried out" >&2
+            fi
+        fi
+        id=$(sed -n 's/.*"server_id":"\([0-9a-f-]*\)".*/\1/p' "$state/state.json" 2>/dev/null) || id=
+        if [ -n "$id" ] && ! grep -q '^server' "$work/hand.conf"; then
+            printf 'server = %s\n' "$id" >>"$work/hand.conf"
+        fi
+        place "$work/hand.conf" 644 root:root "$etc/hand.conf"
+    fi
+    if [ ! -f "$etc/hand.conf" ]; then return; fi
+    cat >"$work/hand" <<'UNIT'
+@HAND_UNIT@
+UNIT
+    cat >"$work/socket" <<'UNIT'
+@HAND_SOCKET@
+UNIT
+    mkdir -p "$units"
+    place "$work/hand" 644 root:root "$units/rollcall-hand.service"
+    place "$work/socket" 644 root:root "$units/rollcall-hand.socket"
+    if [ -n "$root" ]; then return; fi
+    systemctl daemon-reload
+    systemctl enable --quiet rollcall-hand.socket
+    # One of before may run yet.
+    systemctl stop --quiet rollcall-hand.service
+    systemctl restart rollcall-hand.socket
+    allowed=$("$bin/rollcall-agent" hand --check 2>&1) || fail "the agent runs, but this host takes no orders: $allowed"
+    say "$allowed"
+}
+
 start() {
     systemctl daemon-reload
     systemctl enable --quiet rollcall-agent.service
@@ -212,9 +260,11 @@ main() {
     write_settings
     if [ -n "$root" ]; then
         write_unit
+        allow
     elif [ -d /run/systemd/system ] && has systemctl; then
         write_unit
         start
+        allow
     else
         say "there is no systemd here; have this run at boot, and remove /etc/rollcall/token once it has enrolled:"
         printf "  su -s /bin/sh %s -c 'set -a; . /etc/rollcall/agent.env; exec /usr/local/bin/rollcall-agent'\n" $user

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fleet::order::Kind;
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
@@ -47,6 +48,9 @@ pub struct HandArgs {
     /// Seconds without a request after which it ends [default: 30 with the socket of systemd, never with its own]
     #[arg(long, value_name = "SECONDS")]
     idle: Option<u64>,
+    /// Say what this host's owner allows, and end: with 0 if that is anything
+    #[arg(long)]
+    check: bool,
 }
 
 /// Serves the socket that systemd passed, or the one of `--hand-socket`, until nobody asks.
@@ -55,6 +59,12 @@ pub struct HandArgs {
 /// In words, for a person.
 pub fn serve(agent: &Args, args: HandArgs) -> Result<(), String> {
     let HandSettings { conf, place } = HandSettings::read(agent);
+    if args.check {
+        let (_, kinds) = super::allowed(&conf)?;
+        let kinds: Vec<&str> = kinds.into_iter().map(Kind::as_str).collect();
+        println!("this host takes orders: {}", kinds.join(", "));
+        return Ok(());
+    }
     let passed = passed().map_err(|error| format!("cannot take the socket of systemd: {error}"))?;
     let idle = args.idle.map(Duration::from_secs).or(passed.as_ref().map(|_| IDLE));
     let listener = match (passed, &place) {

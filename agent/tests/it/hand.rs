@@ -16,6 +16,10 @@ use fleet::{
     order::{self, Kind},
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use rollcall_agent::{
+    Clock,
+    hand::{Ask, Hand, Places},
+};
 use serde_json::json;
 use testkit::{TempDir, tempdir};
 use wire::v1::{self, OrderResult, ProcessTarget, SignedOrder};
@@ -142,7 +146,15 @@ pub fn target(pid: u32) -> ProcessTarget {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let ticks: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
     let start_ms = ticks * 1_000 / rustix::param::clock_ticks_per_second();
-    ProcessTarget { pid, start_ms, ..ProcessTarget::default() }
+    ProcessTarget { pid, start_ms, pin: pin(pid), executable: None }
+}
+
+/// As the agent tells it: where the kernel makes it unique.
+fn pin(pid: u32) -> Option<u64> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let unique = rustix::fs::fstatfs(&pidfd).unwrap().f_type == 0x5049_4446;
+    unique.then(|| rustix::fs::fstat(&pidfd).unwrap().st_ino)
 }
 
 pub fn signed(random: [u8; 10], kind: Kind, process: ProcessTarget) -> SignedOrder {
@@ -206,8 +218,8 @@ fn killed_at_any_step_it_carries_an_order_out_once_at_the_most() {
         let order = host.order(Kind::Terminate, pid);
         let mut stream = UnixStream::connect(host.path("hand.sock")).unwrap();
         stream.write_all(request(&order).as_bytes()).unwrap();
-        // From before it has read the request to after it has sent the signal: a request takes about a millisecond.
-        let after = Duration::from_micros(round * 200 % 8_000);
+        // From before it has read the request to long after it has sent the signal, most of them where that is near.
+        let after = Duration::from_micros((round % 40) * (round % 40) * 25);
         let sent = Instant::now();
         while sent.elapsed() < after {
             std::hint::spin_loop();
@@ -240,6 +252,97 @@ fn killed_at_any_step_it_carries_an_order_out_once_at_the_most() {
         "killed before it began {nothing} times, after {begun} times, of which {counted_rounds} had sent it"
     );
     assert!(begun > 0 && counted_rounds > 0, "no kill came after it had begun");
+}
+
+/// Says to the test that runs it that this process is in a namespace of its own.
+const INSIDE: &str = "ROLLCALL_TEST_INSIDE";
+
+#[test]
+fn a_number_that_somebody_else_gets_while_it_is_checked_costs_nobody_anything() {
+    if std::env::var_os(INSIDE).is_some() {
+        return reuse_numbers();
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!(
+            "left out: numbers of processes are chosen in a namespace of processes, and this is not root"
+        );
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let name = "hand::a_number_that_somebody_else_gets_while_it_is_checked_costs_nobody_anything";
+    let mut inside = Command::new("unshare");
+    inside.args(["--pid", "--fork", "--mount-proc", "--kill-child=KILL"]).arg(own).args([
+        "--exact",
+        name,
+        "--nocapture",
+    ]);
+    let output = inside.env(INSIDE, "1").output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    if said.contains("unshare failed") {
+        eprintln!("left out: there is no namespace of processes here");
+        return;
+    }
+    assert!(output.status.success() && said.contains("numbers were reused"), "{said}");
+    said.lines().filter(|line| line.contains("reused")).for_each(|line| eprintln!("{line}"));
+}
+
+/// While an order to end one process is checked, that process ends, and another one gets its number.
+fn reuse_numbers() {
+    let Some(mut host) = Host::new("term") else { return };
+    let program = host.path("shop");
+    let start =
+        || Command::new(&program).arg("1000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let runs = |child: &Child| {
+        until("it runs", || {
+            fs::read_link(format!("/proc/{}/exe", child.id())).is_ok_and(|path| path == program)
+        });
+    };
+    let (mut reused, mut done, mut refused) = (0, 0, 0);
+    for round in 0..5 * kills() {
+        let places = Places {
+            conf: host.path("hand.conf"),
+            dir: host.path(&format!("hand-{round}")),
+            ..Places::default()
+        };
+        let mut hand = Hand::new(places, Clock::system());
+        let mut first = start();
+        runs(&first);
+        let pid = first.id();
+        let order = host.order(Kind::Terminate, pid);
+        let ask = Ask { order, now: rig_now(), server: SERVER.to_owned() };
+        let after = Duration::from_micros(round * 20 % 2_000);
+        let other = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let begun = Instant::now();
+                while begun.elapsed() < after {
+                    std::hint::spin_loop();
+                }
+                first.kill().unwrap();
+                first.wait().unwrap();
+                fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+                start()
+            });
+            let result = hand.carry_out(&ask).unwrap();
+            match (&*result.state, result.code.as_deref()) {
+                ("done", None) => done += 1,
+                ("refused", Some("gone" | "mismatch" | "not_allowed")) => refused += 1,
+                _ => panic!("round {round}: {result:?}"),
+            }
+            other.join().unwrap()
+        });
+        let mut other = other;
+        reused += u64::from(other.id() == pid);
+        runs(&other);
+        assert!(other.try_wait().unwrap().is_none(), "round {round}: another process got the signal");
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    eprintln!(
+        "{reused} numbers were reused, {done} orders found their process, {refused} were refused, 0 hit another one"
+    );
+    assert!(reused > 2 * kills(), "only {reused} numbers were reused");
+    assert!(done > 0 && refused > 0, "all came too early, or too late");
 }
 
 #[test]

@@ -115,10 +115,10 @@ async fn until_stopped(
     gate.read_denylist().await;
     warn_of_clear(bound, settings.proxies);
     let server = serve(listener, &settings, &gate, &management, &health)?;
-    let processes = settings.processes.as_deref();
+    let told = (settings.processes.as_deref(), settings.hand_conf.as_deref());
     let own_agent = match settings.agent_interval {
         Some(seconds) => {
-            Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds, processes).await?)
+            Some(own_agent::prepare(&data, &stores.registry, &clock, listen, seconds, told).await?)
         }
         None => None,
     };

@@ -17,7 +17,7 @@ pub async fn prepare(
     clock: &Clock,
     listen: SocketAddr,
     interval_seconds: u16,
-    processes: Option<&str>,
+    (processes, hand_conf): (Option<&str>, Option<&str>),
 ) -> anyhow::Result<Settings> {
     let dir = data.join("agent");
     let token = match rollcall_agent::is_enrolled(&dir) {
@@ -29,6 +29,7 @@ pub async fn prepare(
         state_dir: Some(dir.to_str().context("the data folder's path is not UTF-8")?.to_owned()),
         interval: Some(interval_seconds.to_string()),
         processes: processes.map(str::to_owned),
+        hand_conf: hand_conf.map(str::to_owned),
         ..Args::default()
     };
     let mut settings = Settings::read(&arguments, token)?;

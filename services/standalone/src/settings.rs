@@ -40,6 +40,9 @@ pub struct Arguments {
     /// How much this host's own agent tells of what runs; full, but off in a container, unless set
     #[arg(long, env = "ROLLCALL_PROCESSES", value_parser = ["full", "basic", "off"])]
     processes: Option<String>,
+    /// File in which the owner of this host says which orders its own agent carries out; /etc/rollcall/hand.conf unless set
+    #[arg(long, env = "ROLLCALL_HAND_CONF", value_name = "FILE")]
+    hand_conf: Option<String>,
     /// Whole days for which raw snapshots are kept
     #[arg(long, env = "HISTORY_DAYS", default_value_t = retention::DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     history_days: u16,
@@ -111,6 +114,8 @@ pub struct Settings {
     pub agent_interval: Option<u16>,
     /// How much this host's own agent tells of what runs; `None`: what it does by itself.
     pub processes: Option<String>,
+    /// Where it is said which orders this host's own agent carries out; `None`: where it is usually.
+    pub hand_conf: Option<String>,
     pub kept: Kept,
     pub api_token_max_days: u16,
     pub audit_days: u16,
@@ -160,6 +165,7 @@ impl Settings {
         let settings = Self {
             agent_interval: (!arguments.no_agent).then_some(arguments.interval),
             processes: arguments.processes.clone(),
+            hand_conf: arguments.hand_conf.clone(),
             kept,
             api_token_max_days: arguments.api_token_max_days,
             audit_days: arguments.audit_days,

@@ -13,6 +13,7 @@ use testkit::{TempDir, eventually, tempdir};
 use crate::{binary::Running, suite::Client};
 
 const UNIT: &str = include_str!("../../../../agent/rollcall-agent.service");
+const HAND_UNIT: &str = include_str!("../../../../agent/rollcall-hand.service");
 /// What is to be there afterwards, and its mode.
 const INSTALLED: [(&str, u32); 7] = [
     ("usr/local/bin/rollcall-agent", 0o755),
@@ -156,6 +157,44 @@ async fn a_host_needs_the_address_and_a_token() {
     assert_eq!(rig.client.get("servers").await["total"], 1);
     let left: Vec<_> = fs::read_dir(rig.path("host").join("usr/local/bin")).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test]
+async fn what_may_be_ordered_of_a_host_is_said_by_its_owner_alone() {
+    let rig = Rig::start(&[]).await;
+    rig.put_token().await;
+    let token = rig.path("token").display().to_string();
+    let (_, script) = rig.script(&[]).await;
+    let host = |name: &str| rig.path("host").join(name);
+    let output = rig.run(&script, &[("ROLLCALL_TOKEN_FILE", &token)]);
+    assert!(output.status.success(), "{}", said(&output));
+    let made = [
+        "etc/rollcall/hand.conf",
+        "etc/systemd/system/rollcall-hand.service",
+        "etc/systemd/system/rollcall-hand.socket",
+    ];
+    assert!(made.iter().all(|name| !host(name).exists()), "nobody asked for it");
+
+    let allow = "signals = term,kill;executables = /srv/*; users = 1000-60000 ; units = shop.service";
+    let output = rig.run(&script, &[("ROLLCALL_TOKEN_FILE", &token), ("ROLLCALL_ALLOW", allow)]);
+    assert!(output.status.success(), "{}", said(&output));
+    for name in made {
+        assert_eq!(fs::metadata(host(name)).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
+    }
+    assert_eq!(fs::read_to_string(host(made[1])).unwrap(), HAND_UNIT);
+    let conf = fs::read_to_string(host(made[0])).unwrap();
+    let lines: Vec<&str> = conf.lines().filter(|line| !line.starts_with('#')).collect();
+    let wanted =
+        ["signals = term,kill", "executables = /srv/*", "users = 1000-60000", "units = shop.service"];
+    assert_eq!(lines[..4], wanted, "{conf}");
+
+    // Again, without a word of it: what the owner wrote stays.
+    fs::write(host(made[0]), "# mine\n").unwrap();
+    let output = rig.run(&script, &[("ROLLCALL_TOKEN_FILE", &token)]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_to_string(host(made[0])).unwrap(), "# mine\n");
+    let check = rig.host("sh").args(["-c", "\"$DESTDIR/usr/local/bin/rollcall-agent\" hand --check --hand-conf \"$DESTDIR/etc/rollcall/hand.conf\""]).output().unwrap();
+    assert!(!check.status.success(), "{}", said(&check));
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ use crate::{app::App, http::failure::Failure};
 /// Each `@NAME@` in it is filled in.
 const SCRIPT: &str = include_str!("../../../../../agent/install.sh");
 const UNIT: &str = include_str!("../../../../../agent/rollcall-agent.service");
+const HAND_UNIT: &str = include_str!("../../../../../agent/rollcall-hand.service");
+const HAND_SOCKET: &str = include_str!("../../../../../agent/rollcall-hand.socket");
 
 /// What hosts are told of the suite.
 pub(crate) struct Install {
@@ -63,7 +65,9 @@ pub(crate) async fn script(
     let script = SCRIPT
         .replace("@SUITE@", suite.as_str())
         .replace("@CHECKSUMS@", &checksums.join("\n"))
-        .replace("@UNIT@", UNIT.trim_end());
+        .replace("@UNIT@", UNIT.trim_end())
+        .replace("@HAND_UNIT@", HAND_UNIT.trim_end())
+        .replace("@HAND_SOCKET@", HAND_SOCKET.trim_end());
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/x-shellscript; charset=utf-8")).body(script))
 }
 
@@ -135,9 +139,15 @@ mod tests {
 
     #[test]
     fn the_script_has_each_place_that_is_filled_in() {
-        for place in ["suite='@SUITE@'", "checksums='@CHECKSUMS@'", "<<'UNIT'\n@UNIT@\nUNIT\n"] {
+        let units =
+            ["@UNIT@", "@HAND_UNIT@", "@HAND_SOCKET@"].map(|unit| format!("<<'UNIT'\n{unit}\nUNIT\n"));
+        for place in
+            ["suite='@SUITE@'", "checksums='@CHECKSUMS@'"].into_iter().chain(units.iter().map(|unit| &**unit))
+        {
             assert_eq!(SCRIPT.matches(place).count(), 1, "{place}");
         }
-        assert!(!UNIT.lines().any(|line| line == "UNIT"), "the unit would end its own text");
+        for unit in [UNIT, HAND_UNIT, HAND_SOCKET] {
+            assert!(!unit.lines().any(|line| line == "UNIT"), "the unit would end its own text");
+        }
     }
 }

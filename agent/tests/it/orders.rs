@@ -113,6 +113,32 @@ async fn without_a_hand_orders_are_refused_and_without_leave_nobody_waits_for_th
 }
 
 #[tokio::test]
+async fn an_agent_within_another_process_carries_orders_out_itself() {
+    let Some(mut host) = Host::new("term, kill") else { return };
+    let mut rig = Rig::new().await;
+    let mut settings = rig.settings();
+    let place = HandPlace::Here(rig.dir.path().join("state/hand"));
+    settings.hand = HandSettings { conf: host.path("hand.conf"), place };
+    rig.start_with(settings);
+    let gate = rig.gate.clone();
+    eventually("it waits for orders", async || !gate.script().polled.is_empty()).await;
+    let (pid, stubborn) = (host.program(""), host.program("trap '' TERM;"));
+    let orders = [host.order(Kind::Terminate, pid), host.order(Kind::Terminate, stubborn)];
+    rig.gate.script().orders.extend(orders);
+    assert_eq!(results(&rig, 1).await[0], ("done".to_owned(), None));
+    assert!(host.has_ended(pid));
+    // The other one is waited for: nobody who stops the process waits as well.
+    let journal = rig.dir.path().join("state/hand/journal.jsonl");
+    eventually("both have begun", async || {
+        fs::read_to_string(&journal).unwrap().matches("{\"begun\"").count() == 2
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(8), rig.stop()).await.unwrap();
+    assert_eq!(rig.gate.script().results.len(), 1);
+    assert!(!host.has_ended(stubborn));
+}
+
+#[tokio::test]
 async fn a_gate_that_knows_no_orders_or_fails_delays_no_beat() {
     let Some((rig, _host)) = opted_in("kill").await else { return };
     for status in [404, 503, 401, 204] {

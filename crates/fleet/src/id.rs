@@ -104,6 +104,8 @@ ids! {
     SilenceId
     /// For some time some servers are not expected to report.
     MaintenanceWindowId
+    /// A wish to act on one host, once.
+    OrderId
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod availability;
 pub mod calendar;
 pub mod id;
 pub mod messages;
+pub mod order;
 pub mod snapshot;
 pub mod text;
 pub mod words;

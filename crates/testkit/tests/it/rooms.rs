@@ -33,7 +33,7 @@ const HOUSES: [House; 3] = [
     House {
         folder: "crates/fleet/src",
         ground: &["id", "text"],
-        domains: &["access", "availability", "snapshot", "alert", "calendar", "messages", "words"],
+        domains: &["access", "availability", "snapshot", "alert", "calendar", "messages", "order", "words"],
         roof: &[],
     },
 ];

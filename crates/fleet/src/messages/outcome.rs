@@ -76,7 +76,8 @@ impl HostResult {
         if !(0..=MAX_TIME).contains(&result.at) {
             return Err("at is no time".to_owned());
         }
-        let unit = result.unit.iter_mut().flat_map(|unit| [&mut unit.active, &mut unit.sub, &mut unit.result]);
+        let unit =
+            result.unit.iter_mut().flat_map(|unit| [&mut unit.active, &mut unit.sub, &mut unit.result]);
         for text in result.code.iter_mut().chain(&mut result.detail).chain(unit) {
             shorten(text);
         }

@@ -69,7 +69,11 @@ fn results() {
         result: HostResult::check(record.result).unwrap(),
     };
     is_both_ways::<_, v1::Message>(RESULTS, Message::Results(results.into_iter().map(outcome).collect()));
-    let wrong = [("received_at", json!(-1)), ("server_id", json!("7")), ("result", json!({"order": ID, "state": "", "at": 1}))];
+    let wrong = [
+        ("received_at", json!(-1)),
+        ("server_id", json!("7")),
+        ("result", json!({"order": ID, "state": "", "at": 1})),
+    ];
     for (member, value) in wrong {
         let mut message: Value = parse(RESULTS);
         message["results"][1][member] = value;

@@ -11,8 +11,8 @@ use wire::{
     v1::{
         Accepted, Agent, Bulletin, Command, Cpu, Disk, GateProblem, Host, LoginSession, MailJob, MailSubject,
         Memory, Message, Network, Order, OrderResult, OtherProcesses, Pinned, Process, ProcessTarget,
-        Processes, Record, Refusal, Report, ResultRecord, Results, Signature, SignedOrder, Snapshot, Temperature, Unit,
-        UnitState, UserTotal, VERSION, Watch,
+        Processes, Record, Refusal, Report, ResultRecord, Results, Signature, SignedOrder, Snapshot,
+        Temperature, Unit, UnitState, UserTotal, VERSION, Watch,
     },
 };
 
@@ -276,12 +276,8 @@ fn message_of_a_tick() {
 
 #[test]
 fn message_of_results() {
-    let told = |result| ResultRecord {
-        server_id: ID.to_owned(),
-        generation: 7,
-        received_at: AT + 250,
-        result,
-    };
+    let told =
+        |result| ResultRecord { server_id: ID.to_owned(), generation: 7, received_at: AT + 250, result };
     let failed = OrderResult {
         order: ID.to_owned(),
         state: "failed".to_owned(),

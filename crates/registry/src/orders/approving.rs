@@ -1,7 +1,7 @@
 //! What people do about orders that are there: approve them, and take them back.
 
 use fleet::{
-    Millis,
+    Millis, Scope,
     id::OrderId,
     wire::{bounds::MAX_SIGNATURES, v1::Signature},
 };
@@ -14,6 +14,8 @@ use crate::{
 };
 
 const HAS_SERVER: &str = "SELECT id FROM servers WHERE id = $1";
+const MAY: &str = "SELECT u.id FROM users u JOIN role_scopes p ON p.role_id = u.role_id
+WHERE u.id = $1 AND u.disabled_at IS NULL AND p.scope = $2";
 const APPROVE: &str =
     "UPDATE orders SET state = $2, approvals = $3, signatures = $4, signed_at = $5, version = version + 1,
 updated_at = $6 WHERE id = $1 AND state = 'awaiting'";
@@ -23,15 +25,16 @@ WHERE id = $1 AND state IN ('awaiting', 'pending')";
 
 impl Registry {
     /// Approves an order, and answers it. With the last approval that it needs it is signed: `ours` is the suite's signature.
-    /// `given` is one more, by a key that the suite does not have.
+    /// `given` is one more, by a key that the suite does not have. Who asked for it has to have the scope `asked` still.
     ///
     /// Who approved it already has done so. [`Refusal::OwnOrder`] for who asked for it; [`Refusal::Changed`] of one that does
-    /// not wait for approval (any more).
+    /// not wait for approval (any more), or whose server or asker is gone.
     pub async fn approve_order(
         &self,
         id: OrderId,
         given: Option<&Signature>,
         ours: &Signature,
+        asked: Scope,
         by: &Actor,
         now: Millis,
     ) -> Result<Result<StoredOrder, Refusal>, RegistryError> {
@@ -45,7 +48,9 @@ impl Registry {
                 return Ok(before);
             }
             let stands = tx.any(query(HAS_SERVER).bind(before.server.to_string())).await?;
-            if before.state != OrderState::Awaiting || before.not_after <= now || !stands {
+            let may = query(MAY).bind(before.asked_by.to_string()).bind(asked.as_str());
+            let may = stands && tx.any(may).await?;
+            if before.state != OrderState::Awaiting || before.not_after <= now || !may {
                 return Err(Refusal::Changed.into());
             }
             let mut approvals = before.approvals.clone();

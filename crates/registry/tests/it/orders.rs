@@ -174,11 +174,14 @@ pub async fn others_approve_an_order_where_the_label_asks_for_it_and_never_who_a
     assert_eq!((made.state, made.approvals_needed, made.signed_at), (OrderState::Awaiting, 2, None));
     assert_eq!(made.envelope.signatures, [], "what nobody approved is not signed");
     let approve = async |given: Option<&Signature>, by: &Actor, now| {
-        registry.approve_order(made.id, given, &ours, by, now).await.unwrap()
+        registry.approve_order(made.id, given, &ours, Scope::UnitControl, by, now).await.unwrap()
     };
     assert_eq!(approve(None, &asks, NOW).await, Err(Refusal::OwnOrder));
     assert_eq!(approve(None, &Actor::system(), NOW).await, Err(Refusal::NotFound));
     let offline = signature("offline");
+    store.execute("DELETE FROM role_scopes WHERE scope = 'unit:control'").await;
+    assert_eq!(approve(None, &second, NOW).await, Err(Refusal::Changed), "who asked may not any more");
+    store.execute("INSERT INTO role_scopes (role_id, scope) VALUES ('admin', 'unit:control')").await;
     let once = approve(Some(&offline), &second, NOW).await.unwrap();
     assert_eq!((once.state, once.approvals.len()), (OrderState::Awaiting, 1));
     assert_eq!(approve(None, &second, NOW).await.unwrap(), once, "nobody approves twice");
@@ -189,7 +192,8 @@ pub async fn others_approve_an_order_where_the_label_asks_for_it_and_never_who_a
     assert_eq!(whole.envelope.signatures, [ours.clone(), offline]);
     let late = user(&store, 4).await;
     assert_eq!(approve(None, &late, NOW).await, Err(Refusal::Changed));
-    let none = registry.approve_order(order_id(9), None, &ours, &second, NOW).await.unwrap();
+    let none =
+        registry.approve_order(order_id(9), None, &ours, Scope::UnitControl, &second, NOW).await.unwrap();
     assert_eq!(none, Err(Refusal::NotFound));
     assert_eq!(order_actions(&store).await, ["order.create", "order.approve", "order.approve"]);
 }
@@ -202,7 +206,7 @@ pub async fn approvals_at_once_are_as_many_and_sign_once(store: Store) {
     let made = make(&store, 1, server, &asks).await;
     store.warm().await;
     let ours = signature("management");
-    let approve = |by| store.registry.approve_order(made.id, None, &ours, by, NOW);
+    let approve = |by| store.registry.approve_order(made.id, None, &ours, Scope::UnitControl, by, NOW);
     let (one, two, three) = tokio::join!(approve(&others[0]), approve(&others[1]), approve(&others[2]));
     let answers = [one.unwrap(), two.unwrap(), three.unwrap()];
     assert_eq!(answers.iter().filter(|answer| **answer == Err(Refusal::Changed)).count(), 1, "{answers:?}");

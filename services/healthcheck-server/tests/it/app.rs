@@ -136,6 +136,27 @@ impl App {
         self.client.post(&self.url)
     }
 
+    /// A request to another of the gate's paths.
+    pub fn call(&self, method: reqwest::Method, path: &str, credential: &str) -> reqwest::RequestBuilder {
+        let url = self.url.replace("snapshots", path);
+        self.client.request(method, url).header(AUTHORIZATION, format!("Bearer {credential}"))
+    }
+
+    /// Results that were published so far.
+    pub fn outcomes(&self) -> Vec<fleet::Outcome> {
+        let taken = self.taken.lock().unwrap();
+        let results = taken.iter().filter_map(|message| match message {
+            Message::Results(results) => Some(results.clone()),
+            Message::Tick(_) | Message::Snapshots(_) => None,
+        });
+        results.flatten().collect()
+    }
+
+    /// Stops what [`run`](Self::run) started.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     pub async fn get(&self) -> Answer {
         self.send(self.client.get(&self.url)).await
     }

@@ -95,6 +95,7 @@ async fn asked(suite: &Suite, filter: &[&str]) -> BTreeSet<String> {
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let text = fs::read_to_string(seen).unwrap();
+    fs::write(format!("/tmp/desk-seen-{}.ndjson", filter.len()), &text).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.filter_map(|event| success(&event["ScenarioFinished"]["recorder"])).collect()
 }

@@ -125,7 +125,7 @@ pub async fn an_order_is_signed_told_to_the_gates_and_ends_by_its_hosts_word(pla
     assert_eq!(suite.read("/orders?state=pending").await["total"], 0);
     let cancelled = suite.post(&format!("/orders/{id}/cancel"), json!({})).await;
     assert_eq!((cancelled.status, cancelled.body["code"].as_str()), (409, Some("conflict")));
-    let log = suite.read("/audit?object_kind=order").await;
+    let log = suite.read("/audit?object=order").await;
     let actions: Vec<_> = log["items"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
     assert_eq!(actions, ["order.end", "order.create"]);
 }

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use cache::Unknown;
 use fleet::{
-    order::seal,
+    ServerId,
+    order::{Kind, seal},
     wire::v1::{Order, VERSION},
 };
-use registry::{Actor, NewOrder, ProfileChange, Who};
+use registry::{Actor, NewOrder, Profile, ProfileChange, Who};
 use serde_json::{Value, json};
 use testkit::{python, tempdir};
 use tokio::process::Command;
@@ -28,6 +29,9 @@ const CHANNEL: &str = "01a0c450-6c00-7909-8909-090909090907";
 
 /// An order that waits for approval, as schemathesis.toml has it too.
 const WAITS: &str = "01a0c450-6c00-7909-8909-090909090906";
+
+/// A server whose host takes orders, as schemathesis.toml has it too.
+const TAKES_ORDERS: &str = "01a0c450-6c00-7909-8909-090909090905";
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
@@ -95,7 +99,6 @@ async fn asked(suite: &Suite, filter: &[&str]) -> BTreeSet<String> {
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let text = fs::read_to_string(seen).unwrap();
-    fs::write(format!("/tmp/desk-seen-{}.ndjson", filter.len()), &text).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.filter_map(|event| success(&event["ScenarioFinished"]["recorder"])).collect()
 }
@@ -113,10 +116,14 @@ fn success(recorder: &Value) -> Option<String> {
 
 /// Somebody else's, for approval; schemathesis.toml has its id too.
 async fn an_order_waits(suite: &Suite) {
-    let made = json!({"username": "bea", "password": "battery horse 17", "role": "admin"});
+    // Were there two with the role admin, one could be made something else, and would answer 403 from then on.
+    suite.post("/roles", json!({"name": "hands", "scopes": ["unit:control"]})).await;
+    let made = json!({"username": "bea", "password": "battery horse 17", "role": "hands"});
     let user = suite.post("/users", made).await.body["id"].as_str().unwrap().parse().unwrap();
-    let server = suite.enrol("shop-1").await;
-    orders::takes(suite, server, orders::BOOT, &["unit.restart"]).await;
+    let server: ServerId = TAKES_ORDERS.parse().unwrap();
+    let profile = Profile { name: "shop-1".to_owned(), ..Profile::default() };
+    suite.registry.make_server(server, &profile, &Actor::system(), NOW).await.unwrap().unwrap();
+    orders::takes(suite, server, orders::BOOT, &Kind::ALL.map(Kind::as_str)).await;
     let labels = [("approvals".to_owned(), "1".to_owned())].into();
     let change =
         ProfileChange { labels: Some(labels), may_change_approvals: true, ..ProfileChange::default() };

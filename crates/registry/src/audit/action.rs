@@ -189,6 +189,7 @@ impl Action {
     ];
 
     /// `kind.verb`.
+    #[expect(clippy::too_many_lines, reason = "a line a variant, in one place")]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SessionBegin => "session.begin",

@@ -96,7 +96,7 @@ pub async fn an_order_is_signed_at_once_and_ends_by_what_its_host_says_first(sto
         (OrderState::Pending, Some(NOW), "web")
     );
     assert_eq!(made.envelope.signatures, [signature("management")]);
-    assert_eq!(store.registry.pending_orders(NOW).await.unwrap(), [made.clone()]);
+    assert_eq!(store.registry.pending_orders(NOW).await.unwrap(), std::slice::from_ref(&made));
     assert_eq!(store.registry.pending_orders(ENDS).await.unwrap(), []);
     let (failed, done) = (outcome(made.id, server, "failed"), outcome(made.id, server, "done"));
     let taken = store.registry.end_orders(&[&failed], NOW + 1).await.unwrap();

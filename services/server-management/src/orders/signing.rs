@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_key_is_32_bytes_and_never_prints() {
-        let key: OrderKey = SEED.replace("60ba", "60ba").parse().unwrap();
+        let key: OrderKey = SEED.parse().unwrap();
         assert_eq!(key.public(), PUBLIC);
         let encoded = URL_SAFE_NO_PAD.encode(from_hex(SEED).unwrap());
         assert_eq!(encoded.parse::<OrderKey>().unwrap().public(), PUBLIC);

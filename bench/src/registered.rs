@@ -76,8 +76,12 @@ impl Stores {
     async fn make(&self, numbers: &[usize], now: Millis) -> Result<Vec<(usize, ServerId)>> {
         let rows = numbers.iter().map(|number| {
             let Described { name, address, labels } = Described::new(*number);
-            let change =
-                ProfileChange { name: Some(name), address: Some(Some(address)), labels: Some(labels) };
+            let change = ProfileChange {
+                name: Some(name),
+                address: Some(Some(address)),
+                labels: Some(labels),
+                ..ProfileChange::default()
+            };
             let row = u32::try_from(*number).unwrap_or_default();
             ImportRow { number: row, id: None, new_id: ServerId::new(now, chassis::random()), change }
         });

@@ -325,6 +325,43 @@ test('what runs on a server is told at a moment and over a range', async () => {
     await page.context().close();
 });
 
+test('a process is ended by who gives the password, where the host lets them', async () => {
+    const host = await enrol('takes-orders');
+    const row = { pid: 4711, start_ms: 5711, cpu: 183.5, rss: 2 ** 31, name: HOSTILE, ppid: 1, user: 'db' };
+    const processes = { level: 'basic', keyframe: true, count: 112, running: 3, blocked: 1, rows: [row] };
+    const agent = { boot: '0b6f9d3e-5a1c-4a44-9c1e-2f1d3a4b5c6d', hand: ['process.terminate'] };
+    const beating = keepBeating([host], { processes, agent });
+    const page = await open(launched);
+    await enter(page);
+    await visit(page, `servers/${host.server_id}?range=15m&tab=processes`);
+    const table = page.getByRole('region', { name: 'Processes' });
+    await table.getByRole('button', { name: 'End' }).waitFor();
+    assert.equal(await table.getByRole('button', { name: 'Kill' }).count(), 0, 'what its owner does not allow is not offered');
+    await table.getByRole('button', { name: 'End' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText(HOSTILE).waitFor();
+    await dialog.getByLabel('Why').fill('it fills the disk');
+    await dialog.getByLabel(/password/i).fill('not the password');
+    await dialog.getByRole('button', { name: 'End' }).click();
+    await dialog.getByText('The password is wrong.').waitFor();
+    await dialog.getByLabel(/password/i).fill(password);
+    await dialog.getByRole('button', { name: 'End' }).click();
+    await dialog.getByText('The host has not answered yet').waitFor();
+    const headers = { authorization: `Bearer ${host.credential}` };
+    const bulletin = await (await fetch(`${base}/healthcheck/v1/bulletin?wait_ms=5000`, { headers })).json();
+    const order = JSON.parse(Buffer.from(bulletin.orders[0].payload, 'base64url').toString());
+    assert.deepEqual([order.kind, order.process, order.reason], ['process.terminate', { pid: 4711, start_ms: 5711 }, 'it fills the disk']);
+    const body = JSON.stringify({ results: [{ order: order.order, state: 'refused', code: 'not_allowed', detail: HOSTILE, at: Date.now() }] });
+    assert.equal((await fetch(`${base}/healthcheck/v1/results`, { method: 'POST', headers, body })).status, 202);
+    await dialog.getByText('The host refused').waitFor();
+    await dialog.getByText('not_allowed').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await beating.stop();
+    page.wrong = page.wrong.filter((line) => !/403/.test(String(line)));
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+});
+
 test('a viewer is offered nothing that is forbidden', async () => {
     await ask('POST', '/users', { username: 'viewer', password: 'a long enough secret', role: 'viewer' });
     const page = await open(launched);

@@ -1,15 +1,15 @@
-//! The variant for one process: five parts, a mutex each, held for the length of one call.
+//! The variant for one process: six parts, a mutex each, held for the length of one call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use fleet::{Millis, ServerId};
 
 use crate::{
-    Denylist, Latest, Seen, Unknown, Writer, failures::Failures, roll::Roll, unknown::Strangers,
-    writers::Told,
+    Denylist, Latest, Noticed, Seen, Unknown, Writer, failures::Failures, notices::Notices, roll::Roll,
+    unknown::Strangers, writers::Told,
 };
 
 /// The cache of this process.
@@ -20,6 +20,7 @@ pub struct InProcess {
     failures: Mutex<Failures>,
     strangers: Mutex<Strangers>,
     writers: Mutex<Told>,
+    notices: Mutex<Notices>,
 }
 
 impl InProcess {
@@ -82,6 +83,18 @@ impl InProcess {
 
     pub(crate) fn writers(&self, now: Millis) -> Vec<Writer> {
         lock(&self.writers).list(now)
+    }
+
+    pub(crate) fn put_notice(&self, server: ServerId, notice: Option<&str>) {
+        lock(&self.notices).put(server, notice);
+    }
+
+    pub(crate) fn put_notices(&self, notices: &BTreeMap<ServerId, String>) {
+        lock(&self.notices).put_all(notices);
+    }
+
+    pub(crate) fn notices(&self, since: Option<i64>) -> Noticed {
+        lock(&self.notices).since(since)
     }
 
     pub(crate) fn fail(&self, key: &str, now: Millis, window: Millis) {

@@ -8,9 +8,13 @@
 //! | `<prefix>:failures:<key>` | list of times |
 //! | `<prefix>:unknown` | sorted set: `<server> <generation>` by when it was seen last |
 //! | `<prefix>:writers` | hash: by worker `writers 1 <at>`, then a line `<server> <bytes> <snapshots>` each |
+//! | `<prefix>:notices` | hash: by server what gates tell it, as JSON |
+//! | `<prefix>:noticed` | sorted set: servers by when that changed last, Unix ms by Redis' clock |
 //!
 //! Writes are scripts: "older never wins" compares and writes in one step, whichever of two workers is last, and a key
 //! of a wrong type is replaced in the same step. All keys expire. Whatever else is found under them is not there.
+
+mod notices;
 
 use std::{collections::HashMap, fmt::Display, str::FromStr, sync::Arc};
 

@@ -6,6 +6,7 @@ mod connection;
 mod failures;
 mod in_process;
 mod in_redis;
+mod notices;
 mod roll;
 mod unknown;
 mod writers;
@@ -105,6 +106,17 @@ pub struct Writer {
     pub bytes: u64,
     /// How many there were.
     pub snapshots: u64,
+}
+
+/// What gates tell single servers, as far as it changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noticed {
+    /// What to ask with next.
+    pub version: i64,
+    /// These are all that there are, and not only those that changed.
+    pub whole: bool,
+    /// By server; `None`: it has none any more.
+    pub notices: Vec<(ServerId, Option<Arc<str>>)>,
 }
 
 /// The cache. Clones share it.
@@ -249,6 +261,38 @@ impl Cache {
         match self {
             Self::InProcess(cache) => Ok(cache.writers(now)),
             Self::Redis(cache) => cache.writers(now).await,
+        }
+    }
+
+    /// Puts what gates are to tell this server; `None`, or an empty text: nothing.
+    pub async fn put_notice(&self, server: ServerId, notice: Option<&str>) -> Result<(), Unavailable> {
+        let notice = notice.filter(|notice| !notice.is_empty());
+        match self {
+            Self::InProcess(cache) => {
+                cache.put_notice(server, notice);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.put_notice(server, notice).await,
+        }
+    }
+
+    /// Puts what gates are to tell all servers; those that are left out: nothing.
+    pub async fn put_notices(&self, notices: &BTreeMap<ServerId, String>) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.put_notices(notices);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.put_notices(notices).await,
+        }
+    }
+
+    /// What changed of notices since the [version](Noticed::version) that was told before; all of them without one. A cache
+    /// that was emptied meanwhile does not tell what went with it: now and then, ask for all.
+    pub async fn notices(&self, since: Option<i64>) -> Result<Noticed, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.notices(since)),
+            Self::Redis(cache) => cache.notices(since).await,
         }
     }
 

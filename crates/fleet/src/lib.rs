@@ -22,6 +22,6 @@ pub use access::{AgentKey, Credential, Keyring, Scope};
 pub use availability::{Pipeline, Status, hours, liveness, retention, rollup, uptime};
 pub use calendar::{Cron, Window, Zone, schedule};
 pub use id::ServerId;
-pub use messages::{AllowedDomains, MailJob, Message, Recipient, Record, Subject, Tick};
+pub use messages::{AllowedDomains, MailJob, Message, Outcome, Recipient, Record, Subject, Tick};
 pub use snapshot::{Fault, Interval, Snapshot, processes, series};
 pub use wire::{self, Millis};

@@ -13,13 +13,14 @@
 //! every method that writes one.
 //!
 //! The rooms are three storeys. The ground knows no domain: `engine`, `audit` and `refusal`. Each domain is a folder:
-//! `people`, `servers`, `pipeline`, `reports`, `alerts` and `outbox`. A domain uses the ground, and of another domain only what its
+//! `people`, `servers`, `pipeline`, `reports`, `alerts`, `orders` and `outbox`. A domain uses the ground, and of another domain only what its
 //! `mod.rs` offers. The roof is `restored`, which joins the domains, and this file, which says what the crate offers.
 #![warn(missing_docs)]
 
 mod alerts;
 mod audit;
 mod engine;
+mod orders;
 mod outbox;
 mod people;
 mod pipeline;
@@ -39,6 +40,7 @@ pub use engine::{
     BadDatabaseRole, BadUrl, DatabaseRole, Guest, Page, Postgres, PostgresUrl, Registry, RegistryError,
     Sqlite, fold_name,
 };
+pub use orders::{Approval, NewOrder, OrderCounts, OrderFilter, OrderState, StoredOrder, Taken};
 pub use outbox::{Attempt, Delivery, DeliveryState};
 pub use people::{
     Account, AccountChange, AccountFilter, ApiToken, NewAccount, OpenSession, PasswordChange, ROTATED_LATELY,
@@ -50,6 +52,7 @@ pub use reports::{
 };
 pub use restored::Restored;
 pub use servers::{
-    Counts, Enrol, Enrolled, EnrolmentToken, Entry, Forgetting, ImportFault, ImportOutcome, ImportRow, Marks,
-    Pause, Profile, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey, Standing,
+    APPROVALS, Counts, Enrol, Enrolled, EnrolmentToken, Entry, Forgetting, ImportFault, ImportOutcome,
+    ImportRow, Marks, Pause, Profile, ProfileChange, Roll, Server, ServerFilter, Sighting, Sort, SortKey,
+    Standing,
 };

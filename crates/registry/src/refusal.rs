@@ -41,6 +41,12 @@ pub enum Refusal {
     /// The channel is gone, or disabled.
     #[error("its channel is gone or disabled")]
     NoChannel,
+    /// There were as many within the last minute as there may be.
+    #[error("there were as many within a minute as there may be")]
+    TooOften,
+    /// Who asked for an order does not approve it.
+    #[error("who asked for an order does not approve it")]
+    OwnOrder,
     /// The enrolment token is unknown, expired, revoked or used up, or what it brought was revoked or deleted since.
     #[error("the enrolment token is no good")]
     BadToken,

@@ -9,7 +9,7 @@ use crate::{
     alerts,
     audit::{self, Action, Actor, Change},
     engine::{Registry, RegistryError},
-    outbox, people, reports, servers,
+    orders, outbox, people, reports, servers,
 };
 
 /// Why a delivery is unknown since then.
@@ -30,6 +30,8 @@ pub struct Restored {
     pub notifications: u64,
     /// Schedules, which make up for no run that was due before now.
     pub schedules: u64,
+    /// Orders that were open at the time of the backup, and are taken back.
+    pub orders: u64,
     /// Servers of which a credential is refused again that was revoked since the backup.
     pub revoked: u64,
 }
@@ -60,15 +62,18 @@ impl Registry {
                 deliveries: outbox::doubt(tx, DOUBTFUL, now).await?,
                 notifications: alerts::doubt(tx, DOUBTFUL, now).await?,
                 schedules: reports::forgo_runs(tx, now).await?,
+                orders: orders::drop_open(tx, now).await?,
                 revoked: match denylist {
                     Some((version, lowest)) => servers::learn(tx, version, lowest, now).await?,
                     None => 0,
                 },
             };
-            let Restored { sessions, api_tokens, enrolment_tokens, deliveries, notifications, schedules, revoked } = done;
+            let Restored { sessions, api_tokens, enrolment_tokens, deliveries, notifications, schedules, orders, revoked } =
+                done;
             let after = json!({
                 "sessions": sessions, "api_tokens": api_tokens, "enrolment_tokens": enrolment_tokens,
-                "deliveries": deliveries, "notifications": notifications, "schedules": schedules, "revoked": revoked,
+                "deliveries": deliveries, "notifications": notifications, "schedules": schedules, "orders": orders,
+                "revoked": revoked,
             });
             let change = Change {
                 actor: by,

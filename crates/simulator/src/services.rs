@@ -164,6 +164,7 @@ impl Fleet {
             ("AGENT_KEY", AGENT_KEY.to_owned()),
             ("TOKEN_KEY", "t".repeat(32)),
             ("CHANNEL_KEY", "c".repeat(64)),
+            ("ORDER_KEY", "0".repeat(64)),
             ("ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
             ("LISTEN", listen.to_string()),
             ("DRAIN_SECONDS", "0".to_owned()),

@@ -324,6 +324,26 @@ pub enum Message {
         /// Since when its ticks were confirmed without a gap.
         open_since: Millis,
     },
+    /// What became of orders on their hosts. A release before this one does not know the kind, and refuses it.
+    Results {
+        /// [`VERSION`].
+        version: u32,
+        /// In the order of arrival.
+        results: Vec<ResultRecord>,
+    },
+}
+
+/// What became of one order, and what the gate knows about who says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// Who sent it, by its credential.
+    pub server_id: String,
+    /// Generation of that credential.
+    pub generation: u32,
+    /// The gate's clock at arrival.
+    pub received_at: Millis,
+    /// What it sent, cleaned.
+    pub result: OrderResult,
 }
 
 /// A snapshot and what the gate knows about it.

@@ -16,6 +16,10 @@ pub struct Instruments {
     /// From a checked request to the confirm of all of it.
     pub confirm: Histogram,
     pub open_since: Gauge,
+    /// Polls that had to wait.
+    pub held_polls: Counter,
+    /// Results of orders that were answered by a 202.
+    pub results: Counter,
 }
 
 /// What packing counts.
@@ -40,6 +44,14 @@ impl Instruments {
             previous_key: described_counter(
                 "rollcall_gate_previous_key_total",
                 "Accepted requests with a credential of the previous key",
+            ),
+            held_polls: described_counter(
+                "rollcall_gate_held_polls_total",
+                "Polls of agents that had to wait, for an order or in vain",
+            ),
+            results: described_counter(
+                "rollcall_gate_results_total",
+                "Results of orders that the queue confirmed",
             ),
             confirm: described_histogram(
                 "rollcall_gate_confirm_seconds",

@@ -3,8 +3,10 @@
 
 mod body;
 mod instruments;
+mod notices;
 mod opening;
 mod pack;
+mod poll;
 mod rate;
 mod rejection;
 mod report;
@@ -20,13 +22,15 @@ use std::{
 
 use actix_web::web;
 use cache::{Cache, Denylist};
-use chassis::{Clock, Room, Running, Trouble};
+use chassis::{Clock, Problem, Room, Running, Trouble};
 use fleet::{Credential, Keyring, Message, ServerId, Tick, liveness::TICK_EVERY};
 use instruments::Instruments;
+use notices::Notices;
 use opening::Opening;
 use pack::Packer;
 use queue::{PublishError, Publisher};
 use rate::Rates;
+use rejection::Rejection;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +38,14 @@ pub use service::run;
 
 /// How often a gate looks whether a credential was revoked.
 const REFRESH: Duration = Duration::from_secs(2);
+
+/// How often a gate asks what changed of what it tells single servers; and every so many times for all of it, since a cache that
+/// was emptied does not tell what went.
+const NOTICES_EVERY: Duration = Duration::from_millis(500);
+const NOTICES_ANEW: u32 = 60;
+
+/// Most polls that a gate holds, as long as they are at most half of its connections.
+pub const MOST_HELD_POLLS: usize = 5_000;
 
 /// What a gate is told at start.
 pub struct GateSettings {
@@ -45,6 +57,8 @@ pub struct GateSettings {
     pub name: String,
     /// The disk that snapshots go to, where it is the gate's business; while it is full none are taken.
     pub room: Option<Room>,
+    /// Most polls that are held at once.
+    pub held_polls: usize,
 }
 
 /// The gate. Clones share it.
@@ -61,6 +75,9 @@ struct Inner {
     denylist: RwLock<Denylist>,
     /// Servers that the registry never knew.
     unknown: RwLock<HashSet<ServerId>>,
+    notices: Notices,
+    /// Nobody waits any more.
+    closing: CancellationToken,
     rates: Rates,
     instruments: Instruments,
 }
@@ -73,7 +90,10 @@ impl Gate {
             Publisher::InProcess(_) => None,
             Publisher::RabbitMq(_) => Some(Packer::start(publisher.clone())),
         };
+        let notices = Notices::new(settings.held_polls);
         Self(Arc::new(Inner {
+            notices,
+            closing: CancellationToken::new(),
             settings,
             publisher,
             packer,
@@ -86,8 +106,20 @@ impl Gate {
         }))
     }
 
-    /// Mounts `/healthcheck/v1/snapshots`.
+    /// Mounts `/healthcheck/v1/snapshots`, `bulletin` and `results`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
+        config.service(
+            web::resource("/healthcheck/v1/bulletin")
+                .app_data(web::Data::from(Arc::clone(&self.0)))
+                .route(web::get().to(poll::get))
+                .default_service(web::to(poll::not_get)),
+        );
+        config.service(
+            web::resource("/healthcheck/v1/results")
+                .app_data(web::Data::from(Arc::clone(&self.0)))
+                .route(web::post().to(poll::post))
+                .default_service(web::to(take::wrong_method)),
+        );
         config.service(
             web::resource("/healthcheck/v1/snapshots")
                 .app_data(web::Data::from(Arc::clone(&self.0)))
@@ -102,13 +134,17 @@ impl Gate {
             self.0.replace_denylist(denylist);
         }
         self.0.read_unknown().await;
+        self.0.notices.read(&self.0.cache, true).await;
     }
 
-    /// Publishes ticks and follows the denylist until `shutdown`.
+    /// Publishes ticks and follows the denylist until `shutdown`. From then on no poll is held.
     pub fn run(self, shutdown: CancellationToken) -> Running<()> {
         Box::pin(async move {
-            let work = async { tokio::join!(self.0.publish_ticks(), self.0.follow_denylist()) };
+            let work = async {
+                tokio::join!(self.0.publish_ticks(), self.0.follow_denylist(), self.0.follow_notices())
+            };
             shutdown.run_until_cancelled(work).await;
+            self.0.closing.cancel();
         })
     }
 }
@@ -154,6 +190,30 @@ impl Inner {
             }
             self.read_unknown().await;
         }
+    }
+
+    /// The log is told of a cache that is away by whoever reads the denylist.
+    async fn follow_notices(&self) {
+        let mut every = interval(NOTICES_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for turn in 0_u32.. {
+            every.tick().await;
+            self.notices.read(&self.cache, turn.is_multiple_of(NOTICES_ANEW)).await;
+        }
+    }
+
+    /// The answer to a request that is not taken, which is counted.
+    fn refuse(&self, rejection: Rejection) -> Problem {
+        let problem = rejection.problem(self.clock.now());
+        self.instruments.refused(problem.code());
+        problem
+    }
+
+    /// The answer to a method that a resource does not know; it knows `method`.
+    fn wrong_method(&self, method: &'static str) -> Problem {
+        let problem = Problem::only(method);
+        self.instruments.refused(problem.code());
+        problem.with("now", self.clock.now())
     }
 
     /// Keeps the highest version ever seen.

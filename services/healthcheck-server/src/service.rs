@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Gate, GateSettings, instruments, settings::Settings};
+use crate::{Gate, GateSettings, MOST_HELD_POLLS, instruments, settings::Settings};
 
 /// How often this clock is compared with the cache's.
 const COMPARE: Duration = Duration::from_secs(2);
@@ -69,7 +69,9 @@ async fn until_stopped(
     let name = service::process_name("gate");
     let listen = listener.local_addr()?;
     tracing::info!(%name, %listen, "a gate starts");
-    let settings = GateSettings { keyring, history_days, name, room: None };
+    // Beats need connections too.
+    let held_polls = MOST_HELD_POLLS.min(bounds.connections / 2);
+    let settings = GateSettings { keyring, history_days, name, room: None, held_polls };
     let gate = Gate::new(settings, publisher.clone(), cache.clone(), clock.clone());
     gate.read_denylist().await;
     let server = {

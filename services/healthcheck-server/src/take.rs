@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use chassis::{Problem, http::bearer};
+use chassis::Problem;
 use fleet::{
     Credential, Interval, Message, Millis, Record,
     access::UNKNOWN_SERVER,
     retention,
-    wire::v1::{Accepted, Bulletin, Refusal},
+    wire::v1::{Accepted, Refusal},
 };
 use queue::{PublishError, Refused};
 use tracing::{Instrument, debug_span};
@@ -26,30 +26,17 @@ pub async fn post(
     gate: web::Data<Inner>,
 ) -> Result<HttpResponse, Problem> {
     let taken = gate.take(&request, payload).await;
-    taken.map(|accepted| HttpResponse::Accepted().json(accepted)).map_err(|rejection| {
-        let problem = rejection.problem(gate.clock.now());
-        gate.instruments.refused(problem.code());
-        problem
-    })
+    taken.map(|accepted| HttpResponse::Accepted().json(accepted)).map_err(|rejection| gate.refuse(rejection))
 }
 
 pub async fn wrong_method(gate: web::Data<Inner>) -> Result<HttpResponse, Problem> {
-    let problem = Problem::only("POST");
-    gate.instruments.refused(problem.code());
-    Err(problem.with("now", gate.clock.now()))
+    Err(gate.wrong_method("POST"))
 }
 
 impl Inner {
     async fn take(&self, request: &HttpRequest, payload: web::Payload) -> Result<Accepted, Rejection> {
-        let credential = bearer(request)
-            .and_then(|text| self.settings.keyring.verify(text))
-            .filter(|credential| !self.denied(credential))
-            .ok_or(Rejection::Unauthorized)?;
+        let credential = self.admit(request)?;
         let server = credential.server;
-        self.rates.knock(server, self.clock.now()).map_err(Rejection::RateLimited)?;
-        if self.is_unknown(server) {
-            return Err(Rejection::UnknownServer);
-        }
         let under_way = self.rates.body(server).map_err(Rejection::RateLimited)?;
         let body = body::read(request, payload).instrument(debug_span!(target: "steps", "gate.body")).await?;
         drop(under_way);
@@ -70,11 +57,7 @@ impl Inner {
         let accepted = report.snapshots.len();
         self.publish(&credential, report, now).await?;
         self.instruments.accepted.increment(accepted as u64);
-        let replaced = credential.outdated.then(|| {
-            self.instruments.previous_key.increment(1);
-            self.settings.keyring.issue(credential.server, credential.generation)
-        });
-        Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced, ..Bulletin::default() } })
+        Ok(Accepted { accepted, bulletin: self.bulletin(&credential, now) })
     }
 
     #[tracing::instrument(target = "steps", level = "debug", name = "gate.publish", skip_all)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cache::{Cache, Unknown};
 use chassis::{Clock, Trouble};
-use fleet::{Millis, Record, ServerId, retention::DAY};
+use fleet::{Millis, Outcome, Record, ServerId, retention::DAY};
 use history::{History, HistoryError, Rejected};
-use registry::{Registry, Standing};
+use registry::{Registry, Standing, Taken};
 use tracing::Instrument;
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct Applied {
     pub sightings: usize,
     /// Observations of what breaks rules, sent to the registry.
     pub observations: usize,
+    /// What became of what hosts say of orders.
+    pub orders: Taken,
 }
 
 impl Stores {
@@ -56,9 +58,10 @@ impl Stores {
             Some(_) => Admission::Admitted,
         });
         self.note_unknown(batch).await;
+        let orders = self.end_orders(batch, &standing, instruments).await?;
         let records = batch.records();
         if records.is_empty() {
-            return Ok(Applied { rejected: Vec::new(), sightings: 0, observations: 0 });
+            return Ok(Applied { rejected: Vec::new(), sightings: 0, observations: 0, orders });
         }
         let rejected = timed(&instruments.history, append(&self.history, records)).await?;
         let never: HashSet<usize> = rejected.iter().map(|rejected| rejected.index).collect();
@@ -78,7 +81,7 @@ impl Stores {
         let observations = timed(&instruments.alerts, look).await?;
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
         self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
-        Ok(Applied { rejected, sightings: sightings.len(), observations })
+        Ok(Applied { rejected, sightings: sightings.len(), observations, orders })
     }
 
     /// Of the servers of a batch: how those that the registry knows stand, and which of the others it knew.
@@ -92,6 +95,28 @@ impl Stores {
         let missing: Vec<ServerId> =
             servers.into_iter().filter(|server| !standing.contains_key(server)).collect();
         Ok((standing, self.registry.revoked(&missing).await?))
+    }
+
+    /// Takes what hosts say of orders. As of snapshots, a credential that is revoked says nothing.
+    async fn end_orders(
+        &self,
+        batch: &Batch,
+        standing: &HashMap<ServerId, Standing>,
+        instruments: &Instruments,
+    ) -> Result<Taken, Unstored> {
+        let outcomes = batch.outcomes();
+        if outcomes.is_empty() {
+            return Ok(Taken::default());
+        }
+        let all = outcomes.len();
+        let stands = |outcome: &&Outcome| {
+            standing.get(&outcome.server).is_some_and(|standing| outcome.generation >= standing.generation)
+        };
+        let stand: Vec<&Outcome> = outcomes.into_iter().filter(stands).collect();
+        let denied = all - stand.len();
+        let end = self.registry.end_orders(&stand, self.clock.now());
+        let taken = timed(&instruments.registry, end).await?;
+        Ok(Taken { left: taken.left + denied, ..taken })
     }
 
     /// Tells gates of servers that the registry never knew, so that their agents keep what they measure.

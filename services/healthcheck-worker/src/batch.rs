@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fleet::{Message, Millis, Record, ServerId, Tick, access::UNKNOWN_SERVER};
+use fleet::{Message, Millis, Outcome, Record, ServerId, Tick, access::UNKNOWN_SERVER};
 use history::Rejected;
 use queue::{Delivery, Refused};
 
@@ -53,12 +53,24 @@ impl Batch {
         &self.records
     }
 
-    /// The servers of the records, each once, in order of their ids.
+    /// The servers of the records and of what is said of orders, each once, in order of their ids.
     pub fn servers(&self) -> Vec<ServerId> {
-        let mut servers: Vec<_> = self.records.iter().map(|record| record.server).collect();
+        let of_outcomes = self.outcomes().into_iter().map(|outcome| outcome.server);
+        let of_records = self.records.iter().map(|record| record.server);
+        let mut servers: Vec<_> = of_records.chain(of_outcomes).collect();
         servers.sort_unstable();
         servers.dedup();
         servers
+    }
+
+    /// What hosts say of orders. They stay in their deliveries: storing them again changes nothing.
+    pub fn outcomes(&self) -> Vec<&Outcome> {
+        let messages = self.deliveries.iter().map(|(_, delivery)| delivery.message());
+        let results = messages.filter_map(|message| match message {
+            Message::Results(results) => Some(results),
+            Message::Snapshots(_) | Message::Tick(_) => None,
+        });
+        results.flatten().collect()
     }
 
     /// Sets aside the records that are not admitted. They are discarded when the batch is settled.

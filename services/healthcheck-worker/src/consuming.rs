@@ -106,11 +106,16 @@ impl Consuming<'_> {
         }
     }
 
-    /// Whether there are snapshots in hand, and not enough of them.
+    /// Whether there are snapshots in hand, and not enough of them. Somebody waits to hear what became of an order.
     fn may_wait(&self) -> bool {
+        let has_results =
+            |(_, delivery): &(Span, Delivery<Message>)| matches!(delivery.message(), Message::Results(_));
+        if self.waiting.iter().any(has_results) {
+            return false;
+        }
         let count = |(_, delivery): &(Span, Delivery<Message>)| match delivery.message() {
             Message::Snapshots(records) => records.len(),
-            Message::Tick(_) => 0,
+            Message::Tick(_) | Message::Results(_) => 0,
         };
         self.waiting.len() < ENOUGH_MESSAGES
             && (1..ENOUGH_SNAPSHOTS).contains(&self.waiting.iter().map(count).sum::<usize>())
@@ -154,6 +159,8 @@ impl Consuming<'_> {
         instruments.revoked.increment(revoked as u64);
         instruments.sightings.increment(applied.sightings as u64);
         instruments.observations.increment(applied.observations as u64);
+        instruments.results_counted.increment(applied.orders.counted as u64);
+        instruments.results_left.increment(applied.orders.left as u64);
         instruments.batch_size.record(size as f64);
         instruments.batch.record(begun.elapsed());
         Ok(())

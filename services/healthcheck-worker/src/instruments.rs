@@ -23,6 +23,10 @@ pub struct Instruments {
     pub sightings: Counter,
     /// Rows of what breaks rules.
     pub observations: Counter,
+    /// Results that are what became of their orders.
+    pub results_counted: Counter,
+    /// Results that are not: of another server's order, or of one that has a result.
+    pub results_left: Counter,
     /// Snapshots.
     pub batch_size: Histogram,
     pub batch: Histogram,
@@ -78,6 +82,8 @@ impl Instruments {
             refused: snapshots("refused"),
             sightings: counter!("rollcall_worker_sightings_written_total"),
             observations: counter!("rollcall_worker_alert_observations_total"),
+            results_counted: counter!("rollcall_worker_order_results_total", "outcome" => "counted"),
+            results_left: counter!("rollcall_worker_order_results_total", "outcome" => "left"),
             batch_size: histogram!("rollcall_worker_batch_snapshots"),
             batch: histogram!("rollcall_worker_batch_seconds"),
             registry: store("registry"),
@@ -104,6 +110,10 @@ fn describe() {
     describe_counter!(
         "rollcall_worker_alert_observations_total",
         "Rows about what breaks rules, sent to the registry"
+    );
+    describe_counter!(
+        "rollcall_worker_order_results_total",
+        "Results of orders: those that are what became of them, and those that are of another server's order or of one that has a result"
     );
     describe_histogram!(
         "rollcall_worker_alerts_seconds",

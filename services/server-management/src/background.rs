@@ -12,7 +12,7 @@ use crate::{
     alerts::{self, Sealing},
     app::App,
     operations::{self, DeadLetters},
-    people, reports, servers,
+    orders, people, reports, servers,
 };
 
 /// How often the denylist is written to the cache: one that was emptied has it again after this long.
@@ -53,6 +53,7 @@ pub(crate) async fn run(
             Box::pin(servers::forget_due(app)),
             operations::watch(app),
             people::run(app),
+            Box::pin(orders::run(app)),
             alerts::run(app, sealing, dead_letters, disk),
             reports::run(app, jobs)
         )

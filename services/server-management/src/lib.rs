@@ -4,7 +4,7 @@
 //! and bodies stand before the handlers, so that no handler sees a raw string.
 //!
 //! The rooms are in three storeys. The ground (`app`, `http`) knows no domain. Each domain (`people`, `servers`,
-//! `reports`, `alerts`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
+//! `processes`, `orders`, `reports`, `alerts`, `operations`) is a folder, whose `mod.rs` says where its URLs lead and who may go there, and names all
 //! that others may use of it. The roof (the other files) joins them.
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod commands;
 mod http;
 mod openapi;
 mod operations;
+mod orders;
 mod people;
 mod processes;
 mod reports;
@@ -40,6 +41,7 @@ use registry::{Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
 pub use operations::{AfterRestore, AfterRestoreError, DeadLetterQueues, after_restore};
+pub use orders::{BadOrderKey, OrderKey};
 pub use people::{
     BadPassword, FirstAdmin, FirstAdminError, ResetPassword, ResetPasswordError, ShortTokenKey, TokenKey,
     admin_password, admin_password_applies, first_admin, reset_password,
@@ -51,6 +53,7 @@ use crate::{
     alerts::Sealing,
     app::App,
     operations::DeadLetters,
+    orders::Signing,
     servers::{Figures, Install, Pictures},
 };
 
@@ -80,6 +83,8 @@ pub struct Settings {
     pub channel_keys: Option<ChannelKeys>,
     /// The internal targets that messages may go to.
     pub notify_allow: Allowed,
+    /// Signs orders; without it none can be made.
+    pub order_key: Option<OrderKey>,
 }
 
 /// The interface. Clones share it.
@@ -92,6 +97,7 @@ pub struct Management {
     pictures: web::Data<Pictures>,
     dead_letters: web::Data<DeadLetters>,
     sealing: web::Data<Sealing>,
+    signing: web::Data<Signing>,
     disk: web::Data<Option<Room>>,
 }
 
@@ -108,6 +114,8 @@ impl Management {
         http::instruments::describe();
         operations::describe();
         alerts::describe();
+        orders::describe();
+        let signing = Signing(settings.order_key.clone());
         let sealing = Sealing { keys: settings.channel_keys.clone(), allowed: settings.notify_allow.clone() };
         let Settings { keyring, token_key, public_url, downloads, .. } = settings;
         let Settings { kept, api_token_max_days, audit_days, proxies, allowed_domains, .. } = settings;
@@ -121,6 +129,7 @@ impl Management {
             install: web::Data::new(Install { public_url, downloads }),
             dead_letters: web::Data::new(DeadLetters::new(dead_letters)),
             sealing: web::Data::new(sealing),
+            signing: web::Data::new(signing),
             disk: web::Data::new(None),
         }
     }
@@ -157,7 +166,7 @@ impl Management {
             .app_data(self.pictures.clone())
             .app_data(self.install.clone())
             .app_data(self.dead_letters.clone());
-        config.app_data(self.disk.clone()).app_data(self.sealing.clone());
+        config.app_data(self.disk.clone()).app_data(self.sealing.clone()).app_data(self.signing.clone());
         operations::mount_dashboard(config);
         routes::mount(config);
     }
@@ -211,9 +220,19 @@ impl Management {
         alerts::tell(&self.app).await
     }
 
+    /// Ends the orders whose time is over, and has gates tell hosts of those that stand, as [`run`](Self::run) does every few
+    /// seconds.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn keep_orders(&self) -> Result<(), RegistryError> {
+        orders::keep(&self.app).await
+    }
+
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history, and people's tokens, sessions and audit log, forget what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
-    /// are due are made and computed, and their mails brought to `jobs`; incidents are opened and resolved every second.
+    /// are due are made and computed, and their mails brought to `jobs`; incidents are opened and resolved every second; orders expire, and go
+    /// to the gates.
     pub fn run(self, jobs: Publisher<MailJob>, shutdown: CancellationToken) -> Running<()> {
         Box::pin(async move {
             let disk = self.disk.as_ref().as_ref();

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use crate::{
     alerts,
     http::document::{Doors, Exact, Lists, Pages, Problems, Tokens},
-    operations, people, processes, reports, routes, servers,
+    operations, orders, people, processes, reports, routes, servers,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use crate::{
         (name = "audit", description = "Who changed what"),
         (name = "servers", description = "Monitored hosts and what they measured"),
         (name = "processes", description = "What runs on a host, and who used it"),
+        (name = "orders", description = "What people have hosts do"),
         (name = "sheets", description = "Servers to and from xlsx and csv"),
         (name = "uptime", description = "Uptime and outages"),
         (name = "enrolment", description = "How hosts get their credentials"),
@@ -42,10 +43,10 @@ use crate::{
 struct Document;
 
 /// Where agents send bodies, of which unknown fields are ignored.
-const DOORS_OF_AGENTS: [&str; 2] = ["/enrolments", GATE];
+const DOORS_OF_AGENTS: [&str; 4] = ["/enrolments", GATE[0], GATE[1], GATE[2]];
 
 /// What the gate serves, from the root of the same address. It is told here because it is one interface for who uses it.
-const GATE: &str = "/healthcheck/v1/snapshots";
+const GATE: [&str; 3] = ["/healthcheck/v1/snapshots", "/healthcheck/v1/results", "/healthcheck/v1/bulletin"];
 
 /// This document.
 #[utoipa::path(
@@ -61,10 +62,11 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(people::Document::openapi());
     document.merge(servers::Document::openapi());
     document.merge(processes::Document::openapi());
+    document.merge(orders::Document::openapi());
     document.merge(reports::Document::openapi());
     document.merge(alerts::Document::openapi());
     document.merge(operations::Document::openapi());
-    Doors { at_the_root: &[GATE] }.modify(&mut document);
+    Doors { at_the_root: &GATE }.modify(&mut document);
     Pages.modify(&mut document);
     // Last, since they go through all that is there.
     Exact { except: &DOORS_OF_AGENTS }.modify(&mut document);

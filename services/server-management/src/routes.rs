@@ -14,7 +14,7 @@ use chassis::{Problem, problem::not_found_route};
 use crate::{
     alerts,
     http::{PREFIX, body, compression::compress},
-    openapi, operations,
+    openapi, operations, orders,
     people::{self, Access::Public, Endpoint, Resource, get},
     processes, reports, servers,
 };
@@ -26,6 +26,7 @@ pub(crate) fn table() -> Vec<Resource> {
         people::routes(),
         servers::routes(),
         processes::routes(),
+        orders::routes(),
         reports::routes(),
         alerts::routes(),
         operations::routes(),

@@ -17,12 +17,13 @@ use history::ElasticUrl;
 use queue::rabbitmq;
 use registry::{DatabaseRole, Guest, PostgresUrl, Registry};
 
-use crate::{Downloads, PublicUrl, ResetPassword, ResetPasswordError, TokenKey, reset_password};
+use crate::{Downloads, OrderKey, PublicUrl, ResetPassword, ResetPasswordError, TokenKey, reset_password};
 
 /// Management: the REST interface and the dashboard, over PostgreSQL, Elasticsearch and Redis.
 ///
 /// From the environment alone, each also as a file named by NAME_FILE: AMQP_URL, DATABASE_URL, ELASTICSEARCH_URL, REDIS_URL,
-/// AGENT_KEY, AGENT_KEY_PREVIOUS, TOKEN_KEY, CHANNEL_KEY, CHANNEL_KEY_PREVIOUS, ADMIN_PASSWORD.
+/// AGENT_KEY, AGENT_KEY_PREVIOUS, TOKEN_KEY, CHANNEL_KEY, CHANNEL_KEY_PREVIOUS, ORDER_KEY,
+/// ADMIN_PASSWORD.
 #[derive(Debug, Parser)]
 #[command(name = "server-management", version, about)]
 pub struct Arguments {
@@ -176,6 +177,7 @@ impl Settings {
         let admin_password = admin_password
             .and_then(|password| mistakes.take("ADMIN_PASSWORD", crate::admin_password(password)));
         let channel_keys = channel_keys(&mut mistakes);
+        let order_key: Option<OrderKey> = mistakes.parsed("ORDER_KEY");
         let downloads = arguments.agent_downloads.as_deref();
         let downloads =
             downloads.and_then(|folder| mistakes.take("AGENT_DOWNLOADS", Downloads::list(folder)));
@@ -203,6 +205,7 @@ impl Settings {
             downloads,
             channel_keys,
             notify_allow: arguments.notify_allow.clone(),
+            order_key,
         };
         let notifier = arguments.database_notifier_role.clone().map(|role| (Guest::Notifier, role));
         let worker = arguments.database_worker_role.clone().map(|role| (Guest::Worker, role));

@@ -11,13 +11,14 @@ use anyhow::{Context, bail};
 use chassis::{Secret, settings::read_secret};
 
 /// What names in the folder begin with.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "registry.db",
     "history.db",
     "lock",
     "agent",
     "token-key",
     "channel-key",
+    "order-key",
     "admin-password",
     "outbox",
     // At the root of a file system of its own.

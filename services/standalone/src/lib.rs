@@ -19,14 +19,14 @@ use anyhow::{Context, bail};
 use cache::Cache;
 use chassis::{Clock, Health, Running, http, lifecycle::Shutdown, telemetry};
 use fleet::{AgentKey, Keyring, MailJob, Message, alert::seal::ChannelKeys};
-use healthcheck_server::{Gate, GateSettings};
+use healthcheck_server::{Gate, GateSettings, MOST_HELD_POLLS};
 use healthcheck_worker::Worker;
 use history::History;
 use mail::{Letterhead, Mail, Sender};
 use notifier::Notifier;
 use queue::{DeadLetters, Publisher, in_process};
 use registry::{Registry, RegistryError};
-use server_management::{DeadLetterQueues, FirstAdmin, Management, TokenKey};
+use server_management::{DeadLetterQueues, FirstAdmin, Management, OrderKey, TokenKey};
 use tokio_util::task::TaskTracker;
 
 use crate::{data::DataDir, keeper::Keeper, settings::Settings};
@@ -91,6 +91,8 @@ async fn until_stopped(
         history_days: settings.kept.raw,
         name: format!("rollcall-{}", std::process::id()),
         room: Some(keeper.room().clone()),
+        // Beats, and people, need connections too.
+        held_polls: MOST_HELD_POLLS.min(settings.bounds.connections / 2),
     };
     let gate = Gate::new(gate, publisher, stores.cache.clone(), clock.clone());
     let keys = channel_keys(&data, &settings)?;
@@ -220,6 +222,7 @@ fn management(
         downloads: settings.downloads.clone(),
         channel_keys: Some(channel_keys.clone()),
         notify_allow: settings.telling.allowed().clone(),
+        order_key: Some(order_key(data, settings)?),
     };
     Ok(Management::new(
         management,
@@ -290,6 +293,13 @@ fn channel_keys(data: &DataDir, settings: &Settings) -> anyhow::Result<ChannelKe
             data.key("channel-key")?.expose().parse().context("the file channel-key")?,
             None,
         )),
+    }
+}
+
+fn order_key(data: &DataDir, settings: &Settings) -> anyhow::Result<OrderKey> {
+    match &settings.order_key {
+        Some(key) => Ok(key.clone()),
+        None => data.key("order-key")?.expose().parse().context("the file order-key"),
     }
 }
 

@@ -17,7 +17,7 @@ use fleet::{
 use mail::{Authorities, SmtpUrl};
 use notifier::{HeartbeatUrl, settings::TellingArguments};
 use server_management::{
-    Downloads, PublicUrl, TokenKey,
+    Downloads, OrderKey, PublicUrl, TokenKey,
     settings::{self, ResetArguments},
 };
 
@@ -138,6 +138,8 @@ pub struct Settings {
     pub downloads: Option<Downloads>,
     /// `None`: made at first start and kept in the data folder.
     pub channel_keys: Option<ChannelKeys>,
+    /// `None`: made at first start and kept in the data folder.
+    pub order_key: Option<OrderKey>,
     /// Where messages may go, and what sends them.
     pub telling: TellingArguments,
     pub sender: notifier::Sender,
@@ -183,6 +185,7 @@ impl Settings {
             public_url: arguments.public_url.clone(),
             downloads: downloads(arguments, &mut mistakes),
             channel_keys: settings::channel_keys(&mut mistakes),
+            order_key: mistakes.parsed("ORDER_KEY"),
             telling: arguments.telling.clone(),
             sender,
             heartbeat: mistakes.parsed("HEARTBEAT_URL"),

@@ -1,6 +1,6 @@
 //! One promise a case.
 
-use cache::{Cache, Denylist, Latest, Seen, Unknown, Writer};
+use cache::{Cache, Denylist, Latest, Noticed, Seen, Unknown, Writer};
 use fleet::{Millis, ServerId};
 
 /// Of the service in which the cache is; Redis goes by its own, which is far after the times of these cases.
@@ -218,4 +218,46 @@ pub async fn nothing_seen_and_nobody_asked_after_are_fine(cache: Cache) {
     cache.see(Vec::new(), NOW).await.unwrap();
     assert!(cache.latest(&[]).await.unwrap().is_empty());
     assert_eq!(silent(&cache, 0, Millis::MAX).await, []);
+}
+
+/// What changed, in order.
+fn told(noticed: &Noticed) -> Vec<(ServerId, Option<&str>)> {
+    let mut told: Vec<_> =
+        noticed.notices.iter().map(|(server, notice)| (*server, notice.as_deref())).collect();
+    told.sort_unstable();
+    told
+}
+
+pub async fn a_notice_is_told_when_it_changes_and_when_it_is_gone(cache: Cache) {
+    let empty = cache.notices(None).await.unwrap();
+    assert_eq!((empty.whole, told(&empty)), (true, vec![]));
+    cache.put_notice(id(1), Some("a")).await.unwrap();
+    cache.put_notice(id(2), Some("b")).await.unwrap();
+    let first = cache.notices(Some(empty.version)).await.unwrap();
+    assert_eq!(told(&first), [(id(1), Some("a")), (id(2), Some("b"))]);
+    cache.put_notice(id(1), Some("a")).await.unwrap();
+    let same = cache.notices(Some(first.version)).await.unwrap();
+    assert_eq!((same.whole, same.version, told(&same)), (false, first.version, vec![]));
+    cache.put_notice(id(1), Some("c")).await.unwrap();
+    cache.put_notice(id(2), None).await.unwrap();
+    let second = cache.notices(Some(first.version)).await.unwrap();
+    assert_eq!(told(&second), [(id(1), Some("c")), (id(2), None)]);
+    assert!(second.version > first.version);
+    let all = cache.notices(None).await.unwrap();
+    assert_eq!((all.whole, told(&all)), (true, vec![(id(1), Some("c"))]));
+    assert_eq!(told(&cache.notices(Some(all.version)).await.unwrap()), []);
+}
+
+pub async fn all_notices_at_once_replace_those_that_are_left_out(cache: Cache) {
+    cache.put_notice(id(1), Some("a")).await.unwrap();
+    cache.put_notice(id(2), Some("b")).await.unwrap();
+    let before = cache.notices(None).await.unwrap().version;
+    let all = [(id(2), "b".to_owned()), (id(3), "c".to_owned())].into();
+    cache.put_notices(&all).await.unwrap();
+    let changed = cache.notices(Some(before)).await.unwrap();
+    assert_eq!(told(&changed), [(id(1), None), (id(3), Some("c"))]);
+    cache.put_notices(&all).await.unwrap();
+    assert_eq!(told(&cache.notices(Some(changed.version)).await.unwrap()), [], "the same is no change");
+    cache.put_notices(&[].into()).await.unwrap();
+    assert_eq!(told(&cache.notices(None).await.unwrap()), []);
 }

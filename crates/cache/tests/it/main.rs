@@ -39,6 +39,8 @@ contract! {
     an_unknown_server_is_listed_once_by_its_newest_credential_for_a_day
     at_most_ten_thousand_unknown_servers_are_remembered_the_newest
     what_workers_wrote_is_added_up_and_forgotten_after_a_minute
+    a_notice_is_told_when_it_changes_and_when_it_is_gone
+    all_notices_at_once_replace_those_that_are_left_out
     failures_count_within_their_window
     failures_of_one_moment_all_count
     a_key_has_at_most_so_many_failures

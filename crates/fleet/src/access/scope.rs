@@ -33,6 +33,12 @@ pub enum Scope {
     ProcessRead,
     /// Read command lines too.
     ProcessCommand,
+    /// Have processes ended.
+    ProcessSignal,
+    /// Have units started, stopped and restarted.
+    UnitControl,
+    /// Approve what others ordered, and say how many have to.
+    OrderApprove,
 }
 
 /// A text that is no scope.
@@ -42,7 +48,7 @@ pub struct BadScope;
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ServerRead,
         Self::ServerWrite,
         Self::UserRead,
@@ -57,7 +63,15 @@ impl Scope {
         Self::ChannelWrite,
         Self::ProcessRead,
         Self::ProcessCommand,
+        Self::ProcessSignal,
+        Self::UnitControl,
+        Self::OrderApprove,
     ];
+
+    /// Whether it acts on hosts: then a person has to have given the password just now, and no API token has it.
+    pub const fn acts(self) -> bool {
+        matches!(self, Self::ProcessSignal | Self::UnitControl | Self::OrderApprove)
+    }
 
     /// As the interface spells it.
     pub const fn as_str(self) -> &'static str {
@@ -76,6 +90,9 @@ impl Scope {
             Self::ChannelWrite => "channel:write",
             Self::ProcessRead => "process:read",
             Self::ProcessCommand => "process:command",
+            Self::ProcessSignal => "process:signal",
+            Self::UnitControl => "unit:control",
+            Self::OrderApprove => "order:approve",
         }
     }
 }

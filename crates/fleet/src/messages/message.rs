@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use wire::v1::{self, VERSION};
 
+use super::outcome::Outcome;
 use crate::{
     Millis, ServerId, availability,
     snapshot::{Interval, MAX_TIME, Snapshot},
@@ -17,6 +18,8 @@ pub enum Message {
     Snapshots(Vec<Record>),
     /// That a gate is open.
     Tick(Tick),
+    /// What became of orders.
+    Results(Vec<Outcome>),
 }
 
 /// A snapshot and what the gate knows about it. It is written as [`v1::Record`].
@@ -56,7 +59,7 @@ pub enum BadMessage {
     /// A tick that no gate writes.
     #[error("tick: {0} is no time")]
     Tick(&'static str),
-    /// A record that no gate writes.
+    /// A record, or a result, that no gate writes.
     #[error("record {index}: {reason}")]
     Record {
         /// Position in the message, from 0.
@@ -79,14 +82,20 @@ impl Message {
         match self {
             Self::Snapshots(records) => records.iter().map(|record| record.received_at).min(),
             Self::Tick(tick) => Some(tick.at),
+            Self::Results(results) => results.iter().map(|outcome| outcome.received_at).min(),
         }
     }
 
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
-        let Self::Snapshots(records) = self else { return size_of::<Self>() };
-        size_of::<Self>()
-            + records.iter().map(|record| size_of::<Record>() + record.snapshot.weight()).sum::<usize>()
+        let within: usize = match self {
+            Self::Snapshots(records) => {
+                records.iter().map(|record| size_of::<Record>() + record.snapshot.weight()).sum()
+            }
+            Self::Tick(_) => 0,
+            Self::Results(results) => results.iter().map(Outcome::weight).sum(),
+        };
+        size_of::<Self>() + within
     }
 
     /// The greatest gate time in it; `None` for an empty one.
@@ -94,6 +103,7 @@ impl Message {
         match self {
             Self::Snapshots(records) => records.iter().map(|record| record.received_at).max(),
             Self::Tick(tick) => Some(tick.at),
+            Self::Results(results) => results.iter().map(|outcome| outcome.received_at).max(),
         }
     }
 }
@@ -102,7 +112,9 @@ impl TryFrom<v1::Message> for Message {
     type Error = BadMessage;
 
     fn try_from(message: v1::Message) -> Result<Self, BadMessage> {
-        let (v1::Message::Snapshots { version, .. } | v1::Message::Tick { version, .. }) = &message;
+        let (v1::Message::Snapshots { version, .. }
+        | v1::Message::Tick { version, .. }
+        | v1::Message::Results { version, .. }) = &message;
         if *version != VERSION {
             return Err(BadMessage::Version(*version));
         }
@@ -118,6 +130,12 @@ impl TryFrom<v1::Message> for Message {
                     checked.push(check(record).map_err(|reason| BadMessage::Record { index, reason })?);
                 }
                 Ok(Self::Snapshots(checked))
+            }
+            v1::Message::Results { results, .. } => {
+                let check = |(index, record)| {
+                    Outcome::check(record).map_err(|reason| BadMessage::Record { index, reason })
+                };
+                Ok(Self::Results(results.into_iter().enumerate().map(check).collect::<Result<_, _>>()?))
             }
         }
     }
@@ -150,12 +168,14 @@ impl Serialize for Message {
         enum Written<'a> {
             Snapshots { version: u32, records: &'a [Record] },
             Tick { version: u32, gate: &'a str, at: Millis, open_since: Millis },
+            Results { version: u32, results: &'a [Outcome] },
         }
         let written = match self {
             Self::Snapshots(records) => Written::Snapshots { version: VERSION, records },
             Self::Tick(Tick { gate, at, open_since }) => {
                 Written::Tick { version: VERSION, gate, at: *at, open_since: *open_since }
             }
+            Self::Results(results) => Written::Results { version: VERSION, results },
         };
         written.serialize(serializer)
     }

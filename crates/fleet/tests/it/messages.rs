@@ -1,13 +1,16 @@
 //! Each golden file of the queue is read into the value that is spelt out here, and that value is written as the file.
 //! What no gate and no management writes is refused: a queue may hold anything.
 
-use fleet::{Interval, MailJob, Message, Record, ServerId, Snapshot, Subject, Tick};
+use fleet::{
+    Interval, MailJob, Message, Outcome, Record, ServerId, Snapshot, Subject, Tick, messages::HostResult,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use wire::v1;
 
 const SNAPSHOTS: &str = include_str!("../../../wire/tests/it/golden/message_snapshots.json");
 const TICK: &str = include_str!("../../../wire/tests/it/golden/message_tick.json");
+const RESULTS: &str = include_str!("../../../wire/tests/it/golden/message_results.json");
 const MAIL_JOB: &str = include_str!("../../../wire/tests/it/golden/mail_job.json");
 const MAIL_JOB_UNSAID: &str = include_str!("../../../wire/tests/it/golden/mail_job_unsaid.json");
 const AT: i64 = 1_790_000_000_000;
@@ -56,8 +59,48 @@ fn a_tick() {
 }
 
 #[test]
+fn results() {
+    let wire: v1::Message = parse(RESULTS);
+    let v1::Message::Results { results, .. } = wire else { panic!("another kind") };
+    let outcome = |record: v1::ResultRecord| Outcome {
+        server: ID.parse().unwrap(),
+        generation: 7,
+        received_at: AT + 250,
+        result: HostResult::check(record.result).unwrap(),
+    };
+    is_both_ways::<_, v1::Message>(RESULTS, Message::Results(results.into_iter().map(outcome).collect()));
+    let wrong = [
+        ("received_at", json!(-1)),
+        ("server_id", json!("7")),
+        ("result", json!({"order": ID, "state": "", "at": 1})),
+    ];
+    for (member, value) in wrong {
+        let mut message: Value = parse(RESULTS);
+        message["results"][1][member] = value;
+        let error = serde_json::from_value::<Message>(message).unwrap_err().to_string();
+        assert!(error.contains("record 1"), "{member}: {error}");
+    }
+}
+
+/// The release before knows two kinds. What it cannot read it refuses, and that is kept among the dead letters until a
+/// release that can sends it through again.
+#[test]
+fn the_release_before_refuses_results_and_loses_none() {
+    #[derive(serde::Deserialize, Debug)]
+    #[serde(tag = "kind", rename_all = "lowercase")]
+    enum Before {
+        Snapshots {},
+        Tick {},
+    }
+    assert!(serde_json::from_str::<Before>(RESULTS).is_err());
+    for known in [SNAPSHOTS, TICK] {
+        assert!(matches!(parse::<Before>(known), Before::Snapshots {} | Before::Tick {}));
+    }
+}
+
+#[test]
 fn a_message_of_another_version_is_refused() {
-    for golden in [SNAPSHOTS, TICK] {
+    for golden in [SNAPSHOTS, TICK, RESULTS] {
         for version in [0, 2] {
             let mut message: Value = parse(golden);
             message["version"] = json!(version);

@@ -110,13 +110,23 @@ pub enum Action {
     MaintenanceWindowBegin,
     /// `maintenance_window.end`: A run of a maintenance window ends.
     MaintenanceWindowEnd,
+    /// `order.create`: A person orders something of a host.
+    OrderCreate,
+    /// `order.approve`: Somebody else approves an order.
+    OrderApprove,
+    /// `order.cancel`: An order is taken back.
+    OrderCancel,
+    /// `order.expire`: The time of an order is over, and its host has not said anything.
+    OrderExpire,
+    /// `order.end`: A host says what became of an order.
+    OrderEnd,
     /// `registry.restore`: What a backup that was restored brought back is ended.
     RegistryRestore,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 59] = [
         Self::SessionBegin,
         Self::SessionEnd,
         Self::SessionElevate,
@@ -170,10 +180,16 @@ impl Action {
         Self::MaintenanceWindowDelete,
         Self::MaintenanceWindowBegin,
         Self::MaintenanceWindowEnd,
+        Self::OrderCreate,
+        Self::OrderApprove,
+        Self::OrderCancel,
+        Self::OrderExpire,
+        Self::OrderEnd,
         Self::RegistryRestore,
     ];
 
     /// `kind.verb`.
+    #[expect(clippy::too_many_lines, reason = "a line a variant, in one place")]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SessionBegin => "session.begin",
@@ -229,6 +245,11 @@ impl Action {
             Self::MaintenanceWindowDelete => "maintenance_window.delete",
             Self::MaintenanceWindowBegin => "maintenance_window.begin",
             Self::MaintenanceWindowEnd => "maintenance_window.end",
+            Self::OrderCreate => "order.create",
+            Self::OrderApprove => "order.approve",
+            Self::OrderCancel => "order.cancel",
+            Self::OrderExpire => "order.expire",
+            Self::OrderEnd => "order.end",
             Self::RegistryRestore => "registry.restore",
         }
     }

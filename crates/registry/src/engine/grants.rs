@@ -36,6 +36,10 @@ const WORKER: &[Grant] = &[
     ("SELECT, INSERT, UPDATE, DELETE", &["alert_states"]),
     ("SELECT, INSERT, UPDATE", &["sightings", "facts"]),
     ("SELECT, INSERT, UPDATE, DELETE", &["workers", "leases"]),
+    // What hosts say of orders, which the audit log tells. No worker makes or signs one.
+    ("SELECT (id, server, state, signed_at, version)", &["orders"]),
+    ("UPDATE (state, result, version, updated_at)", &["orders"]),
+    ("INSERT", &["audit"]),
 ];
 
 const MAIL: &[Grant] = &[

@@ -265,7 +265,8 @@ impl Registry {
         self.writer().run(query(FORGET).bind(expired_at)).await
     }
 
-    /// The token of this hash and its user, with the scopes that both have. `None`: there is no such token, it has
+    /// The token of this hash and its user, with the scopes that both have, but for those that
+    /// [act on hosts](Scope::acts). `None`: there is no such token, it has
     /// expired, or its user is disabled.
     pub async fn api_token_user(
         &self,
@@ -277,6 +278,9 @@ impl Registry {
             return Ok(None);
         };
         let user = one_user(rows.into_iter().map(|row| row.user).collect())?;
-        Ok(user.map(|user| (token, user)))
+        Ok(user.map(|mut user| {
+            user.scopes.retain(|scope| !scope.acts());
+            (token, user)
+        }))
     }
 }

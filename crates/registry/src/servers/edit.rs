@@ -1,6 +1,6 @@
 //! What people do to servers: make them, change what they say of them, delete them.
 
-use fleet::{Millis, ServerId, access::next_generation};
+use fleet::{Millis, Scope, ServerId, access::next_generation};
 
 use super::{
     forgetting,
@@ -50,7 +50,8 @@ impl Registry {
     }
 
     /// Changes what people say of a server. With `expected`, only if its version is one of these. A change to what is there
-    /// already is none: it leaves the version as it is.
+    /// already is none: it leaves the version as it is. [`Refusal::Beyond`] for who changes [`APPROVALS`](super::APPROVALS) and
+    /// may not.
     pub async fn change_server(
         &self,
         id: ServerId,
@@ -66,6 +67,9 @@ impl Registry {
             let (before, after) = (&locked.profile, locked.profile.with(change));
             if *before == after {
                 return Ok(());
+            }
+            if !change.may_change_approvals && !before.is_approved_like(&after) {
+                return Err(Refusal::Beyond(Scope::OrderApprove).into());
             }
             let update = query(CHANGE)
                 .bind(&key)

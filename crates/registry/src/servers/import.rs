@@ -60,6 +60,8 @@ pub enum ImportFault {
     NoName,
     /// A server that the sheet does not rename has this name.
     NameTaken,
+    /// It changes how many approve orders, which no sheet does.
+    Approvals,
     /// Another row, of this number, is about the same server.
     SameServer(u32),
     /// Another row, of this number, gives the same name.
@@ -288,6 +290,8 @@ impl Known {
         let after = before.with(&row.change);
         if *before == after {
             ImportOutcome::Unchanged { id }
+        } else if !before.is_approved_like(&after) {
+            ImportOutcome::Wrong(ImportFault::Approvals)
         } else {
             ImportOutcome::Update { id, before: before.clone(), after }
         }

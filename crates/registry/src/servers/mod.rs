@@ -15,6 +15,7 @@ mod sighting;
 pub(crate) use enrolment::revoke_every_token;
 pub(crate) use list::{push_labelled, status_of};
 pub(crate) use pause::{is_expected, paused};
+pub(crate) use profile::hold;
 pub(crate) use revocation::learn;
 
 pub use enrolment::{Enrol, Enrolled, EnrolmentToken};
@@ -22,6 +23,6 @@ pub use forgetting::Forgetting;
 pub use import::{ImportFault, ImportOutcome, ImportRow};
 pub use list::{Counts, Entry, Roll, ServerFilter, Sort, SortKey};
 pub use pause::Pause;
-pub use profile::{Profile, ProfileChange};
+pub use profile::{APPROVALS, Profile, ProfileChange};
 pub use server::Server;
 pub use sighting::{Marks, Sighting, Standing};

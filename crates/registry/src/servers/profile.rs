@@ -29,7 +29,12 @@ pub struct ProfileChange {
     pub address: Option<Option<String>>,
     /// All of them anew; `None`: as they were.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Whether who asks may change the label [`APPROVALS`].
+    pub may_change_approvals: bool,
 }
+
+/// The label that says how many others have to approve each order to a server. Without it nobody has to.
+pub const APPROVALS: &str = "approvals";
 
 /// A server whose row a transaction holds to its end.
 pub(super) struct Locked {
@@ -60,6 +65,11 @@ pub(super) async fn lock(tx: &mut Tx<'_>, server: &str) -> Result<Locked, Stop> 
     let labels: Vec<(String, String)> = tx.all(query(LABELS_OF).bind(server)).await?;
     let profile = Profile { name, address, labels: labels.into_iter().collect() };
     Ok(Locked { profile, version, generation })
+}
+
+/// The same, for other domains: what people say of the server.
+pub(crate) async fn hold(tx: &mut Tx<'_>, server: &str) -> Result<Profile, Stop> {
+    lock(tx, server).await.map(|locked| locked.profile)
 }
 
 /// Adds labels, which are a JSON object, to those of a server; a label that it has already stays as it is.
@@ -98,8 +108,13 @@ impl Profile {
         json!({"name": self.name, "address": self.address, "labels": self.labels})
     }
 
+    /// Whether both ask for the same approvals.
+    pub(super) fn is_approved_like(&self, other: &Self) -> bool {
+        self.labels.get(APPROVALS) == other.labels.get(APPROVALS)
+    }
+
     pub(super) fn with(&self, change: &ProfileChange) -> Self {
-        let ProfileChange { name, address, labels } = change;
+        let ProfileChange { name, address, labels, may_change_approvals: _ } = change;
         Self {
             name: name.as_ref().unwrap_or(&self.name).trim().to_owned(),
             address: address.as_ref().unwrap_or(&self.address).clone(),

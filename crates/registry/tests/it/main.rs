@@ -7,6 +7,7 @@ mod engine;
 mod histories;
 mod kept;
 mod maintenance;
+mod orders;
 mod outbox;
 mod people;
 mod pipeline;
@@ -194,6 +195,16 @@ contract! {
         a_window_pauses_its_servers_and_nobody_elses_pause_ends_with_it
         a_window_that_is_changed_or_deleted_ends_what_lasts_of_it
         what_is_expected_is_what_neither_windows_nor_people_take_whatever_clocks_do;
+    orders:
+        an_order_is_signed_at_once_and_ends_by_what_its_host_says_first
+        a_result_counts_only_from_the_orders_own_server_and_once_it_is_signed
+        a_result_beats_that_an_order_was_taken_back_or_its_time_is_over
+        a_cancellation_and_a_result_at_once_end_in_the_result
+        others_approve_an_order_where_the_label_asks_for_it_and_never_who_asked
+        approvals_at_once_are_as_many_and_sign_once
+        a_user_makes_ten_orders_a_minute_and_a_server_has_sixteen_open
+        orders_are_narrowed_counted_and_forgotten_once_they_are_old
+        only_who_may_changes_how_many_approve;
     outbox:
         a_mail_is_sent_at_most_once_whatever_it_is_about
         the_release_before_makes_and_sends_mails_beside_this_one

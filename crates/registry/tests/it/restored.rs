@@ -66,10 +66,15 @@ pub async fn everything_that_let_somebody_in_is_ended_at_once(store: Store) {
         created_at: NOW,
     };
     registry.make_api_token(&token, [1; 32], &by).await.unwrap().unwrap();
-    store.enrol(1, "web").await;
+    let server = store.enrol(1, "web").await;
+    crate::orders::ordered(&store, server).await;
 
     let done = registry.after_restore(None, &by, LATER).await.unwrap();
-    assert_eq!(done, Restored { sessions: 2, api_tokens: 1, enrolment_tokens: 1, ..Restored::default() });
+    assert_eq!(
+        done,
+        Restored { sessions: 2, api_tokens: 1, enrolment_tokens: 1, orders: 1, ..Restored::default() }
+    );
+    assert_eq!(registry.pending_orders(NOW).await.unwrap(), []);
     for session in sessions {
         assert!(registry.open_session(session).await.unwrap().is_none());
     }

@@ -21,13 +21,13 @@ const HOUSES: [House; 3] = [
     House {
         folder: "crates/registry/src",
         ground: &["engine", "audit", "refusal"],
-        domains: &["people", "servers", "pipeline", "reports", "alerts", "outbox"],
+        domains: &["people", "servers", "pipeline", "reports", "alerts", "orders", "outbox"],
         roof: &["restored"],
     },
     House {
         folder: "services/server-management/src",
         ground: &["app", "http"],
-        domains: &["people", "servers", "processes", "reports", "alerts", "operations"],
+        domains: &["people", "servers", "processes", "orders", "reports", "alerts", "operations"],
         roof: &["background", "commands", "openapi", "routes", "service", "settings"],
     },
     House {

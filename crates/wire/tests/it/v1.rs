@@ -11,8 +11,8 @@ use wire::{
     v1::{
         Accepted, Agent, Bulletin, Command, Cpu, Disk, GateProblem, Host, LoginSession, MailJob, MailSubject,
         Memory, Message, Network, Order, OrderResult, OtherProcesses, Pinned, Process, ProcessTarget,
-        Processes, Record, Refusal, Report, Results, Signature, SignedOrder, Snapshot, Temperature, Unit,
-        UnitState, UserTotal, VERSION, Watch,
+        Processes, Record, Refusal, Report, ResultRecord, Results, Signature, SignedOrder, Snapshot,
+        Temperature, Unit, UnitState, UserTotal, VERSION, Watch,
     },
 };
 
@@ -272,6 +272,35 @@ fn message_of_snapshots() {
 fn message_of_a_tick() {
     let tick = Message::Tick { version: VERSION, gate: "gate-1".to_owned(), at: AT + 5_000, open_since: AT };
     is_both_ways(include_str!("golden/message_tick.json"), tick);
+}
+
+#[test]
+fn message_of_results() {
+    let told =
+        |result| ResultRecord { server_id: ID.to_owned(), generation: 7, received_at: AT + 250, result };
+    let failed = OrderResult {
+        order: ID.to_owned(),
+        state: "failed".to_owned(),
+        code: text("still_running"),
+        detail: text("it ran on for 10 s"),
+        at: AT,
+        ..OrderResult::default()
+    };
+    let unit = UnitState {
+        active: "active".to_owned(),
+        sub: "running".to_owned(),
+        result: "success".to_owned(),
+        main_pid: 4712,
+    };
+    let done = OrderResult {
+        order: ID.replace("030303030303", "030303030304"),
+        state: "done".to_owned(),
+        at: AT,
+        unit: Some(unit),
+        ..OrderResult::default()
+    };
+    let message = Message::Results { version: VERSION, results: vec![told(failed), told(done)] };
+    is_both_ways(include_str!("golden/message_results.json"), message);
 }
 
 #[test]

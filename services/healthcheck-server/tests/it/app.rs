@@ -81,7 +81,13 @@ pub async fn spawn(consume: Consume) -> App {
 /// On this queue and this cache.
 pub fn spawn_on(publisher: Publisher<Message>, cache: Cache) -> App {
     let clock = Clock::fixed(NOW);
-    let settings = GateSettings { keyring: ring(), history_days: 35, name: "gate".to_owned(), room: None };
+    let settings = GateSettings {
+        keyring: ring(),
+        history_days: 35,
+        name: "gate".to_owned(),
+        room: None,
+        held_polls: 3,
+    };
     let gate = Gate::new(settings, publisher, cache.clone(), clock.clone());
     let mounted = gate.clone();
     let app = move || ActixApp::new().configure(|config| mounted.configure(config));
@@ -130,6 +136,27 @@ impl App {
         self.client.post(&self.url)
     }
 
+    /// A request to another of the gate's paths.
+    pub fn call(&self, method: reqwest::Method, path: &str, credential: &str) -> reqwest::RequestBuilder {
+        let url = self.url.replace("snapshots", path);
+        self.client.request(method, url).header(AUTHORIZATION, format!("Bearer {credential}"))
+    }
+
+    /// Results that were published so far.
+    pub fn outcomes(&self) -> Vec<fleet::Outcome> {
+        let taken = self.taken.lock().unwrap();
+        let results = taken.iter().filter_map(|message| match message {
+            Message::Results(results) => Some(results.clone()),
+            Message::Tick(_) | Message::Snapshots(_) => None,
+        });
+        results.flatten().collect()
+    }
+
+    /// Stops what [`run`](Self::run) started.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     pub async fn get(&self) -> Answer {
         self.send(self.client.get(&self.url)).await
     }
@@ -148,7 +175,7 @@ impl App {
         let taken = self.taken.lock().unwrap();
         let ticks = taken.iter().filter_map(|message| match message {
             Message::Tick(tick) => Some(tick.clone()),
-            Message::Snapshots(_) => None,
+            Message::Snapshots(_) | Message::Results(_) => None,
         });
         ticks.collect()
     }
@@ -158,7 +185,7 @@ impl App {
 pub fn records(messages: &[Message]) -> Vec<Record> {
     let records = messages.iter().filter_map(|message| match message {
         Message::Snapshots(records) => Some(records.clone()),
-        Message::Tick(_) => None,
+        Message::Tick(_) | Message::Results(_) => None,
     });
     records.flatten().collect()
 }

@@ -6,6 +6,7 @@ mod binary;
 mod hostile;
 mod packing;
 mod place;
+mod polls;
 mod process;
 mod servers;
 mod taking;

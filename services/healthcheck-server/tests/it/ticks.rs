@@ -21,8 +21,13 @@ async fn ticks_come_every_five_seconds_and_a_gap_starts_a_new_opening() {
 
     let (publisher, mut consumer) = queue::in_process(100, |_| 1);
     let clock = Clock::fixed(NOW);
-    let settings =
-        GateSettings { keyring: app::ring(), history_days: 35, name: "gate".to_owned(), room: None };
+    let settings = GateSettings {
+        keyring: app::ring(),
+        history_days: 35,
+        name: "gate".to_owned(),
+        room: None,
+        held_polls: 1,
+    };
     let gate = Gate::new(settings, publisher, Cache::in_process(), clock.clone());
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(gate.run(stop.clone()));
@@ -54,7 +59,13 @@ async fn a_gate_whose_disk_is_full_is_not_open() {
     let (publisher, mut consumer) = queue::in_process(100, |_| 1);
     let (clock, room) = (Clock::fixed(NOW), Room::new(100, 99));
     let name = "gate".to_owned();
-    let settings = GateSettings { keyring: app::ring(), history_days: 35, name, room: Some(room.clone()) };
+    let settings = GateSettings {
+        keyring: app::ring(),
+        history_days: 35,
+        name,
+        room: Some(room.clone()),
+        held_polls: 1,
+    };
     let gate = Gate::new(settings, publisher, Cache::in_process(), clock.clone());
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(gate.run(stop.clone()));

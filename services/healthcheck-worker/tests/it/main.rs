@@ -7,6 +7,7 @@ mod app;
 mod faults;
 mod fleet;
 mod gathering;
+mod orders;
 mod outages;
 mod poison;
 mod process;

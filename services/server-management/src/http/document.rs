@@ -55,8 +55,10 @@ impl Modify for Problems {
 impl Modify for Doors {
     fn modify(&self, document: &mut OpenApi) {
         for path in self.at_the_root {
-            let post = document.paths.paths.get_mut(*path).and_then(|item| item.post.as_mut());
-            post.into_iter().for_each(|post| post.servers = Some(vec![Server::new("/")]));
+            let Some(item) = document.paths.paths.get_mut(*path) else { continue };
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.servers = Some(vec![Server::new("/")]);
+            }
         }
     }
 }

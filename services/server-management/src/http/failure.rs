@@ -64,6 +64,13 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
         409,
         "Secrets of channels cannot be kept: `CHANNEL_KEY` is not set, or is not the one of the channel.",
     ),
+    ("no_order_key", 409, "Orders cannot be signed: `ORDER_KEY` is not set."),
+    (
+        "no_hand",
+        409,
+        "The host takes no such orders, by its newest snapshot; its owner allows them in `hand.conf`.",
+    ),
+    ("own_order", 409, "Who asked for an order does not approve it; somebody else has to."),
     ("not_lost", 409, "The message neither failed nor may have been lost; only such a one is sent again."),
     ("no_channel", 409, "The channel of the message is deleted or disabled."),
     ("too_many", 409, "There are as many as there may be; delete one first."),
@@ -252,6 +259,8 @@ impl From<Refusal> for Failure {
             ),
             Refusal::NoChannel => conflict("no_channel", "its channel is deleted or disabled"),
             Refusal::TooMany => conflict("too_many", "there are as many as there may be; delete one first"),
+            Refusal::TooOften => rate_limited("orders of one user", 60_000),
+            Refusal::OwnOrder => conflict("own_order", "who asked for an order does not approve it"),
             Refusal::Beyond(scope) => insufficient_scope(scope),
             Refusal::BadToken => {
                 unauthorized("the enrolment token is unknown, expired, revoked or used up; ask for a new one")

@@ -53,6 +53,7 @@ impl AfterRestore {
             deliveries,
             notifications,
             schedules,
+            orders,
             revoked,
         } = self.done;
         let (denied, left) = match self.remembered {
@@ -76,6 +77,7 @@ Done, and in the audit log as registry.restore:
   mails of reports that may have been sent since the backup, so unknown now and never sent: {deliveries}
   messages on channels of which the same is true: {notifications}
   report schedules that make up for nothing that was due before now: {schedules}
+  orders to hosts that were open, and are taken back: {orders}
 {denied}\
 What is left for you:
 - Log in with the password of the time of the backup. ADMIN_PASSWORD counts at the very first start alone; who does not know

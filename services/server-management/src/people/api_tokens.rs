@@ -116,6 +116,10 @@ pub(crate) async fn make(
     if scopes.is_empty() {
         return Err(invalid_body("scopes must have at least one").into());
     }
+    if let Some(scope) = scopes.iter().find(|scope| scope.acts()) {
+        let detail = format!("scopes cannot have {scope}: only who is logged in acts on hosts");
+        return Err(invalid_body(detail).with("field", "scopes").into());
+    }
     let life = life(&app, expires_in)?;
     if let Some(lacking) = scopes.iter().find(|scope| !caller.user.scopes.contains(scope)) {
         return Err(insufficient_scope(*lacking).into());

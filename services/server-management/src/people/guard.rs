@@ -40,6 +40,9 @@ pub(crate) enum Access {
     Elevated,
     /// Whoever is logged in, or has an API token, with this scope.
     Needs(Scope),
+    /// Whoever is logged in, gave their password again within the last five minutes, and has one of these scopes: it acts on
+    /// hosts. The handler looks which of them it takes.
+    Acts(&'static [Scope]),
 }
 
 /// A path and its methods.
@@ -71,7 +74,7 @@ pub(crate) struct Proved {
 /// Who makes a request, as the audit log names them; behind the same as [`Caller`].
 pub(crate) struct By(pub(crate) Actor);
 
-/// The session in which a request was made; only behind [`Access::LoggedIn`] and [`Access::Elevated`].
+/// The session in which a request was made; only behind [`Access::LoggedIn`], [`Access::Elevated`] and [`Access::Acts`].
 #[derive(Clone, Copy)]
 pub(crate) struct Session(pub(crate) SessionId);
 
@@ -185,10 +188,11 @@ async fn admit(access: Access, request: &HttpRequest) -> Result<(), Failure> {
 
 /// Reads the user anew, so that a disabled user, a lost scope, an ended session or a deleted token counts at once.
 async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(), Failure> {
-    let scope = match access {
+    let (scopes, session) = match &access {
         Access::Public => return Ok(()),
-        Access::LoggedIn | Access::Elevated => None,
-        Access::Needs(scope) => Some(scope),
+        Access::LoggedIn | Access::Elevated => ([].as_slice(), true),
+        Access::Needs(scope) => (std::slice::from_ref(scope), false),
+        Access::Acts(scopes) => (*scopes, true),
     };
     let token = bearer(request).ok_or_else(Problem::unauthorized)?;
     let proved = match token.starts_with(API_TOKEN_PREFIX) {
@@ -196,12 +200,15 @@ async fn authorise(app: &App, access: Access, request: &HttpRequest) -> Result<(
         false => by_session(app, token, request).await?,
     };
     let proved = proved.ok_or_else(Problem::unauthorized)?;
-    match scope {
-        Some(scope) if !proved.user.scopes.contains(&scope) => return Err(insufficient_scope(scope).into()),
-        None if proved.session.is_none() => return Err(session_required().into()),
-        Some(_) | None => {}
+    if session && proved.session.is_none() {
+        return Err(session_required().into());
     }
-    if access == Access::Elevated && proved.elevated_until.is_none_or(|until| until <= app.clock.now()) {
+    if let [scope, ..] = scopes
+        && !scopes.iter().any(|scope| proved.user.scopes.contains(scope))
+    {
+        return Err(insufficient_scope(*scope).into());
+    }
+    if matches!(access, Access::Elevated | Access::Acts(_)) && !proved.is_elevated(app.clock.now()) {
         return Err(elevation_required().into());
     }
     request.extensions_mut().insert(Caller(Rc::new(proved)));
@@ -229,6 +236,13 @@ async fn by_api_token(app: &App, token: &str, request: &HttpRequest) -> Result<O
 
 fn actor(who: Who, user: &User, request: &HttpRequest) -> Actor {
     Actor { who, name: Some(user.username.clone()), address: client::exact(request) }
+}
+
+impl Proved {
+    /// Whether the password was given again just now.
+    pub(crate) fn is_elevated(&self, now: Millis) -> bool {
+        self.elevated_until.is_some_and(|until| until > now)
+    }
 }
 
 impl std::ops::Deref for Caller {

@@ -110,6 +110,9 @@ fn described(scope: Scope) -> &'static str {
         Scope::ChannelWrite => "Change where alerts are sent",
         Scope::ProcessRead => "Read what runs on servers, but for command lines",
         Scope::ProcessCommand => "Read command lines too",
+        Scope::ProcessSignal => "Have processes ended; only who is logged in and gave the password just now",
+        Scope::UnitControl => "Have units started, stopped and restarted; likewise",
+        Scope::OrderApprove => "Approve what others ordered, and say how many have to; likewise",
     }
 }
 

@@ -264,8 +264,12 @@ fn parse(
     let text = row.get("labels").text().unwrap_or_default();
     let labels =
         labels::from_cell(&text).map_err(|problem| wrong("labels", "invalid_labels", said(&problem)))?;
-    let change =
-        ProfileChange { name, address: has_address.then_some(address), labels: has_labels.then_some(labels) };
+    let change = ProfileChange {
+        name,
+        address: has_address.then_some(address),
+        labels: has_labels.then_some(labels),
+        ..ProfileChange::default()
+    };
     Ok(ImportRow { number: row.number, id, new_id: ServerId::new(now, random()), change })
 }
 
@@ -327,6 +331,10 @@ fn wrong(row: &ImportRow, fault: ImportFault) -> RowError {
         ImportFault::UnknownId => ("id", "unknown_id", "there is no server of this id".to_owned()),
         ImportFault::NoName => ("name", "missing_name", "a server needs a name".to_owned()),
         ImportFault::NameTaken => ("name", "name_taken", "another server has this name".to_owned()),
+        ImportFault::Approvals => {
+            let reason = "the label approvals is changed by PATCH servers/{id} alone".to_owned();
+            ("labels", "approvals_locked", reason)
+        }
         ImportFault::SameServer(other) => {
             let column = if row.id.is_some() { "id" } else { "name" };
             (column, "duplicate_server", format!("row {other} is about the same server"))

@@ -143,6 +143,15 @@ pub(crate) struct AgentState {
     set_aside: Option<u64>,
     /// Disks, interfaces, cores, sensors and texts that were cut to the bounds of this interface.
     cut: Option<u64>,
+    /// Whether it tells somebody itself when no gate answers.
+    #[schema(nullable = false)]
+    reporter: Option<bool>,
+    /// The id that the kernel gave this boot; told by agents whose host takes orders.
+    #[schema(nullable = false)]
+    boot: Option<String>,
+    /// Kinds of orders that the host's owner allows, such as `process.kill`.
+    #[schema(nullable = false, max_items = 8)]
+    hand: Option<Vec<String>>,
 }
 
 /// Snapshots to store.
@@ -171,6 +180,84 @@ pub(crate) struct Bulletin {
     /// The credential to use from now on, while the key of credentials is replaced.
     #[schema(nullable = false)]
     credential: Option<String>,
+    /// Present while this agent is the one that tells when no gate answers.
+    #[schema(nullable = false)]
+    watch: Option<Watch>,
+    /// Orders without a result.
+    #[schema(nullable = false, max_items = 16)]
+    orders: Option<Vec<SignedOrder>>,
+}
+
+/// That an agent is the one that tells when no gate answers.
+#[derive(ToSchema)]
+pub(crate) struct Watch {
+    /// For how long, counted from when the request was sent that this answers.
+    lease_ms: i64,
+}
+
+/// An order as it travels.
+#[derive(ToSchema)]
+pub(crate) struct SignedOrder {
+    /// What is signed: an order as JSON, in base64url.
+    payload: String,
+    #[schema(max_items = 8)]
+    signatures: Vec<Signature>,
+}
+
+/// A signature by one key.
+#[derive(ToSchema)]
+pub(crate) struct Signature {
+    /// The name that the host's `hand.conf` gives the key.
+    key: String,
+    /// Ed25519 over `rollcall order v1`, a line feed and the bytes of the payload, in base64url.
+    sig: String,
+}
+
+/// What became of orders.
+#[derive(ToSchema)]
+pub(crate) struct SendResults {
+    #[schema(min_items = 1, max_items = 64)]
+    results: Vec<HostResult>,
+}
+
+/// What a host says became of an order.
+#[derive(ToSchema)]
+pub(crate) struct HostResult {
+    /// Which order.
+    order: String,
+    #[schema(pattern = "^(done|refused|failed|unknown)$")]
+    state: String,
+    /// Why it is not `done`.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// What happened, for people.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+    /// The host's clock when it was decided, in Unix ms.
+    #[schema(minimum = 0, example = 1_790_000_000_000_i64)]
+    at: i64,
+    /// Whether it was a trial.
+    #[schema(nullable = false)]
+    dry_run: Option<bool>,
+    /// With `host_clock`: the host's clock less the gate's, in ms.
+    #[schema(nullable = false)]
+    host_ahead_ms: Option<i64>,
+    /// With `unit.…`: the unit afterwards.
+    #[schema(nullable = false)]
+    unit: Option<HostUnit>,
+}
+
+/// A unit as `systemctl show` tells of it.
+#[derive(ToSchema)]
+pub(crate) struct HostUnit {
+    /// `ActiveState`.
+    active: String,
+    /// `SubState`.
+    sub: String,
+    /// `Result`.
+    result: String,
+    /// `MainPID`; 0 where none runs.
+    main_pid: u32,
 }
 
 /// Why one snapshot of a request was refused; nothing of that request was taken.
@@ -197,6 +284,33 @@ pub(crate) struct RefusedSnapshot {
     security(("credential" = []))
 )]
 pub(crate) fn send() {}
+
+/// Wait for an order.
+///
+/// The gate's. It is answered at once if there is an order that `have` does not name, else as soon as there is one, or after
+/// `wait_ms`. Where too many wait it is 204, and `again-ms` says after how many ms to ask again; until then orders come with
+/// the answer to the next snapshot.
+#[utoipa::path(
+    get, path = "/healthcheck/v1/bulletin", operation_id = "wait_for_orders", tag = "agents",
+    params(("wait_ms" = Option<i64>, Query, description = "How long to wait, at most 25,000"),
+        ("have" = Option<String>, Query, description = "Ids of orders that the agent has, with commas between")),
+    responses((status = 200, description = "What the suite has to tell this agent", body = Bulletin),
+        (status = 204, description = "There is no place to wait",
+            headers(("again-ms" = i64, description = "After so many ms")))),
+    security(("credential" = []))
+)]
+pub(crate) fn wait() {}
+
+/// Tell what became of orders.
+///
+/// The gate's. 202 means that it is kept; telling it twice is telling it once.
+#[utoipa::path(
+    post, path = "/healthcheck/v1/results", operation_id = "send_results", tag = "agents",
+    request_body = SendResults,
+    responses((status = 202, description = "It is kept", body = Accepted)),
+    security(("credential" = []))
+)]
+pub(crate) fn tell() {}
 
 #[cfg(test)]
 mod tests {
@@ -244,6 +358,7 @@ mod tests {
         for (schema, golden) in [
             ("SendSnapshots", include_str!("../../../../crates/wire/tests/it/golden/report.json")),
             ("Accepted", include_str!("../../../../crates/wire/tests/it/golden/accepted.json")),
+            ("SendResults", include_str!("../../../../crates/wire/tests/it/golden/results.json")),
         ] {
             let (mut on_the_wire, mut told) = (BTreeSet::new(), BTreeSet::new());
             fields(&serde_json::from_str(golden).unwrap(), "", &mut on_the_wire);

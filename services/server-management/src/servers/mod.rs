@@ -55,6 +55,8 @@ use crate::people::{
         enrolment::revoke_token,
         enrolment::enrol,
         measured::send,
+        measured::wait,
+        measured::tell,
         server::list,
         server::show,
         server::make,

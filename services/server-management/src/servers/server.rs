@@ -9,8 +9,8 @@ use actix_web::{
 };
 use cache::Latest;
 use chassis::{Problem, random};
-use fleet::{Millis, ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
-use registry::{Pause, Profile, ProfileChange, Server};
+use fleet::{Millis, Scope, ServerId, Status, snapshot::MAX_TIME, wire::v1::Host};
+use registry::{Pause, Profile, ProfileChange, Refusal, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -21,12 +21,12 @@ use crate::{
     http::{
         PREFIX,
         body::{Body, Id, given, label},
-        failure::{Failure, invalid_body},
+        failure::{Failure, elevation_required, invalid_body},
         paging::Listed,
         precondition::{IfMatch, IfMatchGiven, tagged},
         query::Parsed,
     },
-    people::By,
+    people::{By, Caller},
     servers::{
         figures::Figures,
         labels,
@@ -194,6 +194,9 @@ pub(crate) async fn make(app: Data<App>, by: By, body: Body<ServerToMake>) -> Re
 }
 
 /// Change the name, address or labels of a server, if nobody did since it was read.
+///
+/// The label `approvals` says how many others have to approve each order to the server: changing it asks for the scope
+/// `order:approve` too, and for the password (`POST sessions/elevate`).
 #[utoipa::path(
     patch, path = "/servers/{id}", operation_id = "change_server", tag = "servers",
     params(("id" = String, Path, description = "Id of the server"),
@@ -205,20 +208,25 @@ pub(crate) async fn make(app: Data<App>, by: By, body: Body<ServerToMake>) -> Re
 )]
 pub(crate) async fn change(
     app: Data<App>,
-    by: By,
+    caller: Caller,
     id: Id<ServerId>,
     seen: IfMatch,
     body: Body<ServerChange>,
 ) -> Result<HttpResponse, Failure> {
     let ServerChange { name, address, labels } = body.0;
     let address = address.map(|address| address.map(|address| label("address", address)).transpose());
+    let (approves, now) = (caller.user.scopes.contains(&Scope::OrderApprove), app.clock.now());
     let change = ProfileChange {
         name: name.map(|name| label("name", name)).transpose()?,
         address: address.transpose()?,
         labels: labels.map(labels::checked).transpose()?,
+        may_change_approvals: approves && caller.is_elevated(now),
     };
-    let now = app.clock.now();
-    app.registry.change_server(id.0, seen.0.as_deref(), &change, &by.0, now).await??;
+    let changed = app.registry.change_server(id.0, seen.0.as_deref(), &change, &caller.actor, now).await?;
+    match changed {
+        Err(Refusal::Beyond(Scope::OrderApprove)) if approves => return Err(elevation_required().into()),
+        changed => changed?,
+    }
     shown(&app, id.0, HttpResponse::Ok()).await
 }
 

@@ -14,6 +14,7 @@ mod hostile;
 mod killed;
 mod life;
 mod lists;
+mod orders;
 mod people;
 mod place;
 mod process;
@@ -70,6 +71,14 @@ compositions! {
         a_preview_counts_how_often_a_rule_would_have_fired_and_what_it_did_not_look_at
         nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
         a_window_that_cannot_work_is_refused_by_its_field;
+    orders:
+        an_order_is_signed_told_to_the_gates_and_ends_by_its_hosts_word
+        who_has_no_log_in_no_password_or_no_scope_orders_nothing
+        an_order_that_cannot_be_is_refused_by_its_field
+        what_a_host_takes_is_known_without_the_cache_too
+        an_emptied_cache_has_all_notices_again_and_what_is_over_goes
+        somebody_else_approves_where_the_label_says_so
+        ten_orders_a_minute_are_enough;
     processes:
         a_moment_is_the_nearest_sample_with_who_its_rows_are
         a_range_is_who_used_how_much_of_it

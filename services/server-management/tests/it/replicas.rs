@@ -87,6 +87,8 @@ async fn whoever_publishes_the_denylist_it_never_goes_back() {
         for number in 0..8 {
             servers.push(one.enrol(&format!("web-{number}")).await);
         }
+        one.warm().await;
+        other.warm().await;
         let stop = CancellationToken::new();
         let running = [&one, &other]
             .map(|at| actix_web::rt::spawn(at.management.clone().run(crate::suite::nobody(), stop.clone())));

@@ -84,6 +84,7 @@ fn settings() -> Settings {
         downloads: None,
         channel_keys: Some(ChannelKeys::new("7".repeat(64).parse().unwrap(), None)),
         notify_allow: "127.0.0.1:9".parse().unwrap(),
+        order_key: Some("0".repeat(64).parse().unwrap()),
     }
 }
 
@@ -167,6 +168,13 @@ impl Suite {
     pub fn replica_at(&self, clock: Clock) -> Self {
         let (token, codes) = (self.token.clone(), self.codes);
         Self { token, codes, ..Self::over(self.place.replica(), clock, settings()) }
+    }
+
+    /// The same, where no orders can be signed.
+    pub fn replica_without_order_key(&self) -> Self {
+        let (token, codes) = (self.token.clone(), self.codes);
+        let settings = Settings { order_key: None, ..settings() };
+        Self { token, codes, ..Self::over(self.place.replica(), self.clock.clone(), settings) }
     }
 
     /// The same, where an API token serves for so many days at most.

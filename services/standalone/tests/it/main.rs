@@ -15,6 +15,7 @@ mod install;
 mod kept;
 mod kill;
 mod metrics;
+mod orders;
 mod processes;
 mod reports;
 mod restart;

@@ -91,6 +91,22 @@ impl Client {
         answer.json().await.unwrap()
     }
 
+    /// What a gate answers to the poll of this host: its bulletin.
+    pub async fn poll(&self, host: &Host, query: &str) -> Value {
+        let url = format!("{}/healthcheck/v1/bulletin?{query}", self.base);
+        let answer = self.http.get(url).bearer_auth(&host.credential).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{query}");
+        answer.json().await.unwrap()
+    }
+
+    /// Gives the password in the data folder again.
+    pub async fn elevate(&self, dir: &Path) {
+        let password = std::fs::read_to_string(dir.join("admin-password")).unwrap();
+        let body = json!({"password": password.trim()});
+        let (status, answer) = self.post("/server-management/v1/sessions/elevate", &body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
     pub async fn get_as(&self, path: &str, bearer: &str) -> u16 {
         let url = format!("{}/server-management/v1/{path}", self.base);
         self.http.get(url).bearer_auth(bearer).send().await.unwrap().status().as_u16()

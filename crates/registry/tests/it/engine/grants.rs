@@ -90,6 +90,11 @@ async fn a_worker_writes_what_it_saw_and_nothing_else() {
     assert!(worker.take_lease("work", "worker-1", NOW, NOW + 60).await.unwrap());
     worker.give_back_lease("work", "worker-1").await.unwrap();
     assert!(worker.slow_servers(0).await.unwrap().len() == 1);
+    let order = crate::orders::ordered(&store, server).await;
+    let done = crate::orders::outcome(order, server, "done");
+    assert_eq!(worker.end_orders(&[&done], NOW).await.unwrap().counted, 1);
+    is_refused(worker.pending_orders(NOW).await);
+    is_refused(worker.cancel_order(order, &Actor::system(), NOW).await);
     is_kept_out(&worker).await;
     is_refused(worker.report(ReportId::new(NOW, [1; 10])).await);
     role.drop().await;

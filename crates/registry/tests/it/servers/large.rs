@@ -30,6 +30,7 @@ fn change(number: u64) -> ProfileChange {
         name: Some(format!("host-{:05}", number * 7_919 % SERVERS)),
         address: Some(address),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+        ..ProfileChange::default()
     }
 }
 

@@ -1,1 +1,0 @@
-import{Ct as e,H as t,J as n,Y as r,Z as i,ft as a,pt as o,st as s,ut as c,wt as l}from"./index.svelte-eefef7ac.js";var u=i(`<div class="empty svelte-1fpw1hr"><p class="title svelte-1fpw1hr"> </p> <!></div>`);function d(i,d){var f=u(),p=c(f),m=a(p,!0),h=o(p,2);t(h,()=>d.children??l),e(f),s(()=>n(m,d.title)),r(i,f)}export{d as t};

@@ -1,0 +1,1 @@
+import{J as e,R as t,Y as n,Z as r,bt as i,ft as a,it as o,o as s,st as c,vt as l,xt as u}from"./index.svelte-ee687a8f.js";var d=r(`<span> </span>`);function f(r,f){u(f,!0);let p=l(()=>s().states);var m=d(),h=a(m,!0);c(()=>{t(m,1,`state ${f.status??``}`),e(h,o(p)[f.status]??f.status)}),n(r,m),i()}export{f as t};

@@ -1,1 +1,0 @@
-import{J as e,K as t,X as n,Y as r,Z as i,bt as a,dt as o,ft as s,st as c,xt as l}from"./index.svelte-eefef7ac.js";import{t as u}from"./told-612fe8ca.js";var d=i(`<p class="problem" role="alert"> </p>`);function f(i,f){l(f,!0);var p=n(),m=o(p),h=t=>{var n=d(),i=s(n,!0);c(t=>e(i,t),[()=>u(f.problem)]),r(t,n)};t(m,e=>{f.problem&&e(h)}),r(i,p),a()}export{f as t};

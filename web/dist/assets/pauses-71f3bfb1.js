@@ -1,0 +1,1 @@
+import{d as e}from"./index.svelte-ee687a8f.js";var t=[`1800`,`3600`,`14400`,`86400`,`604800`,``],n=t=>t?{until:e()+Number(t)*1e3}:{};export{n,t};

@@ -1,0 +1,1 @@
+import{o as e}from"./index.svelte-ee687a8f.js";function t(t){let n=e().problems[t.code]??t.detail??t.code;return t.code===`rate_limited`&&t.retryAfter?`${n} ${e().retryAfter(t.retryAfter)}`:n}export{t};

@@ -9,7 +9,14 @@ use std::{
 use fleet::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, clock::Anchor, covers::Taken, files, settings::Secret};
+use crate::{
+    AgentError,
+    clock::Anchor,
+    covers::Taken,
+    files,
+    settings::Secret,
+    watch::{Lease, Outage},
+};
 
 const STATE: &str = "state.json";
 const GARBAGE: &str = "state.garbage";
@@ -48,6 +55,10 @@ pub(crate) struct State {
     pub succeeded: Option<Moment>,
     /// What was wrong with the attempts after that.
     pub failure: Option<String>,
+    /// Until when it is this agent that tells when no gate answers.
+    pub lease: Option<Lease>,
+    /// The outage of the suite that this agent tells of.
+    pub outage: Option<Outage>,
 }
 
 /// A moment by both clocks.

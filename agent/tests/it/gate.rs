@@ -46,6 +46,8 @@ pub struct Script {
     pub replacement: Option<String>,
     /// Goes out with every bulletin, and nobody takes it.
     pub forged: Option<String>,
+    /// For how long every bulletin says that this agent is the one that tells.
+    pub lease_ms: Option<i64>,
     /// How often a request came with what is not in force.
     pub unauthorized: u32,
     /// What a scripted refusal of an enrolment says.
@@ -88,6 +90,7 @@ impl Gate {
             credential: "credential".to_owned(),
             replacement: None,
             forged: None,
+            lease_ms: None,
             unauthorized: 0,
             detail: String::new(),
             enrolments: Vec::new(),
@@ -221,6 +224,9 @@ impl Script {
             self.taken.entry(snapshot.sampled_at).or_insert(snapshot);
         }
         let mut bulletin = json!({"now": now, "credential": self.forged});
+        if let Some(lease_ms) = self.lease_ms {
+            bulletin["watch"] = json!({"lease_ms": lease_ms});
+        }
         if let Some(credential) = self.replacement.take() {
             bulletin["credential"] = credential.clone().into();
             self.credential = credential;

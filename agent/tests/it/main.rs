@@ -10,3 +10,4 @@ mod processes;
 mod refusals;
 mod rig;
 mod tls;
+mod watch;

@@ -1,15 +1,15 @@
-//! The variant for one process: five parts, a mutex each, held for the length of one call.
+//! The variant for one process: six parts, a mutex each, held for the length of one call.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, alert::lease::Lease};
 
 use crate::{
-    Denylist, Latest, Seen, Unknown, Writer, failures::Failures, roll::Roll, unknown::Strangers,
-    writers::Told,
+    Denylist, Latest, Seen, Unknown, Writer, failures::Failures, reporters::Reporters, roll::Roll,
+    unknown::Strangers, writers::Told,
 };
 
 /// The cache of this process.
@@ -19,6 +19,7 @@ pub struct InProcess {
     denylist: Mutex<Option<Denylist>>,
     failures: Mutex<Failures>,
     strangers: Mutex<Strangers>,
+    reporters: Mutex<Reporters>,
     writers: Mutex<Told>,
 }
 
@@ -74,6 +75,22 @@ impl InProcess {
 
     pub(crate) fn forget_unknown(&self, servers: &[ServerId]) {
         lock(&self.strangers).forget(servers);
+    }
+
+    pub(crate) fn note_reporters(&self, said: &[(ServerId, Millis)]) {
+        lock(&self.reporters).note(said);
+    }
+
+    pub(crate) fn reporters(&self, now: Millis) -> Vec<ServerId> {
+        lock(&self.reporters).list(now)
+    }
+
+    pub(crate) fn put_reporter_lease(&self, lease: Lease) {
+        lock(&self.reporters).lease = Some(lease);
+    }
+
+    pub(crate) fn reporter_lease(&self) -> Option<Lease> {
+        lock(&self.reporters).lease
     }
 
     pub(crate) fn put_writers(&self, worker: &str, writers: &[Writer], now: Millis) {

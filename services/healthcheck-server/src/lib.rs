@@ -8,6 +8,7 @@ mod pack;
 mod rate;
 mod rejection;
 mod report;
+mod reporting;
 mod service;
 pub mod settings;
 mod take;
@@ -27,6 +28,7 @@ use opening::Opening;
 use pack::Packer;
 use queue::{PublishError, Publisher};
 use rate::Rates;
+use reporting::Reporting;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,7 @@ struct Inner {
     denylist: RwLock<Denylist>,
     /// Servers that the registry never knew.
     unknown: RwLock<HashSet<ServerId>>,
+    reporting: Reporting,
     rates: Rates,
     instruments: Instruments,
 }
@@ -81,6 +84,7 @@ impl Gate {
             clock,
             denylist: RwLock::default(),
             unknown: RwLock::default(),
+            reporting: Reporting::default(),
             rates: Rates::default(),
             instruments: Instruments::new(),
         }))
@@ -102,6 +106,7 @@ impl Gate {
             self.0.replace_denylist(denylist);
         }
         self.0.read_unknown().await;
+        self.0.reporting.read(&self.0.cache).await;
     }
 
     /// Publishes ticks and follows the denylist until `shutdown`.
@@ -153,6 +158,7 @@ impl Inner {
                 self.replace_denylist(denylist);
             }
             self.read_unknown().await;
+            self.reporting.read(&self.cache).await;
         }
     }
 

@@ -74,7 +74,11 @@ impl Inner {
             self.instruments.previous_key.increment(1);
             self.settings.keyring.issue(credential.server, credential.generation)
         });
-        Ok(Accepted { accepted, bulletin: Bulletin { now, credential: replaced, ..Bulletin::default() } })
+        let watch = self.reporting.told(server, now);
+        Ok(Accepted {
+            accepted,
+            bulletin: Bulletin { now, credential: replaced, watch, ..Bulletin::default() },
+        })
     }
 
     #[tracing::instrument(target = "steps", level = "debug", name = "gate.publish", skip_all)]

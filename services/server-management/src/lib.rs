@@ -211,6 +211,14 @@ impl Management {
         alerts::tell(&self.app).await
     }
 
+    /// Elects the agent that tells when no gate answers, as [`run`](Self::run) does every few seconds.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn elect_reporter(&self) -> Result<(), RegistryError> {
+        alerts::elect_reporter(&self.app).await
+    }
+
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;
     /// history, and people's tokens, sessions and audit log, forget what is too old, at once and every hour; the dead letters are counted every 10 s; reports that
     /// are due are made and computed, and their mails brought to `jobs`; incidents are opened and resolved every second.

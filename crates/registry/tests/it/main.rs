@@ -11,6 +11,7 @@ mod outbox;
 mod people;
 mod pipeline;
 mod report;
+mod reporter;
 mod restored;
 mod schema;
 mod servers;
@@ -177,6 +178,10 @@ contract! {
         rules_are_made_changed_and_deleted_and_shipped_once
         incidents_are_narrowed_and_forgotten_once_they_are_old
         what_a_report_says_of_incidents_is_what_lasted_in_its_time;
+    reporter:
+        a_lease_is_written_as_the_rule_says
+        of_managements_that_elect_at_once_one_does
+        after_a_restore_the_lease_is_nobodys_for_as_long_as_one_may_run;
     histories:
         nothing_is_raised_or_over_but_by_what_is_so;
     telling:

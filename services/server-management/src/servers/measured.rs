@@ -143,6 +143,9 @@ pub(crate) struct AgentState {
     set_aside: Option<u64>,
     /// Disks, interfaces, cores, sensors and texts that were cut to the bounds of this interface.
     cut: Option<u64>,
+    /// Whether it tells somebody itself when no gate answers.
+    #[schema(nullable = false)]
+    reporter: Option<bool>,
 }
 
 /// Snapshots to store.
@@ -171,6 +174,16 @@ pub(crate) struct Bulletin {
     /// The credential to use from now on, while the key of credentials is replaced.
     #[schema(nullable = false)]
     credential: Option<String>,
+    /// Present while this agent is the one that tells when no gate answers.
+    #[schema(nullable = false)]
+    watch: Option<Watch>,
+}
+
+/// That an agent is the one that tells when no gate answers.
+#[derive(ToSchema)]
+pub(crate) struct Watch {
+    /// For how long, counted from when the request was sent that this answers.
+    lease_ms: i64,
 }
 
 /// Why one snapshot of a request was refused; nothing of that request was taken.

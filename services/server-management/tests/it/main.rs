@@ -20,6 +20,7 @@ mod process;
 mod processes;
 mod real;
 mod replicas;
+mod reporters;
 mod reports;
 mod servers;
 mod sessions;
@@ -70,6 +71,9 @@ compositions! {
         a_preview_counts_how_often_a_rule_would_have_fired_and_what_it_did_not_look_at
         nobody_in_maintenance_is_missed_and_their_uptime_does_not_fall
         a_window_that_cannot_work_is_refused_by_its_field;
+    reporters:
+        of_the_agents_that_would_tell_one_that_is_heard_has_the_lease
+        a_restored_registry_elects_nobody_while_a_lease_may_run;
     processes:
         a_moment_is_the_nearest_sample_with_who_its_rows_are
         a_range_is_who_used_how_much_of_it

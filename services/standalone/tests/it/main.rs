@@ -16,6 +16,7 @@ mod kept;
 mod kill;
 mod metrics;
 mod processes;
+mod reporting;
 mod reports;
 mod restart;
 mod restore;

@@ -48,6 +48,8 @@ pub struct Script {
     pub forged: Option<String>,
     /// For how long every bulletin says that this agent is the one that tells.
     pub lease_ms: Option<i64>,
+    /// How long every answer takes.
+    pub delay: std::time::Duration,
     /// How often a request came with what is not in force.
     pub unauthorized: u32,
     /// What a scripted refusal of an enrolment says.
@@ -91,6 +93,7 @@ impl Gate {
             replacement: None,
             forged: None,
             lease_ms: None,
+            delay: std::time::Duration::ZERO,
             unauthorized: 0,
             detail: String::new(),
             enrolments: Vec::new(),
@@ -154,6 +157,8 @@ impl Gate {
                 }
                 return;
             };
+            let delay = self.script().delay;
+            tokio::time::sleep(delay).await;
             body["now"] = (rig_now() + self.script().ahead).into();
             let body = body.to_string();
             let head =

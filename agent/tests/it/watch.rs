@@ -213,6 +213,24 @@ async fn a_lease_outlives_a_restart_of_the_agent() {
     eventually("it is told", async || receiver.count() == 1).await;
 }
 
+#[tokio::test]
+async fn a_lease_counts_from_when_the_request_was_sent() {
+    let (rig, ..) = elected(None).await;
+    {
+        let mut script = rig.gate.script();
+        (script.delay, script.lease_ms) = (Duration::from_millis(600), Some(60_000));
+    }
+    let state = || -> Value {
+        serde_json::from_slice(&fs::read(rig.dir.path().join("state/state.json")).unwrap()).unwrap()
+    };
+    eventually("it holds a lease", async || state()["lease"].is_object()).await;
+    // Both are by the time since the boot: the end of the lease, and when the answer was taken in.
+    let state = state();
+    let (until, answered) = (&state["lease"]["until"], &state["succeeded"]["up"]);
+    let left = until.as_i64().unwrap() - answered.as_i64().unwrap();
+    assert!((50_000..=60_000 - 600).contains(&left), "{left}");
+}
+
 #[test]
 fn a_channel_that_cannot_work_is_refused_with_words_and_no_secret() {
     let dir = testkit::tempdir().unwrap();

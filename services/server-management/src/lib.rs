@@ -178,7 +178,7 @@ impl Management {
         reports::make_due(&self.app, self.app.clock.now()).await
     }
 
-    /// Makes the rules for alerts that the suite is shipped with, once in its life.
+    /// Makes the rules for alerts that the suite is shipped with, each once in its life: what people delete stays deleted.
     ///
     /// # Errors
     /// When the registry does not answer.

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (18, "report incidents", include_str!("../../migrations/0018_report_incidents.sql")),
     (19, "escalation", include_str!("../../migrations/0019_escalation.sql")),
     (20, "processes", include_str!("../../migrations/0020_processes.sql")),
+    (22, "shipped rules", include_str!("../../migrations/0022_shipped_rules.sql")),
 ];
 
 /// Migrations that PostgreSQL does in another way.

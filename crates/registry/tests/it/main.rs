@@ -176,6 +176,7 @@ contract! {
         what_is_paused_gone_or_not_bound_is_not_called_a_recovery
         while_one_rule_is_judged_alone_what_others_raised_waits
         rules_are_made_changed_and_deleted_and_shipped_once
+        rules_that_an_older_database_lacks_are_made_once
         incidents_are_narrowed_and_forgotten_once_they_are_old
         what_a_report_says_of_incidents_is_what_lasted_in_its_time;
     reporter:

@@ -216,11 +216,11 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
     }
 }
 
-/// Makes the rules that the suite is shipped with, at its first start.
+/// Makes the rules that the suite is shipped with, each once in its life.
 pub(crate) async fn ship(app: &App) -> Result<(), RegistryError> {
     let now = app.clock.now();
     if app.registry.ship_alert_rules(|| AlertRuleId::new(now, random()), now).await? {
-        tracing::info!("the first rules for alerts are made");
+        tracing::info!("the rules for alerts are made that this release ships");
     }
     Ok(())
 }

@@ -173,6 +173,18 @@ impl History {
     }
 }
 
+/// By the second of their commit, of each host the samples that are committed together.
+fn commits(hosts: &[History], dice: &mut Dice) -> BTreeMap<Millis, BTreeMap<usize, Vec<usize>>> {
+    let mut commits: BTreeMap<Millis, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
+    for (host, history) in hosts.iter().enumerate() {
+        for (at, sample) in history.commits(dice) {
+            let second = (at + SECOND).div_euclid(SECOND) * SECOND;
+            commits.entry(second).or_default().entry(host).or_default().push(sample);
+        }
+    }
+    commits
+}
+
 /// What a worker sends of one server's samples that it commits together, by the state that it read.
 fn observed(
     key: &StateKey,
@@ -216,16 +228,8 @@ pub async fn nothing_is_raised_or_over_but_by_what_is_so(store: Store) {
     for _ in 0..histories.div_ceil(TOGETHER) {
         let servers: Vec<ServerId> = (1..=TOGETHER).map(server_id).collect();
         let mut hosts: Vec<History> = servers.iter().map(|_| History::of(&mut dice)).collect();
-        // By the second of their commit, of each host the samples that are committed together.
-        let mut commits: BTreeMap<Millis, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
-        for (host, history) in hosts.iter().enumerate() {
-            for (at, sample) in history.commits(&mut dice) {
-                let second = (at + SECOND).div_euclid(SECOND) * SECOND;
-                commits.entry(second).or_default().entry(host).or_default().push(sample);
-            }
-        }
         let mut reads: VecDeque<HashMap<StateKey, State>> = VecDeque::new();
-        for (at, together) in commits {
+        for (at, together) in commits(&hosts, &mut dice) {
             let now = store.registry.alert_states(&servers).await.unwrap();
             // A worker may be stopped between reading and writing.
             reads.push_front(now);

@@ -85,7 +85,7 @@ impl History {
             if dice.below(12) == 0 {
                 stalled_until = received_at + dice.millis(10 * self.interval);
             }
-            let mut at = received_at + dice.millis(2 * SECOND);
+            let mut at = received_at + dice.millis(4 * SECOND);
             // Of two workers one goes on while the other is stopped.
             if at < stalled_until && dice.below(4) > 0 {
                 at = stalled_until + dice.millis(3 * SECOND);
@@ -112,6 +112,22 @@ impl History {
         let counts =
             self.sent[sent..].iter().filter(|(at, _, in_time)| *at > from && (*in_time || late_counts));
         counts.into_iter().all(|(_, verdict, _)| is(*verdict))
+    }
+
+    /// Checks that no sample changed anything that is older than what was seen before.
+    fn check_order(&self, before: &State, after: Option<State>) {
+        let Some(after) = after else {
+            let calm = |(at, verdict, _): &(Millis, Verdict, bool)| {
+                *at > before.seen_at && *verdict != Verdict::Over
+            };
+            let ended = before.phase != Phase::Pending || self.sent.iter().any(calm);
+            return assert!(ended, "what is pending was ended by what was before: {before:?}");
+        };
+        assert!(after.seen_at >= before.seen_at, "{after:?} after {before:?}");
+        if let Some(clear_at) = after.clear_at.filter(|_| after.clear_at != before.clear_at) {
+            let newer = clear_at - self.holds.clear > before.seen_at;
+            assert!(newer, "what was before began to clear it: {after:?} after {before:?}");
+        }
     }
 
     /// Checks what a commit at this time made of the state.
@@ -161,6 +177,9 @@ impl History {
             }
         } else {
             assert_ne!(before, Some(Phase::Raised), "what is raised was forgotten");
+        }
+        if let Some(before) = self.state {
+            self.check_order(&before, state);
         }
         if self.state.map(|state| state.began_at) != state.map(|state| state.began_at) {
             self.began = self.sent.len();

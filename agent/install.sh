@@ -16,6 +16,8 @@
 #                        set. 'signals = term,kill; executables = /srv/*; users = 1000-60000; units = shop.service' lets people
 #                        end processes of these users that run files below /srv, and control that unit
 #   ROLLCALL_CA_FILE     certificate authorities in PEM to trust besides the system's; it is copied
+#   ROLLCALL_WATCH_FILE  a channel in JSON on which this host may tell that the suite is away; it is copied
+#   ROLLCALL_WATCH_ALLOW internal targets that it may lead to
 #   DESTDIR              puts everything below this folder, makes no user and starts nothing: for images and packages
 set -eu
 
@@ -71,7 +73,7 @@ check() {
     newline='
 '
     for value in "${ROLLCALL_URL:-}" "${ROLLCALL_ENROL_URL:-}" "${ROLLCALL_NAME:-}" "${ROLLCALL_INTERVAL:-}" \
-        "${ROLLCALL_PROCESSES:-}" "${ROLLCALL_ALLOW:-}"; do
+        "${ROLLCALL_PROCESSES:-}" "${ROLLCALL_ALLOW:-}" "${ROLLCALL_WATCH_ALLOW:-}"; do
         case $value in *\'* | *"$newline"*) fail "settings must be one line without single quotes" ;; esac
     done
     arch=$(uname -m)
@@ -175,6 +177,12 @@ write_settings() {
         place "$work/ca.pem" 644 root:root "$etc/ca.pem"
         put ROLLCALL_CA_FILE /etc/rollcall/ca.pem
     fi
+    if [ -n "${ROLLCALL_WATCH_FILE:-}" ]; then
+        (umask 077 && cp "$ROLLCALL_WATCH_FILE" "$work/watch.json")
+        place "$work/watch.json" 600 $user:$user "$etc/watch.json"
+        put ROLLCALL_WATCH_FILE /etc/rollcall/watch.json
+    fi
+    if [ -n "${ROLLCALL_WATCH_ALLOW:-}" ]; then put ROLLCALL_WATCH_ALLOW "$ROLLCALL_WATCH_ALLOW"; fi
     place "$work/agent.env" 640 root:$user "$etc/agent.env"
     if [ -n "$token" ]; then
         (umask 077 && printf '%s\n' "$token" >"$work/token")

@@ -24,6 +24,7 @@ use crate::{
     settings::Settings,
     spool::{Bounds, Dropped, Pack, Sample, Spool},
     state::{Moment, Store, about},
+    watch::{Outage, Watch},
 };
 
 /// Pause between two packs of back-fill. A gate takes 20 requests a second of one agent.
@@ -54,6 +55,8 @@ pub(crate) struct Agent {
     /// Whether the newest sample was accepted when it was sent at once; `None` before the first.
     reached: Option<bool>,
     disk_full: bool,
+    /// Whether the suite answers, and what was told of that.
+    pub watch: Watch,
     /// What the log said last of a sample that was set aside, so that it does not repeat itself.
     pub told_aside: String,
 }
@@ -130,6 +133,7 @@ impl Agent {
             "the agent starts"
         );
         store.state.interval_ms = settings.interval.millis();
+        store.state.outage = store.state.outage.take().and_then(Outage::found);
         let processes = Processes::start(settings.processes);
         Self {
             highest: store.state.highest.max(spool.newest()),
@@ -146,6 +150,7 @@ impl Agent {
             backfill_at: Instant::now() + jitter(interval, crate::random()),
             reached: None,
             disk_full: false,
+            watch: Watch::default(),
             told_aside: String::new(),
         }
     }
@@ -206,6 +211,7 @@ impl Agent {
             let server = self.store.state.server_id.as_deref();
             self.orders.reached(self.gates.serving(), credential, server);
         }
+        self.watch_over().await;
     }
 
     async fn back_fill(&mut self, due: Instant) {
@@ -286,7 +292,8 @@ impl Agent {
         let covers = covers(since, at, self.highest, self.settings.interval);
         let (mut measured, cut) = self.sampler.sample(reading);
         self.store.state.cut += cut;
-        measured.agent = about(&self.store.state, &self.spool, reading, self.orders.look());
+        let taken = self.orders.look();
+        measured.agent = self.marked(about(&self.store.state, &self.spool, reading, taken));
         measured.processes = self.processes.wait(asked, self.settings.interval_duration()).await;
         if let Some(shorter) = shortened(&measured, self.settings.interval) {
             measured = shorter;

@@ -32,6 +32,7 @@ mod settings;
 mod settle;
 mod spool;
 mod state;
+mod watch;
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -40,6 +41,7 @@ pub use clock::Clock;
 pub use health::{Unhealthy, healthcheck, is_enrolled};
 pub use processes::Level;
 pub use settings::{Args, BadSettings, HandPlace, HandSettings, Secret, Settings, Token, state_dir};
+pub use watch::WatchChannel;
 
 /// How long what is in hand may take after a shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(2);

@@ -1,12 +1,18 @@
 //! What an agent is told: flags and environment, checked whole before any socket opens.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
-use fleet::snapshot::Interval;
+use fleet::{
+    alert::{guard::BadAllowed, lease::SLOWEST},
+    snapshot::Interval,
+};
 use reqwest::Certificate;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Clock, processes::Level};
+use crate::{clock::Clock, processes::Level, watch::WatchChannel};
 
 /// Where the state is kept unless told.
 const STATE_DIR: &str = "/var/lib/rollcall-agent";
@@ -50,6 +56,12 @@ pub struct Args {
     /// Socket of what carries them out, `rollcall-agent hand` [default: /run/rollcall/hand.sock]
     #[arg(long, env = "ROLLCALL_HAND_SOCKET", value_name = "SOCKET", global = true)]
     pub hand_socket: Option<String>,
+    /// File of a channel, {"kind","config","secret"}, on which this agent tells when no gate answers, if it is elected
+    #[arg(long, env = "ROLLCALL_WATCH_FILE", value_name = "FILE", global = true)]
+    pub watch_file: Option<String>,
+    /// Internal targets that it may lead to, hosts or networks with their ports; only these may be http
+    #[arg(long, env = "ROLLCALL_WATCH_ALLOW", value_name = "HOST:PORT,…", global = true)]
+    pub watch_allow: Option<String>,
 }
 
 /// What an agent runs with.
@@ -75,6 +87,8 @@ pub struct Settings {
     pub processes: Option<Level>,
     /// Who carries out orders.
     pub hand: HandSettings,
+    /// Where to tell that no gate answers; `None`: nowhere.
+    pub watch: Option<WatchChannel>,
 }
 
 /// Who carries out orders, and what they may do.
@@ -156,12 +170,13 @@ impl Settings {
         let interval = interval(args.interval.as_deref(), &mut wrong);
         let name = name(args.name.as_deref(), &mut wrong);
         let processes = processes(args.processes.as_deref(), &mut wrong);
+        let watch = watch(args, interval, &mut wrong);
         let state_dir = state_dir(args);
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
         let (clock, hand) = (Clock::system(), HandSettings::read(args));
-        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes, hand })
+        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes, hand, watch })
     }
 }
 
@@ -262,6 +277,20 @@ fn processes(text: Option<&str>, wrong: &mut Vec<String>) -> Option<Level> {
             None
         }
     }
+}
+
+fn watch(args: &Args, interval: Interval, wrong: &mut Vec<String>) -> Option<WatchChannel> {
+    let path = given(args.watch_file.as_deref())?;
+    let allowed = given(args.watch_allow.as_deref()).unwrap_or_default().parse();
+    let read = allowed.map_err(|error: BadAllowed| format!("ROLLCALL_WATCH_ALLOW {error}"));
+    let read = read.and_then(|allowed| {
+        WatchChannel::read(Path::new(path), allowed)
+            .map_err(|error| format!("ROLLCALL_WATCH_FILE {path}: {error}"))
+    });
+    if interval.millis() > SLOWEST {
+        wrong.push("ROLLCALL_WATCH_FILE needs a ROLLCALL_INTERVAL of at most 60 s: who samples more rarely notices too late".to_owned());
+    }
+    read.map_err(|error| wrong.push(error)).ok()
 }
 
 fn name(text: Option<&str>, wrong: &mut Vec<String>) -> String {

@@ -59,6 +59,7 @@ impl Agent {
                 continue;
             }
             let Some(credential) = self.store.state.bearer().cloned() else { return End::Done };
+            self.asks();
             let answer = match self.gates.send(body, &credential, timeout).await {
                 Ok(answer) => answer,
                 Err(none) => {
@@ -120,6 +121,7 @@ impl Agent {
     fn learn(&mut self, answer: &Answer, learnt: &mut Learnt) -> bool {
         // Before the bulletin, which is not about the credential that was sent.
         let again = self.store.state.answered(answer);
+        self.hears(answer);
         let bulletin = answer.accepted.as_ref().map(|accepted| &accepted.bulletin);
         if let Some(now) = bulletin.map(|bulletin| bulletin.now).or(answer.problem.now)
             && self.clocks.learn(now, answer.round_trip)

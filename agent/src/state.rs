@@ -18,6 +18,7 @@ use crate::{
     files,
     settings::Secret,
     spool::Spool,
+    watch::{Lease, Outage},
 };
 
 const STATE: &str = "state.json";
@@ -57,6 +58,10 @@ pub(crate) struct State {
     pub succeeded: Option<Moment>,
     /// What was wrong with the attempts after that.
     pub failure: Option<String>,
+    /// Until when it is this agent that tells when no gate answers.
+    pub lease: Option<Lease>,
+    /// The outage of the suite that this agent tells of.
+    pub outage: Option<Outage>,
 }
 
 /// A moment by both clocks.

@@ -1,4 +1,5 @@
-//! Alerts: a storm of incidents beside what workers write meanwhile, what rules cost ingest, how soon a message is out.
+//! Alerts: a storm of incidents beside what workers write meanwhile, what rules cost ingest and the registry, how soon a message
+//! is out, what a notifier takes while many wait.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,8 +20,10 @@ use testkit::{Receiver, Server, Servers, Service};
 use tokio::time::sleep;
 
 use crate::{
+    breaching,
     driving::drive_one,
     table::{Table, median, thousands},
+    waiting,
 };
 
 /// Rules beside which snapshots come in.
@@ -40,6 +43,9 @@ pub struct Settings {
     /// The suite
     #[arg(long, default_value = "target/release/rollcall")]
     rollcall: PathBuf,
+    /// The notifier
+    #[arg(long, default_value = "target/release/notifier")]
+    notifier: PathBuf,
     /// Incidents that are opened at once
     #[arg(long, default_value_t = 50_000)]
     incidents: usize,
@@ -58,6 +64,12 @@ pub struct Settings {
     /// Messages that are followed from the snapshot to the receiver
     #[arg(long, default_value_t = 40)]
     messages: usize,
+    /// Intervals of 30 s for which one server in a hundred breaks a rule
+    #[arg(long, default_value_t = 120)]
+    beats: i64,
+    /// Messages that wait while the notifier's memory is looked at
+    #[arg(long, default_value_t = 50_000)]
+    waiting: usize,
     /// The storm alone
     #[arg(long)]
     storm_only: bool,
@@ -93,6 +105,8 @@ pub async fn run(settings: &Settings) -> Result<()> {
     if !settings.storm_only {
         beside_rules(settings, &folder.path().join("rules")).await?;
         to_a_receiver(settings, &folder.path().join("told")).await?;
+        breaching::run(settings.servers, settings.beats, folder.path()).await?;
+        waiting::run(&settings.notifier, settings.waiting).await?;
     }
     Ok(())
 }
@@ -128,7 +142,8 @@ async fn storm(registry: &Registry, incidents: usize) -> Result<Storm> {
     Ok(Storm { opened, resolved, p99 })
 }
 
-async fn make(registry: &Registry, from: usize, now: Millis, by: &Actor) -> Result<Vec<ServerId>> {
+/// Makes servers, a thousand at once.
+pub async fn make(registry: &Registry, from: usize, now: Millis, by: &Actor) -> Result<Vec<ServerId>> {
     let rows = (from..from + PART).map(|number| {
         let change = ProfileChange { name: Some(format!("host-{number:06}")), ..ProfileChange::default() };
         let number = u32::try_from(number).unwrap_or_default();

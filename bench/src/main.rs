@@ -2,6 +2,7 @@
 
 mod agent;
 mod alerts;
+mod breaching;
 mod broker;
 mod drain;
 mod driving;
@@ -27,6 +28,7 @@ mod stage;
 mod steady;
 mod table;
 mod uptime;
+mod waiting;
 
 use std::net::SocketAddr;
 

@@ -47,6 +47,10 @@ pub struct Script {
     pub replacement: Option<String>,
     /// Goes out with every bulletin, and nobody takes it.
     pub forged: Option<String>,
+    /// For how long every bulletin says that this agent is the one that tells.
+    pub lease_ms: Option<i64>,
+    /// How long every answer takes.
+    pub delay: std::time::Duration,
     /// How often a request came with what is not in force.
     pub unauthorized: u32,
     /// What a scripted refusal of an enrolment says.
@@ -98,6 +102,8 @@ impl Gate {
             credential: "credential".to_owned(),
             replacement: None,
             forged: None,
+            lease_ms: None,
+            delay: std::time::Duration::ZERO,
             unauthorized: 0,
             detail: String::new(),
             enrolments: Vec::new(),
@@ -169,6 +175,8 @@ impl Gate {
                 }
                 return;
             };
+            let delay = self.script().delay;
+            tokio::time::sleep(delay).await;
             body["now"] = (rig_now() + self.script().ahead).into();
             let body = body.to_string();
             let head =
@@ -280,6 +288,9 @@ impl Script {
             self.taken.entry(snapshot.sampled_at).or_insert(snapshot);
         }
         let mut bulletin = json!({"now": now, "credential": self.forged, "orders": self.orders});
+        if let Some(lease_ms) = self.lease_ms {
+            bulletin["watch"] = json!({"lease_ms": lease_ms});
+        }
         if let Some(credential) = self.replacement.take() {
             bulletin["credential"] = credential.clone().into();
             self.credential = credential;

@@ -14,3 +14,4 @@ mod processes;
 mod refusals;
 mod rig;
 mod tls;
+mod watch;

@@ -5,10 +5,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, alert::lease::Lease};
 
 use crate::{
-    Denylist, Latest, Noticed, Seen, Unknown, Writer, failures::Failures, notices::Notices, roll::Roll,
+    Denylist, Latest, Noticed, Seen, Unknown, Writer, failures::Failures, notices::Notices, reporters::Reporters,
+    roll::Roll,
     unknown::Strangers, writers::Told,
 };
 
@@ -19,6 +20,7 @@ pub struct InProcess {
     denylist: Mutex<Option<Denylist>>,
     failures: Mutex<Failures>,
     strangers: Mutex<Strangers>,
+    reporters: Mutex<Reporters>,
     writers: Mutex<Told>,
     notices: Mutex<Notices>,
 }
@@ -75,6 +77,22 @@ impl InProcess {
 
     pub(crate) fn forget_unknown(&self, servers: &[ServerId]) {
         lock(&self.strangers).forget(servers);
+    }
+
+    pub(crate) fn note_reporters(&self, said: &[(ServerId, Millis)]) {
+        lock(&self.reporters).note(said);
+    }
+
+    pub(crate) fn reporters(&self, now: Millis) -> Vec<ServerId> {
+        lock(&self.reporters).list(now)
+    }
+
+    pub(crate) fn put_reporter_lease(&self, lease: Lease) {
+        lock(&self.reporters).lease = Some(lease);
+    }
+
+    pub(crate) fn reporter_lease(&self) -> Option<Lease> {
+        lock(&self.reporters).lease
     }
 
     pub(crate) fn put_writers(&self, worker: &str, writers: &[Writer], now: Millis) {

@@ -7,6 +7,8 @@
 //! | `<prefix>:denylist` | `denylist 1 <version> <servers>`, then a line `<server> <generation>` each |
 //! | `<prefix>:failures:<key>` | list of times |
 //! | `<prefix>:unknown` | sorted set: `<server> <generation>` by when it was seen last |
+//! | `<prefix>:reporters` | sorted set: servers whose agents would tell when the suite is away, by when they said so last |
+//! | `<prefix>:reporter` | `reporter 1 <server> <until>`: which of them is to |
 //! | `<prefix>:writers` | hash: by worker `writers 1 <at>`, then a line `<server> <bytes> <snapshots>` each |
 //! | `<prefix>:notices` | hash: by server what gates tell it, as JSON |
 //! | `<prefix>:noticed` | sorted set: servers by when that changed last, Unix ms by Redis' clock |
@@ -18,7 +20,12 @@ mod notices;
 
 use std::{collections::HashMap, fmt::Display, str::FromStr, sync::Arc};
 
-use fleet::{Millis, ServerId, liveness::FROM_A_WRONG_CLOCK, snapshot::MAX_TIME};
+use fleet::{
+    Millis, ServerId,
+    alert::lease::{LEASE, Lease},
+    liveness::FROM_A_WRONG_CLOCK,
+    snapshot::MAX_TIME,
+};
 use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use serde_json::value::RawValue;
 
@@ -26,6 +33,7 @@ use crate::{
     Denylist, Latest, RedisUrl, Seen, Unavailable, Unknown, Writer,
     connection::Connection,
     failures::{MOST_COUNTED, young},
+    reporters,
     roll::KEEP,
     unknown::{MOST, REMEMBERED, Strangers},
     writers::{self, FRESH},
@@ -181,6 +189,41 @@ impl InRedis {
         self.read(range.arg(self.unknown_key()).arg(0).arg("+inf").arg("WITHSCORES")).await
     }
 
+    pub(crate) async fn note_reporters(&self, said: &[(ServerId, Millis)]) -> Result<(), Unavailable> {
+        for chunk in said.chunks(CHUNK) {
+            let newest = chunk.iter().map(|(_, at)| *at).max().unwrap_or_default();
+            let mut script = redis::cmd("EVAL");
+            script.arg(include_str!("lua/note_unknown.lua")).arg(1).arg(self.reporters_key());
+            script.arg(reporters::REMEMBERED).arg(newest - reporters::REMEMBERED);
+            script.arg(format!("-{}", reporters::MOST + 1));
+            for (server, at) in chunk {
+                script.arg(at).arg(server.to_string());
+            }
+            let () = self.connection.ask(async |redis| script.query_async(redis).await).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn reporters(&self, now: Millis) -> Result<Vec<ServerId>, Unavailable> {
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        range.arg(self.reporters_key()).arg(now - reporters::REMEMBERED).arg("+inf");
+        let members: Vec<Vec<u8>> = self.read(&range).await?;
+        let mut known: Vec<ServerId> = members.iter().filter_map(|member| parse(member)).collect();
+        known.sort_unstable();
+        Ok(known)
+    }
+
+    pub(crate) async fn put_reporter_lease(&self, lease: &Lease) -> Result<(), Unavailable> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.reporter_key()).arg(reporters::write(lease)).arg("PX").arg(2 * LEASE);
+        self.connection.ask(async |redis| set.query_async(redis).await).await
+    }
+
+    pub(crate) async fn reporter_lease(&self) -> Result<Option<Lease>, Unavailable> {
+        let text: Option<Vec<u8>> = self.read(redis::cmd("GET").arg(self.reporter_key())).await?;
+        Ok(text.and_then(|text| reporters::read(&text)))
+    }
+
     pub(crate) async fn put_writers(
         &self,
         worker: &str,
@@ -252,6 +295,14 @@ impl InRedis {
 
     fn unknown_key(&self) -> String {
         format!("{}:unknown", self.prefix)
+    }
+
+    fn reporters_key(&self) -> String {
+        format!("{}:reporters", self.prefix)
+    }
+
+    fn reporter_key(&self) -> String {
+        format!("{}:reporter", self.prefix)
     }
 
     fn writers_key(&self) -> String {

@@ -1,5 +1,5 @@
-//! Disposable shared state: who is silent when, latest values, the denylist, failures to throttle by, who writes most. Losing
-//! it loses nothing but speed.
+//! Disposable shared state: who is silent when, latest values, the denylist, failures to throttle by, who writes most, who tells
+//! when the suite is away. Losing it loses nothing but speed.
 #![warn(missing_docs)]
 
 mod connection;
@@ -7,6 +7,7 @@ mod failures;
 mod in_process;
 mod in_redis;
 mod notices;
+mod reporters;
 mod roll;
 mod unknown;
 mod writers;
@@ -18,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, alert::lease::Lease};
 
 pub use failures::MOST_COUNTED;
 
@@ -236,6 +237,45 @@ impl Cache {
                 Ok(())
             }
             Self::Redis(cache) => cache.forget_unknown(servers).await,
+        }
+    }
+
+    /// Takes agents that said, at these gate times, that they would tell somebody when the suite is away. They are remembered
+    /// for 24 h after they said it last, the newest 1,000 of them.
+    pub async fn note_reporters(&self, said: &[(ServerId, Millis)]) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.note_reporters(said);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.note_reporters(said).await,
+        }
+    }
+
+    /// The agents that said so, by id. Whether they still do is in their [latest](Self::latest).
+    pub async fn reporters(&self, now: Millis) -> Result<Vec<ServerId>, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.reporters(now)),
+            Self::Redis(cache) => cache.reporters(now).await,
+        }
+    }
+
+    /// Puts the lease of the agent that tells when the suite is away.
+    pub async fn put_reporter_lease(&self, lease: Lease) -> Result<(), Unavailable> {
+        match self {
+            Self::InProcess(cache) => {
+                cache.put_reporter_lease(lease);
+                Ok(())
+            }
+            Self::Redis(cache) => cache.put_reporter_lease(&lease).await,
+        }
+    }
+
+    /// That lease, if there is one. It may be an older one than the registry's, which is as good: it ends earlier.
+    pub async fn reporter_lease(&self) -> Result<Option<Lease>, Unavailable> {
+        match self {
+            Self::InProcess(cache) => Ok(cache.reporter_lease()),
+            Self::Redis(cache) => cache.reporter_lease().await,
         }
     }
 

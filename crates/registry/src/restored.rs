@@ -55,6 +55,7 @@ impl Registry {
         self.write(async |tx| {
             // What waited at the time of the backup has not lasted since.
             alerts::drop_every_pending(tx).await?;
+            alerts::forgo_reporter_lease(tx, now).await?;
             let done = Restored {
                 sessions: people::end_every_session(tx).await?,
                 api_tokens: people::delete_every_token(tx, by, now).await?,

@@ -10,6 +10,7 @@ mod poll;
 mod rate;
 mod rejection;
 mod report;
+mod reporting;
 mod service;
 pub mod settings;
 mod take;
@@ -31,6 +32,7 @@ use pack::Packer;
 use queue::{PublishError, Publisher};
 use rate::Rates;
 use rejection::Rejection;
+use reporting::Reporting;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +80,7 @@ struct Inner {
     notices: Notices,
     /// Nobody waits any more.
     closing: CancellationToken,
+    reporting: Reporting,
     rates: Rates,
     instruments: Instruments,
 }
@@ -101,6 +104,7 @@ impl Gate {
             clock,
             denylist: RwLock::default(),
             unknown: RwLock::default(),
+            reporting: Reporting::default(),
             rates: Rates::default(),
             instruments: Instruments::new(),
         }))
@@ -135,6 +139,7 @@ impl Gate {
         }
         self.0.read_unknown().await;
         self.0.notices.read(&self.0.cache, true).await;
+        self.0.reporting.read(&self.0.cache).await;
     }
 
     /// Publishes ticks and follows the denylist until `shutdown`. From then on no poll is held.
@@ -189,6 +194,7 @@ impl Inner {
                 self.replace_denylist(denylist);
             }
             self.read_unknown().await;
+            self.reporting.read(&self.cache).await;
         }
     }
 

@@ -77,7 +77,8 @@ impl Inner {
             self.settings.keyring.issue(credential.server, credential.generation)
         });
         let orders = self.notices.orders(credential.server, now);
-        Bulletin { now, credential: replaced, orders, ..Bulletin::default() }
+        let watch = self.reporting.told(credential.server, now);
+        Bulletin { now, credential: replaced, watch, orders }
     }
 
     /// `None`: there is no place to wait.

@@ -15,6 +15,7 @@ use crate::{
     heard::{Facts, Heard},
     instruments::{Instruments, timed},
     outage::Unstored,
+    reporters,
 };
 
 /// Where snapshots go.
@@ -81,6 +82,7 @@ impl Stores {
         let observations = timed(&instruments.alerts, look).await?;
         let seen = heard.iter().filter_map(|(server, heard)| heard.seen(*server)).collect();
         self.cache_away.watch(timed(&instruments.cache, self.cache.see(seen, now)).await);
+        self.cache_away.watch(reporters::note(&self.cache, records.iter()).await);
         Ok(Applied { rejected, sightings: sightings.len(), observations, orders })
     }
 

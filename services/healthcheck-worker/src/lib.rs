@@ -12,6 +12,7 @@ mod hand;
 mod heard;
 mod instruments;
 mod outage;
+mod reporters;
 mod rolling;
 mod room;
 mod service;

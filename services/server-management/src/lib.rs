@@ -187,7 +187,7 @@ impl Management {
         reports::make_due(&self.app, self.app.clock.now()).await
     }
 
-    /// Makes the rules for alerts that the suite is shipped with, once in its life.
+    /// Makes the rules for alerts that the suite is shipped with, each once in its life: what people delete stays deleted.
     ///
     /// # Errors
     /// When the registry does not answer.
@@ -227,6 +227,14 @@ impl Management {
     /// When the registry does not answer.
     pub async fn keep_orders(&self) -> Result<(), RegistryError> {
         orders::keep(&self.app).await
+    }
+
+    /// Elects the agent that tells when no gate answers, as [`run`](Self::run) does every few seconds.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn elect_reporter(&self) -> Result<(), RegistryError> {
+        alerts::elect_reporter(&self.app).await
     }
 
     /// What has to be done without being asked, until `shutdown`: the denylist goes to the cache at once and every 5 s;

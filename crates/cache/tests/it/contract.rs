@@ -1,7 +1,7 @@
 //! One promise a case.
 
 use cache::{Cache, Denylist, Latest, Noticed, Seen, Unknown, Writer};
-use fleet::{Millis, ServerId};
+use fleet::{Millis, ServerId, alert::lease::Lease};
 
 /// Of the service in which the cache is; Redis goes by its own, which is far after the times of these cases.
 const NOW: Millis = 1_790_000_000_000;
@@ -157,6 +157,29 @@ pub async fn at_most_ten_thousand_unknown_servers_are_remembered_the_newest(cach
     cache.note_unknown(&(0..10_100).map(unknown).collect::<Vec<_>>()).await.unwrap();
     let listed = cache.unknown(NOW).await.unwrap();
     assert_eq!((listed.len(), listed[0]), (10_000, unknown(100)));
+}
+
+pub async fn who_would_tell_is_remembered_for_a_day_and_the_lease_is_the_one_put_last(cache: Cache) {
+    assert_eq!(cache.reporters(NOW).await.unwrap(), []);
+    cache.note_reporters(&[(id(2), NOW), (id(1), NOW + 1)]).await.unwrap();
+    cache.note_reporters(&[(id(1), NOW + 9)]).await.unwrap();
+    assert_eq!(cache.reporters(NOW + 9).await.unwrap(), [id(1), id(2)]);
+    assert_eq!(cache.reporters(NOW + 24 * 3_600_000 + 1).await.unwrap(), [id(1)]);
+    cache.note_reporters(&[]).await.unwrap();
+
+    assert_eq!(cache.reporter_lease().await.unwrap(), None);
+    for (server, until) in [(1, NOW + 180_000), (2, NOW + 400_000), (1, NOW + 180_000)] {
+        let lease = Lease { server: id(server), until };
+        cache.put_reporter_lease(lease).await.unwrap();
+        assert_eq!(cache.reporter_lease().await.unwrap(), Some(lease));
+    }
+}
+
+pub async fn at_most_a_thousand_agents_are_remembered_that_would_tell(cache: Cache) {
+    let said = (0..1_100).map(|number| (id(number), NOW + i64::from(number)));
+    cache.note_reporters(&said.collect::<Vec<_>>()).await.unwrap();
+    let listed = cache.reporters(NOW).await.unwrap();
+    assert_eq!((listed.len(), listed[0]), (1_000, id(100)));
 }
 
 pub async fn what_workers_wrote_is_added_up_and_forgotten_after_a_minute(cache: Cache) {

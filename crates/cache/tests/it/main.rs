@@ -38,6 +38,8 @@ contract! {
     an_older_denylist_never_wins
     an_unknown_server_is_listed_once_by_its_newest_credential_for_a_day
     at_most_ten_thousand_unknown_servers_are_remembered_the_newest
+    who_would_tell_is_remembered_for_a_day_and_the_lease_is_the_one_put_last
+    at_most_a_thousand_agents_are_remembered_that_would_tell
     what_workers_wrote_is_added_up_and_forgotten_after_a_minute
     a_notice_is_told_when_it_changes_and_when_it_is_gone
     all_notices_at_once_replace_those_that_are_left_out

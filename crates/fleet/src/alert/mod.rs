@@ -7,6 +7,7 @@ pub mod fold;
 mod glob;
 pub mod guard;
 pub mod hindsight;
+pub mod lease;
 mod maintenance;
 pub mod message;
 mod metric;

@@ -23,6 +23,7 @@ pub(super) const WORDS: Words = Words {
     why: |channel| {
         format!("Rollcall sent this mail because the channel {channel} is told of such incidents.")
     },
+    unreachable: "This server cannot reach Rollcall",
     report: ReportWords {
         title: "Rollcall report",
         period: |from, to| format!("{from} to {to}"),

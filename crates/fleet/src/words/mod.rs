@@ -61,6 +61,8 @@ pub struct Words {
     pub look: &'static str,
     /// Below a mail: why it came.
     pub why: fn(&str) -> String,
+    /// What an agent says in the place of a rule, when no gate answers it.
+    pub unreachable: &'static str,
     /// What a report says.
     pub report: ReportWords,
 }
@@ -112,9 +114,9 @@ mod tests {
 
     /// All that a language says, with arguments by which they are found again.
     fn all(words: &Words) -> Vec<String> {
-        let Words { critical, warning, recovered, unwatched, reminder, suite, look, .. } = words;
-        let plain =
-            [critical, warning, recovered, unwatched, reminder, suite, look].map(|text| (*text).to_owned());
+        let Words { critical, warning, recovered, unwatched, reminder, suite, look, unreachable, .. } = words;
+        let plain = [critical, warning, recovered, unwatched, reminder, suite, look];
+        let plain = plain.map(|text| (*text).to_owned());
         let made = [
             (words.since)("<1>"),
             (words.servers)(1_234),
@@ -124,7 +126,8 @@ mod tests {
             (words.subject_of_one)("<1>", "<2>", "<3>"),
             (words.why)("<1>"),
         ];
-        plain.into_iter().chain(made).chain(words.report.all()).collect()
+        let more = [(*unreachable).to_owned()];
+        plain.into_iter().chain(made).chain(words.report.all()).chain(more).collect()
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) const WORDS: Words = Words {
     why: |channel| {
         format!("Rollcall e dërgoi këtë mesazh sepse kanali {channel} njoftohet për incidente të tilla.")
     },
+    unreachable: "Ky server nuk e arrin dot Rollcall-in",
     report: ReportWords {
         title: "Raport i Rollcall-it",
         period: |from, to| format!("nga {from} deri më {to}"),

@@ -21,6 +21,7 @@ pub(super) const WORDS: Words = Words {
     subject_of_one: |what, rule, server| format!("{what}: {rule} trên {server}"),
     look: "Xem chi tiết",
     why: |channel| format!("Rollcall gửi thư này vì kênh {channel} nhận các sự cố như vậy."),
+    unreachable: "Máy chủ này không kết nối được với Rollcall",
     report: ReportWords {
         title: "Báo cáo Rollcall",
         period: |from, to| format!("từ {from} đến {to}"),

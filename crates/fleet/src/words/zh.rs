@@ -21,6 +21,7 @@ pub(super) const WORDS: Words = Words {
     subject_of_one: |what, rule, server| format!("{what}：{server} 的 {rule}"),
     look: "查看详情",
     why: |channel| format!("您收到此邮件，是因为通道 {channel} 接收此类事件的通知。"),
+    unreachable: "本服务器无法连接 Rollcall",
     report: ReportWords {
         title: "Rollcall 报告",
         period: |from, to| format!("{from} 至 {to}"),

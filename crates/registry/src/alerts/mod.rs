@@ -7,6 +7,7 @@ mod gone;
 mod hearing;
 mod incidents;
 mod judge;
+mod lease;
 mod mailed;
 mod notifications;
 mod period;
@@ -22,6 +23,7 @@ mod telling;
 mod windows;
 
 pub(crate) use gone::drop_every_pending;
+pub(crate) use lease::forgo_reporter_lease;
 pub(crate) use notifications::doubt;
 
 pub use channels::Channel;

@@ -97,28 +97,31 @@ const FORGET_LEVEL: &str = "DELETE FROM alert_states WHERE rule = $1 AND level =
 const VERSION: &str = "SELECT version FROM versions WHERE name = 'alert_rules'";
 /// Takes the row of the version of all rules, which whoever changes a rule holds to the end.
 const RAISE: &str = "UPDATE versions SET version = version + 1 WHERE name = 'alert_rules'";
-const FIRST: &str = "UPDATE versions SET version = 1 WHERE name = 'alert_rules' AND version = 0";
+const SHIPPED: &str = "SELECT name FROM shipped_rules";
+const SHIP: &str = "INSERT INTO shipped_rules (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 impl Registry {
-    /// Makes the rules that a suite is shipped with, once in its life: what people delete stays deleted. `id` makes ids.
-    /// True: they were made.
+    /// Makes the rules that this release ships and that were never made here: what people delete stays deleted. One whose name
+    /// is taken by then is left out. `id` makes ids. True: some were made.
     pub async fn ship_alert_rules(
         &self,
         mut id: impl FnMut() -> AlertRuleId + Send,
         now: Millis,
     ) -> Result<bool, RegistryError> {
-        if self.alert_rules_version().await? > 0 {
+        let before: Vec<(String,)> = self.reader().all(SHIPPED).await?;
+        if shipped().iter().all(|(name, _)| before.iter().any(|(one,)| one == name)) {
             return Ok(false);
         }
         self.write(async |tx| {
-            if tx.run(FIRST).await? == 0 {
-                return Ok(false);
-            }
+            // Of several processes one makes them.
+            tx.run(RAISE).await?;
+            let mut made = false;
             for (name, draft) in shipped() {
-                let rule = AlertRule::new(id(), name, true, draft, now);
-                add(tx, &rule).await?;
+                if tx.run(query(SHIP).bind(name)).await? > 0 {
+                    made |= add(tx, &AlertRule::new(id(), name, true, draft, now)).await?;
+                }
             }
-            Ok(true)
+            Ok(made)
         })
         .await
     }

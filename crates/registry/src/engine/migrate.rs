@@ -37,6 +37,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (19, "escalation", include_str!("../../migrations/0019_escalation.sql")),
     (20, "processes", include_str!("../../migrations/0020_processes.sql")),
     (21, "orders", include_str!("../../migrations/0021_orders.sql")),
+    (22, "shipped rules", include_str!("../../migrations/0022_shipped_rules.sql")),
 ];
 
 /// Migrations that PostgreSQL does in another way.

@@ -417,6 +417,52 @@ pub async fn rules_are_made_changed_and_deleted_and_shipped_once(store: Store) {
     assert_eq!(registry.alert_rules(ALL).await.unwrap(), (vec![], 0));
 }
 
+/// As the migration finds a database of a release that had the first rules and none about deafness.
+pub async fn rules_that_an_older_database_lacks_are_made_once(store: Store) {
+    let migration = include_str!("../../migrations/0022_shipped_rules.sql");
+    let inserts: Vec<&str> = migration.split(';').filter(|part| part.contains("INSERT INTO")).collect();
+    let (registry, by) = (&store.registry, Actor::system());
+    let migrate = async || {
+        store.execute("DELETE FROM shipped_rules").await;
+        for insert in &inserts {
+            store.execute(insert).await;
+        }
+    };
+    let mut number = 100;
+    let mut new = || {
+        number += 1;
+        rule_id(number)
+    };
+    migrate().await;
+    assert_eq!(store.number("SELECT COUNT(*) FROM shipped_rules").await, 0, "it has had none yet");
+    assert!(registry.ship_alert_rules(&mut new, NOW).await.unwrap());
+    let deaf = async || {
+        let (rules, _) = registry.alert_rules(ALL).await.unwrap();
+        rules.into_iter().find(|rule| rule.draft.metric == "deaf")
+    };
+    migrate().await;
+    assert!(!registry.ship_alert_rules(&mut new, NOW).await.unwrap(), "it has all of them");
+
+    // One was deleted by a person, and there never was one about deafness.
+    let (rules, _) = registry.alert_rules(ALL).await.unwrap();
+    let hot = rules.iter().find(|rule| rule.name == "Too hot").unwrap();
+    registry.delete_alert_rule(hot.id, None, &by, NOW).await.unwrap().unwrap();
+    store.execute("DELETE FROM alert_rules WHERE metric = 'deaf'").await;
+    migrate().await;
+    let version = registry.alert_rules_version().await.unwrap();
+    assert!(registry.ship_alert_rules(&mut new, NOW).await.unwrap());
+    assert_eq!(registry.alert_rules_version().await.unwrap(), version + 1, "workers and judges read them");
+    let made = deaf().await.unwrap();
+    assert_eq!(registry.alert_rules(ALL).await.unwrap().1, 13, "and no other");
+
+    // Who deletes it has none, after another upgrade too.
+    registry.delete_alert_rule(made.id, None, &by, NOW).await.unwrap().unwrap();
+    assert!(!registry.ship_alert_rules(&mut new, NOW).await.unwrap());
+    migrate().await;
+    assert!(!registry.ship_alert_rules(&mut new, NOW).await.unwrap());
+    assert_eq!(deaf().await, None);
+}
+
 pub async fn incidents_are_narrowed_and_forgotten_once_they_are_old(store: Store) {
     let (web, db) = (store.enrol(1, "web").await, store.enrol(2, "db").await);
     assert!(store.set_labels(db, &[("role".to_owned(), "db".to_owned())].into(), NOW).await);

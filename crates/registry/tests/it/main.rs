@@ -12,6 +12,7 @@ mod outbox;
 mod people;
 mod pipeline;
 mod report;
+mod reporter;
 mod restored;
 mod schema;
 mod servers;
@@ -176,8 +177,13 @@ contract! {
         what_is_paused_gone_or_not_bound_is_not_called_a_recovery
         while_one_rule_is_judged_alone_what_others_raised_waits
         rules_are_made_changed_and_deleted_and_shipped_once
+        rules_that_an_older_database_lacks_are_made_once
         incidents_are_narrowed_and_forgotten_once_they_are_old
         what_a_report_says_of_incidents_is_what_lasted_in_its_time;
+    reporter:
+        a_lease_is_written_as_the_rule_says
+        of_managements_that_elect_at_once_one_does
+        after_a_restore_the_lease_is_nobodys_for_as_long_as_one_may_run;
     histories:
         nothing_is_raised_or_over_but_by_what_is_so;
     telling:

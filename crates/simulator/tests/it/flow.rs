@@ -1,10 +1,16 @@
 //! From an agent's host to the operator's screen, through every process and every server.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use simulator::{Kind, Operator, Service, process::Started};
-use testkit::{eventually, eventually_within, tempdir};
+use testkit::{Receiver, eventually, eventually_within, tempdir};
 use tokio::process::Command;
 
 use crate::stage::{binary, fleet};
@@ -91,6 +97,55 @@ async fn an_agent_is_up_measured_down_and_up_again_whichever_replica_is_asked() 
 
     assert_eq!(fleet.dead_letters().await.unwrap(), 0);
     for service in gates.into_iter().chain(workers).chain(managements) {
+        service.stop().await.unwrap();
+    }
+}
+
+/// A file of a channel of the host's own, which leads to this receiver.
+fn channel_file(folder: &Path, receiver: &Receiver) -> PathBuf {
+    let path = folder.join("channel.json");
+    let channel = json!({"kind": "webhook", "secret": {"url": format!("{}/hook", receiver.url())}});
+    std::fs::write(&path, channel.to_string()).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// A worker notes that the agent would tell, management elects it, the gate says so. Then the gate stands still.
+#[tokio::test]
+async fn an_agent_that_was_elected_tells_when_no_gate_answers_and_when_one_does() {
+    let fleet = fleet().await;
+    let management = fleet.start(Kind::Management).await.unwrap();
+    let (gate, worker) = (fleet.start(Kind::Gate).await.unwrap(), fleet.start(Kind::Worker).await.unwrap());
+    let operator = Operator::log_in(&management).await.unwrap();
+    let folder = tempdir().unwrap();
+    let (status, made) = operator.post("enrolment-tokens", &json!({"uses": 1})).await.unwrap();
+    assert_eq!(status, 201, "{made}");
+    std::fs::write(folder.path().join("token"), made["token"].as_str().unwrap()).unwrap();
+    let receiver = Receiver::start(testkit::Service::Webhook).await;
+    let mut command = Command::new(binary("rollcall-agent").await);
+    command.env_clear().args(["--url", &gate.url, "--enrol-url", &management.url, "--interval", "2"]);
+    command.args(["--name", "web-1", "--processes", "off", "--state-dir"]).arg(folder.path().join("state"));
+    command.env("ROLLCALL_TOKEN_FILE", folder.path().join("token"));
+    command.env("ROLLCALL_WATCH_FILE", channel_file(folder.path(), &receiver));
+    command.env("ROLLCALL_WATCH_ALLOW", receiver.address().to_string());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let agent = Started::spawn(&mut command).unwrap();
+    let state = || {
+        let text = std::fs::read(folder.path().join("state/state.json")).unwrap_or_default();
+        serde_json::from_slice::<Value>(&text).unwrap_or_default()
+    };
+    eventually("it is elected", async || state()["lease"].is_object()).await;
+
+    gate.halt().unwrap();
+    eventually("it tells", async || receiver.count() == 1).await;
+    gate.wake().unwrap();
+    eventually("it tells that it is over", async || receiver.count() == 2).await;
+    eventually("and that is all", async || state()["outage"].is_null()).await;
+    let changes: Vec<Value> =
+        receiver.taken().iter().map(|taken| taken.body["data"]["incidents"][0]["change"].clone()).collect();
+    assert_eq!(changes, ["alert", "recovery"]);
+    assert!(agent.stop().await.unwrap().success());
+    for service in [gate, worker, management] {
         service.stop().await.unwrap();
     }
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use cache::Denylist;
-use fleet::Millis;
+use fleet::{
+    Millis,
+    alert::lease::{LEASE, Lease},
+};
 use serde_json::json;
 use testkit::eventually;
 
@@ -133,4 +136,42 @@ async fn a_revocation_in_redis_holds_within_two_seconds_and_garbage_does_not_lif
     place.cache().put_denylist(denylist(8, 2)).await.unwrap();
     eventually("the next version", async || status(2).await == 401).await;
     assert_eq!(status(1).await, 202);
+}
+
+#[tokio::test]
+async fn a_lease_in_redis_goes_to_its_server_alone_until_it_ends() {
+    let place = Place::new().await;
+    let app = app::spawn_on(place.publisher().await, place.cache());
+    app.run();
+    let body = report(json!({})).to_string();
+    let watch = async |number| {
+        app.clock.advance(50);
+        let answer = app.post(&credential(number), body.clone()).await;
+        assert_eq!(answer.status.as_u16(), 202);
+        let lease_ms = answer.body["bulletin"]["watch"]["lease_ms"].as_i64();
+        lease_ms.map(|lease_ms| app.clock.now() + lease_ms)
+    };
+    assert_eq!(watch(1).await, None);
+    let until = NOW + LEASE;
+    place.cache().put_reporter_lease(Lease { server: server(1), until }).await.unwrap();
+    eventually("its server is told until when", async || watch(1).await == Some(until)).await;
+    assert_eq!(watch(2).await, None);
+
+    // Without Redis it goes on with what it knows, and that ends.
+    place.redis().cut();
+    assert_eq!(watch(1).await, Some(until));
+    app.clock.set(until - 50);
+    assert_eq!(watch(1).await, None);
+    place.redis().mend();
+
+    // Garbage is none, and so is what a clock wrote that was a day ahead.
+    for text in
+        [b"reporter 1 nobody 7".to_vec(), format!("reporter 1 {} {}", server(1), until + 86_400_000).into()]
+    {
+        let fresh = Lease { server: server(1), until: app.clock.now() + LEASE };
+        place.cache().put_reporter_lease(fresh).await.unwrap();
+        eventually("it is told", async || watch(1).await == Some(fresh.until)).await;
+        place.put("reporter", &text).await;
+        eventually("it is told no more", async || watch(1).await.is_none()).await;
+    }
 }

@@ -2,11 +2,11 @@
 
 use fleet::{
     Interval, Millis, Record, Snapshot,
-    alert::{Draft, Phase},
+    alert::{Draft, Holds, Level, Phase, Sample, Verdict},
     id::AlertRuleId,
     wire::v1,
 };
-use registry::{Actor, AlertRule};
+use registry::{Actor, AlertRule, Observation, StateKey};
 
 use crate::app::{self, App, BEAT, FIRST, NOW, server};
 
@@ -90,4 +90,48 @@ async fn what_did_not_last_is_not_raised_though_only_the_newest_is_looked_at() {
     assert_eq!(state(&app, 1).await, Some((3 * BEAT, Phase::Pending)));
     app.publish(vec![beat(4, 99.0), beat(5, 99.0)]).await.unwrap();
     assert_eq!(state(&app, 1).await, Some((3 * BEAT, Phase::Raised)));
+}
+
+/// A sample that was committed at once when it was received, before the worker was away.
+async fn observed(app: &App, number: u8, received_at: Millis, verdict: Verdict) {
+    let (_, rules) = app.registry.enabled_alert_rules().await.unwrap();
+    let rule = rules.iter().find(|rule| rule.name == "busy").unwrap();
+    let (server, instance, level) = (server(number), String::new(), Level::Warning);
+    let key = StateKey { server, rule: rule.id, instance, level };
+    let sample = Sample { verdict, value: 99.0, sampled_at: received_at, received_at, afresh: false };
+    let holds = Holds { raise: 60 * SECOND, clear: 30 * SECOND };
+    let observation = Observation { key, version: rule.version, sample, holds };
+    app.registry.observe(&[observation], Some(received_at)).await.unwrap();
+}
+
+/// Workers, or the broker, were away for ten minutes; by a fixed clock.
+#[tokio::test]
+async fn what_waited_for_ten_minutes_raises_and_resolves_nothing_and_what_is_so_now_does() {
+    let app = app::spawn().await;
+    for number in 1..=3 {
+        app.enrol(number).await;
+    }
+    rule(&app, &[]).await;
+    // Before: the first is pending, the second is raised, the third is neither.
+    let before = NOW - 720 * SECOND;
+    observed(&app, 1, before + 90 * SECOND, Verdict::Over).await;
+    observed(&app, 2, before, Verdict::Over).await;
+    observed(&app, 2, before + 60 * SECOND, Verdict::Over).await;
+    let (pending, raised) = ((before + 90 * SECOND - NOW, Phase::Pending), (before - NOW, Phase::Raised));
+    assert_eq!((state(&app, 1).await, state(&app, 2).await), (Some(pending), Some(raised)));
+
+    // Then everything comes that waited: the first and the third were over for long, the second was not any more.
+    for beat in 1..20 {
+        let at = NOW - 600 * SECOND + beat * BEAT;
+        app.publish(vec![busy(1, at, at, 99.0), busy(2, at, at, 1.0), busy(3, at, at, 99.0)]).await.unwrap();
+    }
+    assert_eq!((state(&app, 1).await, state(&app, 2).await), (Some(pending), Some(raised)));
+    assert_eq!(state(&app, 3).await, Some((BEAT - 600 * SECOND, Phase::Pending)), "it may begin");
+
+    // What is so now counts.
+    for (at, second) in [(NOW, raised), (NOW + BEAT, (before - NOW, Phase::Cleared))] {
+        app.publish(vec![busy(1, at, at, 99.0), busy(2, at, at, 1.0), busy(3, at, at, 1.0)]).await.unwrap();
+        assert_eq!(state(&app, 1).await, Some((pending.0, Phase::Raised)));
+        assert_eq!((state(&app, 2).await, state(&app, 3).await), (Some(second), None));
+    }
 }

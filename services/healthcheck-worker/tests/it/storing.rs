@@ -1,6 +1,6 @@
 //! What is acked is stored, and only what should be.
 
-use fleet::{Message, liveness::SIGHTING_SLACK};
+use fleet::{Interval, Message, Record, Snapshot, liveness::SIGHTING_SLACK, wire::v1};
 use queue::{PublishError, Refused};
 
 use crate::app::{self, BEAT, FIRST, NOW, beat, host, record, server};
@@ -129,4 +129,24 @@ async fn what_history_will_never_take_comes_back_alone() {
     assert_eq!(app.stored(1).await, 2);
     assert!(app.publish(vec![expired]).await.is_err());
     assert_eq!(app.publish(vec![beat(1, NOW + 1)]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_says_that_it_would_tell_when_no_gate_answers_is_remembered() {
+    let app = app::spawn().await;
+    for number in 1..=3 {
+        app.enrol(number).await;
+    }
+    let said = |number, at, reporter| {
+        let agent = Some(v1::Agent { reporter, ..v1::Agent::default() });
+        let raw = v1::Snapshot { sampled_at: at, covers_ms: BEAT, agent, ..v1::Snapshot::default() };
+        Record { snapshot: Snapshot::check(raw, Interval::DEFAULT).unwrap(), ..beat(number, at) }
+    };
+    app.publish(vec![said(1, NOW, true), said(2, NOW, false), beat(3, NOW), said(9, NOW, true)])
+        .await
+        .unwrap_err();
+    app.publish(vec![said(1, NOW + BEAT, true), said(2, NOW, false), beat(3, NOW)]).await.unwrap();
+    assert_eq!(app.cache.reporters(NOW).await.unwrap(), [server(1)]);
+    // What gates and management read of it later has it too.
+    assert!(app.latest(1).await.unwrap().snapshot.contains("\"reporter\":true"));
 }

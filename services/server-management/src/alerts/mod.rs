@@ -11,6 +11,7 @@ mod matching;
 mod notifications;
 mod openings;
 mod preview;
+mod reporters;
 mod rules;
 mod sealing;
 mod silences;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     incidents::{IncidentItem, open_of as open_incidents},
     judge::Judge,
     openings::{InMaintenance, of as maintenance_of},
+    reporters::turn as elect_reporter,
     sealing::Sealing,
     telling::tell,
 };
@@ -44,6 +46,9 @@ const JUDGE_EVERY: Duration = Duration::from_secs(1);
 /// How often incidents are counted for the metrics, and old ones are forgotten: every so many turns of the judge.
 const COUNT_EVERY: u32 = 10;
 const FORGET_EVERY: u32 = 3_600;
+
+/// How often the agent is elected that tells when the suite is away: every so many turns of the judge.
+const ELECT_EVERY: u32 = 5;
 
 /// For how long incidents are kept after they are resolved, in ms.
 const KEPT: Millis = 400 * 86_400_000;
@@ -182,6 +187,7 @@ pub(crate) fn describe() {
 pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters, disk: Option<&Room>) {
     let trouble = Trouble::new("keeping incidents");
     let telling = Trouble::new("telling incidents");
+    let electing = Trouble::new("electing who tells when no gate answers");
     let mut resealed = None;
     let maintaining = Trouble::new("maintenance windows");
     let mut judge = Judge::default();
@@ -198,6 +204,9 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
         if resealed.is_none() {
             resealed = trouble.watch(sealing::reseal(app, sealing).await);
         }
+        if turn.is_multiple_of(ELECT_EVERY) {
+            electing.watch(Box::pin(elect_reporter(app)).await);
+        }
         if turn.is_multiple_of(COUNT_EVERY) {
             trouble.watch(judge::count(app).await);
         }
@@ -207,11 +216,11 @@ pub(crate) async fn run(app: &App, sealing: &Sealing, dead_letters: &DeadLetters
     }
 }
 
-/// Makes the rules that the suite is shipped with, at its first start.
+/// Makes the rules that the suite is shipped with, each once in its life.
 pub(crate) async fn ship(app: &App) -> Result<(), RegistryError> {
     let now = app.clock.now();
     if app.registry.ship_alert_rules(|| AlertRuleId::new(now, random()), now).await? {
-        tracing::info!("the first rules for alerts are made");
+        tracing::info!("the rules for alerts are made that this release ships");
     }
     Ok(())
 }

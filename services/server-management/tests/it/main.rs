@@ -21,6 +21,7 @@ mod process;
 mod processes;
 mod real;
 mod replicas;
+mod reporters;
 mod reports;
 mod servers;
 mod sessions;
@@ -79,6 +80,9 @@ compositions! {
         an_emptied_cache_has_all_notices_again_and_what_is_over_goes
         somebody_else_approves_where_the_label_says_so
         ten_orders_a_minute_are_enough;
+    reporters:
+        of_the_agents_that_would_tell_one_that_is_heard_has_the_lease
+        a_restored_registry_elects_nobody_while_a_lease_may_run;
     processes:
         a_moment_is_the_nearest_sample_with_who_its_rows_are
         a_range_is_who_used_how_much_of_it

@@ -66,6 +66,15 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// One that finds WeCom where this address is.
+    pub fn start_telling(wecom: SocketAddr, dir: &Path) -> Self {
+        let address = free_address();
+        let mut command = rollcall(dir, address);
+        command.args(["--notify-allow", &wecom.to_string(), "--interval", "1"]).stdout(Stdio::null());
+        command.env("NOTIFY_BASE_WECOM", format!("http://{wecom}"));
+        Self { address, child: command.spawn().unwrap() }
+    }
+
     /// One that logs to this file, at this level.
     pub fn start_logging(log: &Path, level: &str, dir: &Path, arguments: &[&str]) -> Self {
         let address = free_address();

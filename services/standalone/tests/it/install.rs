@@ -15,7 +15,7 @@ use crate::{binary::Running, suite::Client};
 const UNIT: &str = include_str!("../../../../agent/rollcall-agent.service");
 const HAND_UNIT: &str = include_str!("../../../../agent/rollcall-hand.service");
 /// What is to be there afterwards, and its mode.
-const INSTALLED: [(&str, u32); 7] = [
+const INSTALLED: [(&str, u32); 8] = [
     ("usr/local/bin/rollcall-agent", 0o755),
     ("etc/rollcall", 0o750),
     ("etc/rollcall/agent.env", 0o640),
@@ -23,6 +23,7 @@ const INSTALLED: [(&str, u32); 7] = [
     ("etc/rollcall/ca.pem", 0o644),
     ("etc/systemd/system/rollcall-agent.service", 0o644),
     ("var/lib/rollcall-agent", 0o700),
+    ("etc/rollcall/watch.json", 0o600),
 ];
 
 /// The agent that cargo built beside `rollcall`.
@@ -96,6 +97,7 @@ impl Rig {
     fn start_agent(&self) -> Agent {
         let start = "set -a; . \"$DESTDIR/etc/rollcall/agent.env\"; \
             ROLLCALL_TOKEN_FILE=$DESTDIR$ROLLCALL_TOKEN_FILE ROLLCALL_CA_FILE=$DESTDIR$ROLLCALL_CA_FILE; \
+            [ -z \"${ROLLCALL_WATCH_FILE:-}\" ] || ROLLCALL_WATCH_FILE=$DESTDIR$ROLLCALL_WATCH_FILE; \
             exec \"$DESTDIR/usr/local/bin/rollcall-agent\" --state-dir \"$DESTDIR/var/lib/rollcall-agent\"";
         Agent(self.host("sh").args(["-c", start]).spawn().unwrap())
     }
@@ -120,11 +122,15 @@ async fn a_host_needs_the_address_and_a_token() {
     let (_, script) = rig.script(&[]).await;
     let (token, ca) = (rig.path("token").display().to_string(), rig.path("ca.pem").display().to_string());
     fs::write(&ca, CERTIFICATE).unwrap();
+    let watch = rig.path("channel.json").display().to_string();
+    fs::write(&watch, r#"{"kind":"wecom","secret":{"key":"k"}}"#).unwrap();
     let settings = [
         ("ROLLCALL_TOKEN_FILE", token.as_str()),
         ("ROLLCALL_NAME", "rack 7, \"$(id)\""),
         ("ROLLCALL_INTERVAL", "1"),
         ("ROLLCALL_CA_FILE", ca.as_str()),
+        ("ROLLCALL_WATCH_FILE", watch.as_str()),
+        ("ROLLCALL_WATCH_ALLOW", "hooks.internal:8443"),
     ];
     let output = rig.run(&script, &settings);
     assert!(output.status.success(), "{}", said(&output));
@@ -138,6 +144,12 @@ async fn a_host_needs_the_address_and_a_token() {
     rig.is_up().await;
     let servers = rig.client.get("servers").await;
     assert_eq!(servers["items"][0]["name"], "rack 7, \"$(id)\"", "{servers}");
+    eventually("it says that it would tell when the suite is away", async || {
+        let servers = rig.client.get("servers").await;
+        let id = servers["items"][0]["id"].as_str().unwrap();
+        rig.client.get(&format!("servers/{id}")).await["latest"]["agent"]["reporter"] == true
+    })
+    .await;
     drop(agent);
 
     // Again, as to upgrade: without a token, since it has its credential; and what a person changed stays.

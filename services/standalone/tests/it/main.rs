@@ -17,6 +17,7 @@ mod kill;
 mod metrics;
 mod orders;
 mod processes;
+mod reporting;
 mod reports;
 mod restart;
 mod restore;

@@ -69,6 +69,11 @@ impl Client {
         Self { base: format!("http://{address}"), http: testkit::http(), token: String::new() }
     }
 
+    /// Where the suite listens.
+    pub fn address(&self) -> SocketAddr {
+        self.base.trim_start_matches("http://").parse().unwrap()
+    }
+
     pub async fn ready(&self) -> bool {
         let answer = self.http.get(format!("{}/health/ready", self.base)).send().await;
         answer.is_ok_and(|answer| answer.status() == 200)

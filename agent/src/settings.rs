@@ -176,7 +176,19 @@ impl Settings {
             return Err(BadSettings(wrong));
         }
         let (clock, hand) = (Clock::system(), HandSettings::read(args));
-        Ok(Self { urls, enrol_url, authorities, token, state_dir, interval, name, clock, processes, hand, watch })
+        Ok(Self {
+            urls,
+            enrol_url,
+            authorities,
+            token,
+            state_dir,
+            interval,
+            name,
+            clock,
+            processes,
+            hand,
+            watch,
+        })
     }
 }
 

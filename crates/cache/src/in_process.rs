@@ -8,9 +8,8 @@ use std::{
 use fleet::{Millis, ServerId, alert::lease::Lease};
 
 use crate::{
-    Denylist, Latest, Noticed, Seen, Unknown, Writer, failures::Failures, notices::Notices, reporters::Reporters,
-    roll::Roll,
-    unknown::Strangers, writers::Told,
+    Denylist, Latest, Noticed, Seen, Unknown, Writer, failures::Failures, notices::Notices,
+    reporters::Reporters, roll::Roll, unknown::Strangers, writers::Told,
 };
 
 /// The cache of this process.

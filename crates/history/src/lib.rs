@@ -11,6 +11,8 @@ mod samples;
 mod sqlite;
 mod timeline;
 
+/// Before what others await. A plain `async fn` is compiled by each crate that awaits it; the future in a box once, here.
+use async_recursion::async_recursion as boxed;
 use std::{error::Error, path::Path};
 
 use fleet::{
@@ -148,6 +150,7 @@ impl History {
     /// stays. Returns those that it will never take, because their day is past retention or the mapping refuses them;
     /// all others are stored. After an error some of them may be stored: repeat the call with all of them.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.append", skip_all)]
+    #[crate::boxed]
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Rejected>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.append(records).await,
@@ -157,6 +160,7 @@ impl History {
 
     /// The ends of each server's history, in the order asked; `None` where there is none.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.extents", skip_all)]
+    #[crate::boxed]
     pub async fn extents(&self, servers: &[ServerId]) -> Result<Vec<Option<Extent>>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.extents(servers).await,
@@ -167,6 +171,7 @@ impl History {
     /// For how much of its pieces each server is covered, in the order asked: the measure of the union of what its
     /// snapshots vouch for, so what two of them vouch for counts once. The pieces of a server must not overlap.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.covered", skip_all)]
+    #[crate::boxed]
     pub async fn measured(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Covered>, HistoryError> {
         match self {
             Self::Sqlite(store) => store.measured(asked).await,
@@ -175,6 +180,7 @@ impl History {
     }
 
     /// [`measured`](Self::measured), whether or not it is exact to the hour alone.
+    #[crate::boxed]
     pub async fn covered(&self, asked: &[(ServerId, Vec<Piece>)]) -> Result<Vec<Millis>, HistoryError> {
         Ok(self.measured(asked).await?.into_iter().map(|covered| covered.covered).collect())
     }
@@ -183,6 +189,7 @@ impl History {
     /// [`covered`](Self::covered) leaves of the pieces. Reads the snapshots from the latest to the earliest, a
     /// bounded part at a time.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.outages", skip_all)]
+    #[crate::boxed]
     pub async fn outages(
         &self,
         server: ServerId,
@@ -199,6 +206,7 @@ impl History {
     /// [`outages`](Self::outages), and the earliest of several as long; `None` where there is none. The pieces of a
     /// server must be in order.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.longest_gaps", skip_all)]
+    #[crate::boxed]
     pub async fn longest_gaps(
         &self,
         asked: &[(ServerId, Vec<Piece>)],
@@ -211,6 +219,7 @@ impl History {
 
     /// `[from, to)` of one server as `points` equal buckets.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.points", skip_all)]
+    #[crate::boxed]
     pub async fn chart(
         &self,
         server: ServerId,
@@ -225,6 +234,7 @@ impl History {
     }
 
     /// The points of a [`chart`](Self::chart).
+    #[crate::boxed]
     pub async fn points(
         &self,
         server: ServerId,
@@ -243,6 +253,7 @@ impl History {
     /// # Errors
     /// `Unavailable`.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.roll_up", skip_all)]
+    #[crate::boxed]
     pub async fn roll_up(&self, closing: &Closing) -> Result<RollUp, HistoryError> {
         match self {
             Self::Sqlite(store) => store.roll_up(closing).await,
@@ -256,6 +267,7 @@ impl History {
     /// # Errors
     /// `Unavailable`: some are noted; call it again with all of them.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.note_late", skip_all)]
+    #[crate::boxed]
     pub async fn note_late(&self, records: &[Record], now: Millis) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -266,6 +278,7 @@ impl History {
     /// From when on the rollups of each server are there without a gap, in the order asked; `None` where there are none.
     /// What a server has rolled up reaches further back than [`oldest_retained`](Self::oldest_retained) once days leave
     /// that were rolled up before.
+    #[crate::boxed]
     pub async fn rolled_from(&self, servers: &[ServerId]) -> Result<Vec<Option<Millis>>, HistoryError> {
         match self {
             Self::Sqlite(store) => Ok(store.rolled_from(servers)),
@@ -276,6 +289,7 @@ impl History {
     /// Removes the snapshots, and the rollups, of days before the oldest midnights that are kept at `now`. From then on the store takes no record of
     /// such a day, not even if a later call passes an earlier `now`.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.expire", skip_all)]
+    #[crate::boxed]
     pub async fn expire(&self, now: Millis) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.expire(now).await,
@@ -290,6 +304,7 @@ impl History {
     /// # Errors
     /// `Unavailable`. It may be repeated.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.pack", skip_all)]
+    #[crate::boxed]
     pub async fn pack(&self) -> Result<Packed, HistoryError> {
         match self {
             Self::Sqlite(store) => store.pack().await,
@@ -301,6 +316,7 @@ impl History {
     /// of it, to be passed as `from` to the next call; `None` once nothing is left. Each call is bounded work, and
     /// may be repeated. What is appended meanwhile may stay.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.forget", skip_all)]
+    #[crate::boxed]
     pub async fn forget(
         &self,
         server: ServerId,
@@ -318,6 +334,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::boxed]
     pub async fn give_back(&self) -> Result<bool, HistoryError> {
         match self {
             Self::Sqlite(store) => store.give_back().await,
@@ -350,6 +367,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::boxed]
     pub async fn decide_overlaps(&self) -> Result<bool, HistoryError> {
         match self {
             Self::Sqlite(store) => store.decide_overlaps().await,
@@ -358,6 +376,7 @@ impl History {
     }
 
     /// Whether the store answers.
+    #[crate::boxed]
     pub async fn ping(&self) -> Result<(), HistoryError> {
         match self {
             Self::Sqlite(store) => store.ping().await,
@@ -369,6 +388,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::boxed]
     pub async fn spare_bytes(&self) -> Result<u64, HistoryError> {
         match self {
             Self::Sqlite(store) => store.spare_bytes().await,
@@ -380,6 +400,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`, and `Schema` if the account may not ask.
+    #[crate::boxed]
     pub async fn size(&self) -> Result<u64, HistoryError> {
         match self {
             Self::Sqlite(store) => store.size().await,
@@ -388,6 +409,7 @@ impl History {
     }
 
     /// Waits for what is under way and closes the store. Every later call fails with `Unavailable`.
+    #[crate::boxed]
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,

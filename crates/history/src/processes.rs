@@ -22,6 +22,7 @@ impl History {
     /// # Errors
     /// `Unavailable`, and `Corrupt` for what cannot be read.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.processes", skip_all)]
+    #[crate::boxed]
     pub async fn processes(
         &self,
         server: ServerId,
@@ -40,6 +41,7 @@ impl History {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::boxed]
     pub async fn commands(
         &self,
         hashes: &[String],

@@ -8,6 +8,7 @@ impl History {
     /// Of each of `points` equal buckets of `[from, to)` the newest snapshot of one server, as it was sent, in order of time;
     /// nothing of buckets without one, and of days whose snapshots are not kept any more.
     #[tracing::instrument(target = "steps", level = "debug", name = "history.samples", skip_all)]
+    #[crate::boxed]
     pub async fn samples(
         &self,
         server: ServerId,

@@ -46,6 +46,7 @@ impl Registry {
     /// seen a later one go on refusing what it refuses.
     ///
     /// Another time it finds nothing more to do, but for what has been made in between.
+    #[crate::engine::boxed]
     pub async fn after_restore(
         &self,
         denylist: Option<(i64, &BTreeMap<ServerId, u32>)>,

@@ -303,6 +303,31 @@ fn read_has(part: &mut Input<'_>, count: usize) -> Result<Vec<i64>, Damage> {
     Ok(has)
 }
 
+/// What rows tell in texts, by the texts' numbers.
+struct Told {
+    hosts: std::vec::IntoIter<i64>,
+    processes: std::vec::IntoIter<i64>,
+    roles: std::vec::IntoIter<i64>,
+}
+
+impl Told {
+    /// Adds what the next row tells; it `has` that.
+    fn add_to(&mut self, row: &mut v1::Snapshot, has: i64, texts: &TextInput) -> Result<(), Damage> {
+        if has & HAS_HOST > 0 {
+            row.host = Some(json_of(texts, self.hosts.next())?);
+        }
+        if has & HAS_PROCESSES > 0 {
+            row.processes = Some(json_of(texts, self.processes.next())?);
+        }
+        if has & HAS_ROLES > 0 {
+            let agent = row.agent.get_or_insert_default();
+            let told: v1::Agent = json_of(texts, self.roles.next())?;
+            (agent.reporter, agent.boot, agent.hand) = (told.reporter, told.boot, told.hand);
+        }
+        Ok(())
+    }
+}
+
 /// The rest of a part.
 fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v1::Snapshot>, Damage> {
     let has = read_has(part, count)?;
@@ -338,9 +363,11 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
         Some(mut section) => column::read(&mut section, with(bit)),
         None => Ok(Vec::new()),
     };
-    let mut hosts = numbers(Some(hosts), HAS_HOST)?.into_iter();
-    let mut processes = numbers(processes, HAS_PROCESSES)?.into_iter();
-    let mut roles = numbers(roles, HAS_ROLES)?.into_iter();
+    let mut told = Told {
+        hosts: numbers(Some(hosts), HAS_HOST)?.into_iter(),
+        processes: numbers(processes, HAS_PROCESSES)?.into_iter(),
+        roles: numbers(roles, HAS_ROLES)?.into_iter(),
+    };
     let mut rows = Vec::with_capacity(count);
     for has in has {
         let mut row = v1::Snapshot {
@@ -357,17 +384,7 @@ fn read_rows(part: &mut Input<'_>, count: usize, wanted: Wanted) -> Result<Vec<v
             cpu.cores = cores;
         }
         if let Some(texts) = &texts {
-            if has & HAS_HOST > 0 {
-                row.host = Some(json_of(texts, hosts.next())?);
-            }
-            if has & HAS_PROCESSES > 0 {
-                row.processes = Some(json_of(texts, processes.next())?);
-            }
-            if has & HAS_ROLES > 0 {
-                let agent = row.agent.get_or_insert_default();
-                let told: v1::Agent = json_of(texts, roles.next())?;
-                (agent.reporter, agent.boot, agent.hand) = (told.reporter, told.boot, told.hand);
-            }
+            told.add_to(&mut row, has, texts)?;
         }
         rows.push(row);
     }

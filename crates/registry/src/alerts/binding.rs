@@ -27,6 +27,7 @@ const ADD_EXCLUDED: PerEngine = PerEngine {
 
 impl Registry {
     /// The servers that a binding binds now, by name, `limit` at the most; and how many there are.
+    #[crate::engine::boxed]
     pub async fn bound_servers(
         &self,
         binding: &Binding,

@@ -140,6 +140,7 @@ async fn unless_taken(tx: &mut Tx<'_>, channel: &Channel) -> Result<(), Stop> {
 
 impl Registry {
     /// One page of the channels, by name, and the total.
+    #[crate::engine::boxed]
     pub async fn channels(&self, page: Page) -> Result<(Vec<Channel>, u64), RegistryError> {
         let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let channels = rows.into_iter().map(Row::channel).collect::<Result<_, _>>()?;
@@ -147,12 +148,14 @@ impl Registry {
     }
 
     /// One channel.
+    #[crate::engine::boxed]
     pub async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, RegistryError> {
         let row: Option<Row> = self.reader().maybe(query(ONE).bind(id.to_string())).await?;
         row.map(Row::channel).transpose()
     }
 
     /// Makes a channel.
+    #[crate::engine::boxed]
     pub async fn make_channel(
         &self,
         channel: &Channel,
@@ -177,6 +180,7 @@ impl Registry {
 
     /// Makes a channel what `after` says, if it is still of the version that `after` was made of. What waits to be told on it
     /// goes where it leads now.
+    #[crate::engine::boxed]
     pub async fn change_channel(
         &self,
         after: &Channel,
@@ -201,6 +205,7 @@ impl Registry {
     }
 
     /// Deletes a channel; what waits to be told on it is not told. With `expected`, only if its version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_channel(
         &self,
         id: ChannelId,
@@ -223,12 +228,14 @@ impl Registry {
     }
 
     /// The channels whose secret is sealed with another key than the one of this name.
+    #[crate::engine::boxed]
     pub async fn channels_of_another_key(&self, key: &str) -> Result<Vec<Channel>, RegistryError> {
         let rows: Vec<Row> = self.reader().all(query(OF_ANOTHER_KEY).bind(key)).await?;
         rows.into_iter().map(Row::channel).collect()
     }
 
     /// Keeps the same secret of a channel sealed anew, unless another was set meanwhile.
+    #[crate::engine::boxed]
     pub async fn reseal_channel(&self, channel: &Channel, sealed: &Sealed) -> Result<bool, RegistryError> {
         let old = channel.secret.as_ref().map(|sealed| sealed.text.as_str());
         let reseal =

@@ -51,11 +51,13 @@ const WIDEST: &str = "SELECT rule, COUNT(*) FROM alert_states GROUP BY rule HAVI
 
 impl Registry {
     /// Resolves one set of incidents of servers that are paused; says how many.
+    #[crate::engine::boxed]
     pub async fn resolve_paused(&self, now: Millis) -> Result<usize, RegistryError> {
         self.resolve_by(OF_PAUSED, Resolution::Paused, now).await
     }
 
     /// Resolves one set of incidents whose server is deleted; says how many. States of such servers go.
+    #[crate::engine::boxed]
     pub async fn resolve_gone(&self, now: Millis) -> Result<usize, RegistryError> {
         let resolved = self.resolve_by(OF_GONE, Resolution::ServerGone, now).await?;
         self.writer().run(DROP_GONE).await?;
@@ -63,11 +65,13 @@ impl Registry {
     }
 
     /// Resolves one set of incidents whose rule is gone, or looks at something else; says how many.
+    #[crate::engine::boxed]
     pub async fn resolve_stateless(&self, now: Millis) -> Result<usize, RegistryError> {
         self.resolve_by(STATELESS, Resolution::RuleGone, now).await
     }
 
     /// The servers of which this rule has states, after `after` in the order of ids, a thousand at the most.
+    #[crate::engine::boxed]
     pub async fn servers_of_rule(
         &self,
         rule: AlertRuleId,
@@ -80,6 +84,7 @@ impl Registry {
     }
 
     /// This rule does not bind these servers any more: its states of them go, and their incidents are resolved; says how many.
+    #[crate::engine::boxed]
     pub async fn unbind(
         &self,
         rule: AlertRuleId,
@@ -101,6 +106,7 @@ impl Registry {
     }
 
     /// Rules that have as many states as a rule may have, and how many.
+    #[crate::engine::boxed]
     pub async fn widest_rules(&self) -> Result<Vec<(String, u64)>, RegistryError> {
         let rows: Vec<(String, i64)> =
             self.reader().all(query(WIDEST).bind(fleet::alert::MOST_STATES)).await?;
@@ -113,6 +119,7 @@ impl Registry {
     }
 
     /// What failed at this time (Unix ms) or later.
+    #[crate::engine::boxed]
     pub async fn failures_since(&self, since: Millis) -> Result<Failures, RegistryError> {
         self.read(async |tx| {
             let (mails,): (i64,) = tx.one(query(FAILED_MAILS).bind(since)).await?;
@@ -128,6 +135,7 @@ impl Registry {
     }
 
     /// The judge has worked: whoever asks finds it in the registry, at most some seconds old.
+    #[crate::engine::boxed]
     pub async fn tell_of_judge(&self, now: Millis) -> Result<(), RegistryError> {
         self.writer().run(query(TOLD).bind(now).bind(now - TOLD_EVERY)).await.map(drop)
     }

@@ -51,6 +51,7 @@ const ENDED: &str =
 
 impl Registry {
     /// The canaries that are expected and were heard, each with its sighting; a thousand at the most.
+    #[crate::engine::boxed]
     pub async fn canaries(&self, watermark: Millis) -> Result<Vec<(ServerId, Canary)>, RegistryError> {
         let canaries = query(CANARIES)
             .bind(CANARY.0)
@@ -69,12 +70,14 @@ impl Registry {
 
     /// Whether anybody but these was heard at this time (Unix ms) or later, as far as sightings say, which are up to 5 min
     /// behind.
+    #[crate::engine::boxed]
     pub async fn is_sighted_since(&self, since: Millis, but: &[ServerId]) -> Result<bool, RegistryError> {
         self.reader().any(query(SIGHTED).bind(json(&but)?).bind(since)).await
     }
 
     /// Whether any of these was heard at this time (Unix ms) or later, each with the moment from which it counts as silent.
     /// In sets, so call it with some thousand at the most.
+    #[crate::engine::boxed]
     pub async fn is_heard_since(
         &self,
         since: Millis,
@@ -85,12 +88,14 @@ impl Registry {
     }
 
     /// This is over at this time (Unix ms), or not (`None`), unless something happens.
+    #[crate::engine::boxed]
     pub async fn clear_at(&self, over: &Lasting, at: Option<Millis>) -> Result<(), RegistryError> {
         let keys = keys(std::slice::from_ref(over))?;
         self.writer().run(query(CLEAR_LATER).bind(keys).bind(at)).await.map(drop)
     }
 
     /// When the suite's own trouble of this name was over last, in Unix ms; `None`: it never was.
+    #[crate::engine::boxed]
     pub async fn own_trouble_ended(&self, check: &str) -> Result<Option<Millis>, RegistryError> {
         let (ended,): (Option<Millis>,) = self.reader().one(query(ENDED).bind(check)).await?;
         Ok(ended)

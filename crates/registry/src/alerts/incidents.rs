@@ -186,6 +186,7 @@ const FORGET_STATES: PerEngine = one_of!(
 
 impl Registry {
     /// One page of the incidents, those that opened last first, and the total.
+    #[crate::engine::boxed]
     pub async fn incidents(
         &self,
         filter: &IncidentFilter,
@@ -206,6 +207,7 @@ impl Registry {
     }
 
     /// One incident with all that became of it, in that order; `None` if there is none of this id.
+    #[crate::engine::boxed]
     pub async fn incident(
         &self,
         incident: IncidentId,
@@ -222,12 +224,14 @@ impl Registry {
     }
 
     /// The incidents of a server that are not resolved, those that opened last first, a hundred at the most.
+    #[crate::engine::boxed]
     pub async fn open_incidents(&self, server: ServerId) -> Result<Vec<Incident>, RegistryError> {
         let rows: Vec<Row> = self.reader().all(query(OPEN_OF).bind(server.to_string())).await?;
         rows.into_iter().map(Row::incident).collect()
     }
 
     /// How many incidents are not resolved, by state and level.
+    #[crate::engine::boxed]
     pub async fn incident_counts(&self) -> Result<Vec<(IncidentState, Level, u64)>, RegistryError> {
         let rows: Vec<(String, String, i64)> = self.reader().all(COUNTS).await?;
         let read = |(state, level, incidents): (String, String, i64)| {
@@ -241,6 +245,7 @@ impl Registry {
     }
 
     /// Forgets at most `limit` of the incidents that were resolved before this time, in Unix ms; says how many.
+    #[crate::engine::boxed]
     pub async fn forget_incidents(&self, before: Millis, limit: u32) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(before).bind(i64::from(limit))).await
     }

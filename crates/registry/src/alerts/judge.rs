@@ -140,6 +140,7 @@ const RESOLVE: PerEngine = per_engine!(
 impl Registry {
     /// Deals with one set of states; `None` once there is nothing left to do. With `only`, what other rules raised waits. `new`
     /// makes ids.
+    #[crate::engine::boxed]
     pub async fn judge_states(
         &self,
         only: Option<AlertRuleId>,

@@ -31,6 +31,7 @@ const FORGO: &str = "UPDATE leases SET holder = $2, expires_at = $3 WHERE name =
 
 impl Registry {
     /// The lease that was written last, if any.
+    #[crate::engine::boxed]
     pub async fn reporter_lease(&self) -> Result<Option<Lease>, RegistryError> {
         let held: Option<Held> = self.reader().maybe(query(READ).bind(NAME)).await?;
         Ok(held.map(|held| Lease {
@@ -41,6 +42,7 @@ impl Registry {
     }
 
     /// Writes a lease unless another one stands by then. True: it is written.
+    #[crate::engine::boxed]
     pub async fn hold_reporter_lease(&self, lease: Lease, now: Millis) -> Result<bool, RegistryError> {
         let hold = query(HOLD).bind(NAME).bind(lease.server.to_string()).bind(lease.until);
         let hold = hold.bind(now - APART).bind(wrong_after(now));

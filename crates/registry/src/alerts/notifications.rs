@@ -147,6 +147,7 @@ pub(crate) async fn doubt(tx: &mut Tx<'_>, reason: &str, now: Millis) -> Result<
 impl Registry {
     /// Places that something waits for and whose turn it is, `most` at the most; to be [claimed](Self::claim_message) one by
     /// one.
+    #[crate::engine::boxed]
     pub async fn places_to_tell(&self, most: u32, now: Millis) -> Result<Vec<String>, RegistryError> {
         let places = query(PLACES).bind(now).bind(i64::from(most));
         let rows: Vec<(String,)> = self.reader().all(places).await?;
@@ -155,6 +156,7 @@ impl Registry {
 
     /// Claims what waits for a place, as one message. `None`: nothing does, or another process was first. To be called before
     /// anything is sent.
+    #[crate::engine::boxed]
     pub async fn claim_message(
         &self,
         place: &str,
@@ -201,6 +203,7 @@ impl Registry {
     /// Writes what became of a claimed message. `wait`: for how long its place is left alone, in milliseconds.
     ///
     /// False: it was given up meanwhile, and nothing certain is known of it.
+    #[crate::engine::boxed]
     pub async fn settle_message(
         &self,
         message: &ClaimedMessage,
@@ -236,12 +239,14 @@ impl Registry {
 
     /// Messages that are being sent since before this time become unknown: whoever sent them is gone, and nobody can tell
     /// whether they were taken. Answers how many there were.
+    #[crate::engine::boxed]
     pub async fn give_up_messages(&self, before: Millis, now: Millis) -> Result<u64, RegistryError> {
         const REASON: &str = "the process that sent it ended before it had an answer";
         self.writer().run(query(GIVE_UP).bind(before).bind(REASON).bind(now)).await
     }
 
     /// What a message of a channel of the kind mail says. `None`: it is not to be sent any more.
+    #[crate::engine::boxed]
     pub async fn message_by_mail(
         &self,
         id: NotificationId,

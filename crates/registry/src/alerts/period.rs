@@ -119,6 +119,7 @@ type NamedRow = (String, String, String, Millis, Millis, i64);
 impl Registry {
     /// The incidents that lasted at some moment of this time (Unix ms, half-open), and of each server that had any what is
     /// said of them. `servers`: of these alone; `None`: of all, of those that are gone, and of the suite itself.
+    #[crate::engine::boxed]
     pub async fn incidents_of_period(
         &self,
         from: Millis,

@@ -48,6 +48,7 @@ actor_kind, actor_id, actor_name, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 
 impl Registry {
     /// Does what a person wants about an incident, and answers what it is then. What is done already is done; of what is
     /// resolved nothing but a comment is taken: [`Refusal::Changed`].
+    #[crate::engine::boxed]
     pub async fn respond(
         &self,
         incident: IncidentId,

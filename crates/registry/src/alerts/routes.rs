@@ -90,6 +90,7 @@ async fn total(tx: &mut Tx<'_>) -> Result<i64, RegistryError> {
 
 impl Registry {
     /// One page of the routes, in their order, and the total.
+    #[crate::engine::boxed]
     pub async fn alert_routes(&self, page: Page) -> Result<(Vec<AlertRoute>, u64), RegistryError> {
         let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let routes = rows.into_iter().map(Row::route).collect::<Result<_, _>>()?;
@@ -97,12 +98,14 @@ impl Registry {
     }
 
     /// One route.
+    #[crate::engine::boxed]
     pub async fn alert_route(&self, id: AlertRouteId) -> Result<Option<AlertRoute>, RegistryError> {
         let row: Option<Row> = self.reader().maybe(query(ONE).bind(id.to_string())).await?;
         row.map(Row::route).transpose()
     }
 
     /// Makes a route, at this position or as the last, and answers it. What is open is told by it at once.
+    #[crate::engine::boxed]
     pub async fn make_alert_route(
         &self,
         route: &Route,
@@ -130,6 +133,7 @@ impl Registry {
     }
 
     /// Makes a route what is given, if its version is one of `expected`, and answers it.
+    #[crate::engine::boxed]
     pub async fn change_alert_route(
         &self,
         expected: Option<&[i64]>,
@@ -163,6 +167,7 @@ impl Registry {
     }
 
     /// Deletes a route. With `expected`, only if its version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_alert_route(
         &self,
         id: AlertRouteId,

@@ -127,12 +127,14 @@ impl Registry {
     }
 
     /// Rises with every change of a rule.
+    #[crate::engine::boxed]
     pub async fn alert_rules_version(&self) -> Result<i64, RegistryError> {
         let (version,): (i64,) = self.reader().one(VERSION).await?;
         Ok(version)
     }
 
     /// Every rule that is enabled, and the version of them all, of one moment.
+    #[crate::engine::boxed]
     pub async fn enabled_alert_rules(&self) -> Result<(i64, Vec<AlertRule>), RegistryError> {
         self.read(async |tx| {
             let (version,): (i64,) = tx.one(VERSION).await?;
@@ -144,6 +146,7 @@ impl Registry {
     }
 
     /// One page of the rules, by name, and the total.
+    #[crate::engine::boxed]
     pub async fn alert_rules(&self, page: Page) -> Result<(Vec<AlertRule>, u64), RegistryError> {
         self.read(async |tx| {
             let rows: Vec<Row> = tx.all(query(LIST).bind(page.limit()).bind(page.offset())).await?;
@@ -154,6 +157,7 @@ impl Registry {
     }
 
     /// One rule; `None` if there is none of this id.
+    #[crate::engine::boxed]
     pub async fn alert_rule(&self, id: AlertRuleId) -> Result<Option<AlertRule>, RegistryError> {
         self.read(async |tx| {
             let row: Option<Row> = tx.maybe(query(ONE).bind(id.to_string())).await?;
@@ -163,6 +167,7 @@ impl Registry {
     }
 
     /// Makes a rule, whose draft [was checked](Draft::check).
+    #[crate::engine::boxed]
     pub async fn make_alert_rule(
         &self,
         rule: &AlertRule,
@@ -186,6 +191,7 @@ impl Registry {
 
     /// Puts `wanted` in the place of the rule of its id, and answers what it is then. With `expected`, only if its version is
     /// one of these. States of what it does not look at any more go, and the judge then resolves their incidents.
+    #[crate::engine::boxed]
     pub async fn change_alert_rule(
         &self,
         wanted: &AlertRule,
@@ -222,6 +228,7 @@ impl Registry {
 
     /// Deletes a rule and its states; the judge then resolves its incidents, which stay. With `expected`, only if its version
     /// is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_alert_rule(
         &self,
         id: AlertRuleId,

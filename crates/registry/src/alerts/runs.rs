@@ -42,6 +42,7 @@ WHERE p.server_id = $1 AND p.origin <> '' AND p.resumed_at IS NULL ORDER BY p.en
 
 impl Registry {
     /// The openings of a window that begin after this time and have begun, by their local start.
+    #[crate::engine::boxed]
     pub async fn maintenance_runs(
         &self,
         window: MaintenanceWindowId,
@@ -54,6 +55,7 @@ impl Registry {
 
     /// Begins the run of an opening: from its start to its end no server of the window is expected to report. False: another
     /// process has begun it, or the window was changed since it was read.
+    #[crate::engine::boxed]
     pub async fn begin_maintenance(
         &self,
         window: &MaintenanceWindow,
@@ -85,6 +87,7 @@ impl Registry {
     }
 
     /// Ends the runs whose time is over; says how many there were. Uptime knows of their end without it.
+    #[crate::engine::boxed]
     pub async fn end_maintenance(&self, now: Millis) -> Result<usize, RegistryError> {
         let over: Vec<(String, Millis, Millis)> = self.reader().all(query(LASTING).bind(now)).await?;
         for (window, starts_at, ends_at) in &over {
@@ -104,6 +107,7 @@ impl Registry {
     }
 
     /// The maintenance that a server is in: of several the one that ends last.
+    #[crate::engine::boxed]
     pub async fn maintenance_of(&self, server: ServerId) -> Result<Option<InMaintenance>, RegistryError> {
         let row: Option<(String, Option<String>, Millis)> =
             self.reader().maybe(query(OF_SERVER).bind(server.to_string())).await?;
@@ -114,6 +118,7 @@ impl Registry {
     }
 
     /// How many servers a window is about now.
+    #[crate::engine::boxed]
     pub async fn matched_servers(&self, matches: &WindowMatch) -> Result<u64, RegistryError> {
         let mut statement = Statement::new(self.dialect());
         statement.push("SELECT COUNT(*) FROM servers s WHERE true");

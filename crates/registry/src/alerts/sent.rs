@@ -161,6 +161,7 @@ async fn add(
 
 impl Registry {
     /// One page of the messages, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn notifications(
         &self,
         filter: &NotificationFilter,
@@ -187,11 +188,13 @@ impl Registry {
     }
 
     /// One message.
+    #[crate::engine::boxed]
     pub async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, RegistryError> {
         self.read(async |tx| find(tx, id).await).await
     }
 
     /// Puts a message into the queue of a channel that only shows whether it works. One that waits already is enough.
+    #[crate::engine::boxed]
     pub async fn test_channel(
         &self,
         channel: ChannelId,
@@ -218,6 +221,7 @@ impl Registry {
     }
 
     /// Says again what a message said that failed or may have been lost: a new one, of which the audit log tells.
+    #[crate::engine::boxed]
     pub async fn resend_notification(
         &self,
         lost: NotificationId,
@@ -247,17 +251,20 @@ impl Registry {
     }
 
     /// Whether a message waits since before this time (Unix ms).
+    #[crate::engine::boxed]
     pub async fn has_overdue_notification(&self, before: Millis) -> Result<bool, RegistryError> {
         self.reader().any(query(OVERDUE).bind(before)).await
     }
 
     /// When the judge worked last, as far as it told, in Unix ms; 0: never.
+    #[crate::engine::boxed]
     pub async fn judged_at(&self) -> Result<Millis, RegistryError> {
         let (at,): (Millis,) = self.reader().one(JUDGED).await?;
         Ok(at)
     }
 
     /// How many messages wait and are under way.
+    #[crate::engine::boxed]
     pub async fn notification_counts(&self) -> Result<(u64, u64), RegistryError> {
         let rows: Vec<(String, i64)> = self.reader().all(STATES).await?;
         let of = |state: &str| {
@@ -267,6 +274,7 @@ impl Registry {
     }
 
     /// Forgets some messages that are too old; true: there may be more. What is open is remembered as long as it is.
+    #[crate::engine::boxed]
     pub async fn forget_notifications(&self, now: Millis) -> Result<bool, RegistryError> {
         Ok(self.writer().run(query(FORGET).bind(now - KEPT)).await? > 0)
     }

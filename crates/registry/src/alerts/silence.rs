@@ -113,6 +113,7 @@ fn level<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::Ok, S:
 impl Registry {
     /// The servers that are down, were expected to report for four intervals at least, and are not among those that are known
     /// to be silent. Only what the cache says counts, unless `all` are asked for.
+    #[crate::engine::boxed]
     pub async fn silent_servers(&self, roll: &Roll, all: bool) -> Result<Vec<SilentServer>, RegistryError> {
         let Some(watermark) = roll.pipeline.watermark else { return Ok(Vec::new()) };
         if !all && roll.silent.is_empty() {
@@ -143,6 +144,7 @@ impl Registry {
 
     /// Servers that enrolled at this time (Unix ms) or before, are expected, were never heard, and are not known to this
     /// rule; and when they enrolled. A thousand at the most.
+    #[crate::engine::boxed]
     pub async fn unheard_servers(
         &self,
         rule: AlertRuleId,
@@ -154,6 +156,7 @@ impl Registry {
     }
 
     /// Raises these, unless they are raised already. In sets, so call it with a thousand at the most.
+    #[crate::engine::boxed]
     pub async fn raise(&self, raised: &[Raised]) -> Result<(), RegistryError> {
         if raised.is_empty() {
             return Ok(());
@@ -162,6 +165,7 @@ impl Registry {
     }
 
     /// What these rules raised and what lasts, from the server `from` on in the order of ids: `limit` at the most.
+    #[crate::engine::boxed]
     pub async fn lasting(
         &self,
         rules: &[AlertRuleId],
@@ -178,6 +182,7 @@ impl Registry {
     }
 
     /// These are over. Each is cleared in all of its levels.
+    #[crate::engine::boxed]
     pub async fn clear(&self, over: &[Lasting]) -> Result<(), RegistryError> {
         self.set_over(query(CLEAR), over).await
     }
@@ -190,6 +195,7 @@ impl Registry {
     }
 
     /// What is pending of these servers goes: they fell silent.
+    #[crate::engine::boxed]
     pub async fn drop_pending(&self, servers: &[ServerId]) -> Result<u64, RegistryError> {
         if servers.is_empty() {
             return Ok(0);

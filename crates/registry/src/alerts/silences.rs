@@ -78,6 +78,7 @@ async fn find(tx: &mut Tx<'_>, id: SilenceId) -> Result<Option<KeptSilence>, Reg
 
 impl Registry {
     /// One page of the silences, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn silences(&self, page: Page) -> Result<(Vec<KeptSilence>, u64), RegistryError> {
         let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let silences = rows.into_iter().map(Row::silence).collect::<Result<_, _>>()?;
@@ -85,12 +86,14 @@ impl Registry {
     }
 
     /// One silence.
+    #[crate::engine::boxed]
     pub async fn silence(&self, id: SilenceId) -> Result<Option<KeptSilence>, RegistryError> {
         let row: Option<Row> = self.reader().maybe(query(ONE).bind(id.to_string())).await?;
         row.map(Row::silence).transpose()
     }
 
     /// Makes a silence, and answers it.
+    #[crate::engine::boxed]
     pub async fn make_silence(
         &self,
         silence: &Silence,
@@ -116,6 +119,7 @@ impl Registry {
     }
 
     /// Makes a silence what is given, if its version is one of `expected`, and answers it.
+    #[crate::engine::boxed]
     pub async fn change_silence(
         &self,
         expected: Option<&[i64]>,
@@ -139,6 +143,7 @@ impl Registry {
     }
 
     /// Deletes a silence: what is open is told from now on. With `expected`, only if its version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_silence(
         &self,
         id: SilenceId,
@@ -159,6 +164,7 @@ impl Registry {
     }
 
     /// Forgets silences that ended long ago.
+    #[crate::engine::boxed]
     pub async fn forget_silences(&self, now: Millis) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(now - KEPT)).await
     }

@@ -210,6 +210,7 @@ const CLOCK: PerEngine = PerEngine {
 
 impl Registry {
     /// What is remembered of these servers, by one query.
+    #[crate::engine::boxed]
     pub async fn alert_states(
         &self,
         servers: &[ServerId],
@@ -223,6 +224,7 @@ impl Registry {
     }
 
     /// The labels of these servers; one that has none is left out.
+    #[crate::engine::boxed]
     pub async fn labels(
         &self,
         servers: &[ServerId],
@@ -245,6 +247,7 @@ impl Registry {
     ///
     /// In whatever order they come and however often, the newest sample counts. To be called only with what
     /// [is due](State::is_due): every row costs a write. At most one observation a key.
+    #[crate::engine::boxed]
     pub async fn observe(
         &self,
         observations: &[Observation],
@@ -279,6 +282,7 @@ impl Registry {
     }
 
     /// The clock of the store, in Unix ms.
+    #[crate::engine::boxed]
     pub async fn clock(&self) -> Result<Millis, RegistryError> {
         let (now,): (Millis,) = self.reader().one(query(CLOCK)).await?;
         Ok(now)

@@ -65,12 +65,14 @@ pub(super) async fn look_at_all(tx: &mut Tx<'_>, now: Millis) -> Result<(), Regi
 
 impl Registry {
     /// Whether [`tell`](Self::tell) has something to look at. It takes no lock.
+    #[crate::engine::boxed]
     pub async fn has_to_tell(&self, now: Millis) -> Result<bool, RegistryError> {
         Ok(self.reader().any(query(ANY).bind(now)).await? || mailed::any(self).await?)
     }
 
     /// Makes messages of what there is to say, in one transaction. `ahead`: so many servers are about to fall silent, see
     /// [`STORM_AHEAD`](fleet::alert::telling::STORM_AHEAD). `random` makes ids.
+    #[crate::engine::boxed]
     pub async fn tell(
         &self,
         ahead: usize,

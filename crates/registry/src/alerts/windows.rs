@@ -110,6 +110,7 @@ const FORGET_LASTING: &str =
     "DELETE FROM maintenance_runs WHERE window_id = $1 AND (ended_at IS NULL OR $2 = 1)";
 impl Registry {
     /// One page of the windows, by name, and the total.
+    #[crate::engine::boxed]
     pub async fn maintenance_windows(
         &self,
         page: Page,
@@ -120,12 +121,14 @@ impl Registry {
     }
 
     /// Every window that opens.
+    #[crate::engine::boxed]
     pub async fn enabled_maintenance_windows(&self) -> Result<Vec<MaintenanceWindow>, RegistryError> {
         let rows: Vec<Row> = self.reader().all(ENABLED).await?;
         rows.into_iter().map(Row::window).collect()
     }
 
     /// One window; `None` if there is none of this id.
+    #[crate::engine::boxed]
     pub async fn maintenance_window(
         &self,
         id: MaintenanceWindowId,
@@ -135,6 +138,7 @@ impl Registry {
     }
 
     /// Makes a window.
+    #[crate::engine::boxed]
     pub async fn make_maintenance_window(
         &self,
         window: &MaintenanceWindow,
@@ -156,6 +160,7 @@ impl Registry {
 
     /// Puts `wanted` in the place of the window of its id, and answers what it is then. With `expected`, only if its version
     /// is one of these. What lasts of it ends, and begins again if the window is then still open.
+    #[crate::engine::boxed]
     pub async fn change_maintenance_window(
         &self,
         wanted: &MaintenanceWindow,
@@ -183,6 +188,7 @@ impl Registry {
 
     /// Deletes a window. What lasts of it ends; when servers were in maintenance stays. With `expected`, only if its version
     /// is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_maintenance_window(
         &self,
         id: MaintenanceWindowId,

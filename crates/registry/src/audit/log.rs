@@ -74,11 +74,13 @@ const FORGET: PerEngine = PerEngine {
 impl Registry {
     /// Forgets at most `limit` of the rows that were written before this time, in Unix ms, the oldest first; says how
     /// many it were.
+    #[crate::engine::boxed]
     pub async fn forget_audit(&self, before: Millis, limit: u32) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(before).bind(i64::from(limit))).await
     }
 
     /// One page of the audit log, the newest first, and the total, both of one moment.
+    #[crate::engine::boxed]
     pub async fn audit(
         &self,
         filter: &AuditFilter,
@@ -96,6 +98,7 @@ impl Registry {
     }
 
     /// At most `limit` rows that are older than `after`, the newest first: to read all of them, part by part.
+    #[crate::engine::boxed]
     pub async fn audit_after(
         &self,
         filter: &AuditFilter,

@@ -165,6 +165,7 @@ impl Who {
 
 impl Registry {
     /// Writes what changed nothing in the registry, and has to be known all the same: a refused log-in.
+    #[crate::engine::boxed]
     pub async fn note(&self, change: &Change<'_>) -> Result<(), RegistryError> {
         self.writer().run(recording(std::slice::from_ref(change))?).await.map(drop)
     }

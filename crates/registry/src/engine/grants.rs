@@ -89,6 +89,7 @@ impl fmt::Display for DatabaseRole {
 impl Registry {
     /// Gives `role`, which has to be there, what `guest` needs in this schema, and takes all else in it away. To be
     /// called after [`migrate`](Self::migrate), since nobody has rights to a new table. A file has no roles.
+    #[crate::engine::boxed]
     pub async fn admit(&self, guest: Guest, role: &DatabaseRole) -> Result<(), RegistryError> {
         let Self::Postgres(postgres) = self else { return Ok(()) };
         let mut session = postgres.session().await?;

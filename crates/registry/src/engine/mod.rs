@@ -16,6 +16,8 @@ mod tx;
 
 use std::path::Path;
 
+/// Before what others await. A plain `async fn` is compiled by each crate that awaits it; the future in a box once, here.
+pub(crate) use async_recursion::async_recursion as boxed;
 pub(crate) use column::{corrupt, count, hex, id, json};
 pub(crate) use row::row;
 pub(crate) use statement::{Dialect, PerEngine, Query, Statement, one_of, query};
@@ -75,6 +77,7 @@ impl Registry {
     /// A schema that is newer is left as it is: migrations expand first and contract a release later, so that after a
     /// rollback the release before still starts on it. [`RegistryError::Schema`] when a migration of this release is
     /// not the one that the store has seen. On PostgreSQL several processes may do so at once: one works, the others wait.
+    #[crate::engine::boxed]
     pub async fn migrate(&self) -> Result<(), RegistryError> {
         match self {
             Self::Sqlite(db) => db.migrate().await,
@@ -83,6 +86,7 @@ impl Registry {
     }
 
     /// Whether the schema is this release's or a later one; false while whoever migrates has not done so.
+    #[crate::engine::boxed]
     pub async fn has_schema(&self) -> Result<bool, RegistryError> {
         match self.reader().one::<(Option<i64>,)>(APPLIED).await {
             Ok((version,)) => Ok(version >= Some(migrate::version())),
@@ -96,22 +100,26 @@ impl Registry {
     ///
     /// # Errors
     /// `Schema` while the schema is missing or too old, else as every call.
+    #[crate::engine::boxed]
     pub async fn expect_schema(&self) -> Result<(), RegistryError> {
         if self.has_schema().await? { Ok(()) } else { Err(RegistryError::Schema(BEHIND.to_owned())) }
     }
 
     /// Whether the registry answers and has a schema.
+    #[crate::engine::boxed]
     pub async fn ping(&self) -> Result<(), RegistryError> {
         self.reader().one::<(i64,)>(PING).await.map(drop)
     }
 
     /// Bytes that the file takes, or the database with all that is in it.
+    #[crate::engine::boxed]
     pub async fn size(&self) -> Result<u64, RegistryError> {
         let (bytes,): (i64,) = self.reader().one(query(SIZE)).await?;
         Ok(bytes.unsigned_abs())
     }
 
     /// Waits for what is under way, then closes. Every later call is [`RegistryError::Unavailable`].
+    #[crate::engine::boxed]
     pub async fn close(&self) {
         match self {
             Self::Sqlite(db) => db.close().await,

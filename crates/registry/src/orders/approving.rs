@@ -29,6 +29,7 @@ impl Registry {
     ///
     /// Who approved it already has done so. [`Refusal::OwnOrder`] for who asked for it; [`Refusal::Changed`] of one that does
     /// not wait for approval (any more), or whose server or asker is gone.
+    #[crate::engine::boxed]
     pub async fn approve_order(
         &self,
         id: OrderId,
@@ -82,6 +83,7 @@ impl Registry {
     /// Takes an order back, and answers it. What the host did already, it did: its result counts all the same.
     ///
     /// One that is taken back already is; [`Refusal::Changed`] of one that has ended in another way.
+    #[crate::engine::boxed]
     pub async fn cancel_order(
         &self,
         id: OrderId,

@@ -41,6 +41,7 @@ pub(crate) async fn drop_open(tx: &mut Tx<'_>, now: Millis) -> Result<u64, Regis
 impl Registry {
     /// Takes what hosts say of their orders; a result beats that the order was taken back, or that its time is over. Doing so
     /// again changes nothing.
+    #[crate::engine::boxed]
     pub async fn end_orders(&self, outcomes: &[&Outcome], now: Millis) -> Result<Taken, RegistryError> {
         if outcomes.is_empty() {
             return Ok(Taken::default());
@@ -76,6 +77,7 @@ impl Registry {
     }
 
     /// Ends the orders whose time is over, and answers how many there were.
+    #[crate::engine::boxed]
     pub async fn expire_orders(&self, now: Millis) -> Result<usize, RegistryError> {
         // Asked every second: nobody should have to write for it.
         if !self.reader().any(query(DUE).bind(now)).await? {
@@ -97,6 +99,7 @@ impl Registry {
     }
 
     /// Forgets some orders that are too old; true: there may be more.
+    #[crate::engine::boxed]
     pub async fn forget_orders(&self, now: Millis) -> Result<bool, RegistryError> {
         Ok(self.writer().run(query(FORGET).bind(now - KEPT)).await? > 0)
     }

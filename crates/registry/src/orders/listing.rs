@@ -47,6 +47,7 @@ fn narrowed(statement: &mut Statement, filter: &OrderFilter) {
 
 impl Registry {
     /// One page of the orders, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn orders(
         &self,
         filter: &OrderFilter,
@@ -71,17 +72,20 @@ impl Registry {
     }
 
     /// One order.
+    #[crate::engine::boxed]
     pub async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, RegistryError> {
         self.read(async |tx| find(tx, id).await).await
     }
 
     /// Those that their hosts should have, the oldest first.
+    #[crate::engine::boxed]
     pub async fn pending_orders(&self, now: Millis) -> Result<Vec<StoredOrder>, RegistryError> {
         let rows: Vec<Row> = self.reader().all(query(PENDING).bind(now).bind(MOST)).await?;
         rows.into_iter().map(Row::order).collect()
     }
 
     /// How many are open.
+    #[crate::engine::boxed]
     pub async fn order_counts(&self) -> Result<OrderCounts, RegistryError> {
         let rows: Vec<(String, i64)> = self.reader().all(COUNTS).await?;
         let of = |state: OrderState| {

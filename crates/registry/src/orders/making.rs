@@ -50,6 +50,7 @@ impl Registry {
     ///
     /// [`Refusal::NotFound`] without its server, [`Refusal::TooOften`] for who made ten within a minute, and
     /// [`Refusal::TooMany`] where sixteen are open already.
+    #[crate::engine::boxed]
     pub async fn make_order(
         &self,
         new: &NewOrder,

@@ -202,6 +202,7 @@ pub(crate) async fn doubt(tx: &mut Tx<'_>, reason: &str, now: Millis) -> Result<
 impl Registry {
     /// Takes deliveries that are due, as jobs for the queue, `most` at the most. Unless [`published`](Self::published) says that
     /// it is there, a taken one is due again at `again`.
+    #[crate::engine::boxed]
     pub async fn take_due_deliveries(
         &self,
         now: Millis,
@@ -222,6 +223,7 @@ impl Registry {
 
     /// The job of a delivery that was taken until `again` is in the queue. It is published once more at `net` if it still
     /// waits then, for a queue that lost it.
+    #[crate::engine::boxed]
     pub async fn published(&self, id: DeliveryId, again: Millis, net: Millis) -> Result<(), RegistryError> {
         let published = query(PUBLISHED).bind(id.to_string()).bind(again).bind(net);
         self.writer().run(published).await.map(drop)
@@ -229,6 +231,7 @@ impl Registry {
 
     /// Takes a delivery to send it now, as the mail of this `message_id`. `None`: it is not to be sent, say because
     /// another process has it. To be called before anything is sent.
+    #[crate::engine::boxed]
     pub async fn claim_delivery(
         &self,
         id: DeliveryId,
@@ -241,6 +244,7 @@ impl Registry {
     }
 
     /// Writes what became of the attempt of this claimed delivery. False: it was given up meanwhile.
+    #[crate::engine::boxed]
     pub async fn settle_delivery(
         &self,
         delivery: &Delivery,
@@ -266,6 +270,7 @@ impl Registry {
 
     /// A delivery that was claimed before this time and not settled since becomes unknown: its process is gone, and nobody
     /// can tell whether it had sent the mail. Answers how many there were.
+    #[crate::engine::boxed]
     pub async fn give_up_deliveries(&self, before: Millis, now: Millis) -> Result<u64, RegistryError> {
         const REASON: &str = "the process that sent it ended before it had an answer";
         self.writer().run(query(GIVE_UP).bind(before).bind(REASON).bind(now)).await

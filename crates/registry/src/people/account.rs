@@ -159,6 +159,7 @@ async fn keep_an_admin(tx: &mut Tx<'_>) -> Result<(), Stop> {
 
 impl Registry {
     /// One page of the users, by name; and the total.
+    #[crate::engine::boxed]
     pub async fn accounts(
         &self,
         filter: &AccountFilter,
@@ -181,6 +182,7 @@ impl Registry {
     }
 
     /// One user.
+    #[crate::engine::boxed]
     pub async fn account(&self, user: UserId) -> Result<Option<Account>, RegistryError> {
         let row: Option<Row> = self.reader().maybe(query(ONE).bind(user.to_string())).await?;
         row.map(Row::account).transpose()
@@ -290,6 +292,7 @@ impl Registry {
 
     /// Deletes a user with its sessions and API tokens; what it did stays in the audit log. With `expected`, only if its
     /// version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_account(
         &self,
         user: UserId,

@@ -171,6 +171,7 @@ impl Row {
 impl Registry {
     /// Makes a token. Its hash is SHA-256 of its text. Its scopes may be any: each use of it compares them with what its
     /// maker may do then. A user has at most 100.
+    #[crate::engine::boxed]
     pub async fn make_api_token(
         &self,
         token: &ApiToken,
@@ -200,6 +201,7 @@ impl Registry {
 
     /// One page of the tokens of this user, or of everybody, the newest first, and the total. Those that have expired
     /// are there until they are [forgotten](Self::forget_api_tokens).
+    #[crate::engine::boxed]
     pub async fn api_tokens(
         &self,
         user: Option<UserId>,
@@ -230,6 +232,7 @@ impl Registry {
     }
 
     /// Takes a token away: one of `user`, or, with a `reach`, one of anybody whose role is within it.
+    #[crate::engine::boxed]
     pub async fn delete_api_token(
         &self,
         token: ApiTokenId,
@@ -256,11 +259,13 @@ impl Registry {
     }
 
     /// Gives those tokens an end, in Unix ms, that a release made whose tokens did not expire; says how many.
+    #[crate::engine::boxed]
     pub async fn end_endless_api_tokens(&self, expires_at: Millis) -> Result<u64, RegistryError> {
         self.writer().run(query(END_ENDLESS).bind(expires_at)).await
     }
 
     /// Forgets the tokens that expired at `expired_at`, in Unix ms, or before.
+    #[crate::engine::boxed]
     pub async fn forget_api_tokens(&self, expired_at: Millis) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(expired_at)).await
     }
@@ -268,6 +273,7 @@ impl Registry {
     /// The token of this hash and its user, with the scopes that both have, but for those that
     /// [act on hosts](Scope::acts). `None`: there is no such token, it has
     /// expired, or its user is disabled.
+    #[crate::engine::boxed]
     pub async fn api_token_user(
         &self,
         hash: [u8; 32],

@@ -47,6 +47,7 @@ FROM users u LEFT JOIN role_scopes p ON p.role_id = u.role_id WHERE u.username_f
 
 impl Registry {
     /// Makes the first user, with the built-in role `admin`; false if there is a user already.
+    #[crate::engine::boxed]
     pub async fn make_first_admin(
         &self,
         id: UserId,
@@ -75,12 +76,14 @@ impl Registry {
     }
 
     /// Whether there is anyone who could log in.
+    #[crate::engine::boxed]
     pub async fn has_users(&self) -> Result<bool, RegistryError> {
         let (users,): (i64,) = self.reader().one(ANY).await?;
         Ok(users > 0)
     }
 
     /// The user of this name, regardless of case; a disabled one too.
+    #[crate::engine::boxed]
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, RegistryError> {
         let name = fold::fold_name(username);
         if !fold::is_storable(&name) {

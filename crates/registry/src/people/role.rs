@@ -101,6 +101,7 @@ async fn add_scopes(tx: &mut Tx<'_>, id: &RoleId, scopes: &[Scope]) -> Result<()
 
 impl Registry {
     /// One page of the roles, those that are built in first, then by name; and the total.
+    #[crate::engine::boxed]
     pub async fn roles(&self, page: Page) -> Result<(Vec<Role>, u64), RegistryError> {
         let (rows, scopes, (total,)) = self
             .read(async |tx| {
@@ -116,11 +117,13 @@ impl Registry {
     }
 
     /// One role.
+    #[crate::engine::boxed]
     pub async fn role(&self, id: &RoleId) -> Result<Option<Role>, RegistryError> {
         self.read(async |tx| find(tx, id).await).await
     }
 
     /// Makes a role. `reach` is what the actor may do: nobody gives away more.
+    #[crate::engine::boxed]
     pub async fn make_role(
         &self,
         new: &RoleId,
@@ -187,6 +190,7 @@ impl Registry {
     }
 
     /// Deletes a role that no user has. With `expected`, only if its version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_role(
         &self,
         id: &RoleId,

@@ -202,6 +202,7 @@ async fn make_room(tx: &mut Tx<'_>, user: &str, by: &Actor, now: Millis) -> Resu
 impl Registry {
     /// An open session and its user. `None` when there is no such session, it was revoked, or its user was disabled or had
     /// every session ended since it began.
+    #[crate::engine::boxed]
     pub async fn open_session(&self, session: SessionId) -> Result<Option<OpenSession>, RegistryError> {
         let rows: Vec<OpenRow> = self.reader().all(query(OPEN).bind(session.to_string())).await?;
         let elevated_until = rows.first().and_then(|row| row.elevated_until);
@@ -211,6 +212,7 @@ impl Registry {
 
     /// The password of this session's user was given again: it counts until then, in Unix ms. False: the session has
     /// ended, and nothing was done.
+    #[crate::engine::boxed]
     pub async fn elevate_session(
         &self,
         session: SessionId,
@@ -231,6 +233,7 @@ impl Registry {
 
     /// Begins a session of this user with its first refresh token. It is void at once if the user is gone, or its epoch
     /// has counted up since it was read. A user has at most 50: for one more, the one ends that was refreshed longest ago.
+    #[crate::engine::boxed]
     pub async fn begin_session(
         &self,
         session: SessionId,
@@ -265,6 +268,7 @@ impl Registry {
     ///
     /// A token works once. When one comes again later than [`ROTATED_LATELY`], the user or a thief holds a copy, and nobody
     /// can tell which: the whole session ends.
+    #[crate::engine::boxed]
     pub async fn refresh(
         &self,
         presented: RefreshToken,
@@ -313,6 +317,7 @@ impl Registry {
 
     /// Whose refresh token this is, of which SHA-256 is given, and in which session. `None` unless it could be exchanged
     /// now. It is not used up.
+    #[crate::engine::boxed]
     pub async fn refresh_token_holder(
         &self,
         hash: [u8; 32],
@@ -325,6 +330,7 @@ impl Registry {
     }
 
     /// Ends a session; one that has ended, or never was, is left as it is.
+    #[crate::engine::boxed]
     pub async fn end_session(
         &self,
         session: SessionId,
@@ -340,6 +346,7 @@ impl Registry {
     }
 
     /// The open sessions of this user, at most 50, the one that was refreshed last first.
+    #[crate::engine::boxed]
     pub async fn sessions_of(&self, user: UserId, now: Millis) -> Result<Vec<SessionOf>, RegistryError> {
         let rows: Vec<(String, Millis, Millis)> =
             self.reader().all(query(OF_USER).bind(user.to_string()).bind(now)).await?;
@@ -350,6 +357,7 @@ impl Registry {
     }
 
     /// Ends this session, if it is one of this user. False: there is no such session.
+    #[crate::engine::boxed]
     pub async fn end_session_of(
         &self,
         user: UserId,
@@ -367,6 +375,7 @@ impl Registry {
     }
 
     /// Ends every session of this user.
+    #[crate::engine::boxed]
     pub async fn end_sessions_of(&self, user: UserId, by: &Actor, now: Millis) -> Result<(), RegistryError> {
         let owner = user.to_string();
         self.write(async |tx| {
@@ -381,12 +390,14 @@ impl Registry {
     }
 
     /// Forgets at most `limit` of the sessions that expired by `now`; says how many it were.
+    #[crate::engine::boxed]
     pub async fn forget_sessions(&self, now: Millis, limit: u32) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET).bind(now).bind(i64::from(limit))).await
     }
 
     /// Forgets at most `limit` of the used refresh tokens of an earlier release that expired by `now`, whose sessions may
     /// go on; says how many it were.
+    #[crate::engine::boxed]
     pub async fn forget_refresh_tokens(&self, now: Millis, limit: u32) -> Result<u64, RegistryError> {
         self.writer().run(query(FORGET_USED).bind(now).bind(i64::from(limit))).await
     }

@@ -22,6 +22,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::engine::boxed]
     pub async fn take_lease(
         &self,
         name: &str,
@@ -38,6 +39,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Unavailable`.
+    #[crate::engine::boxed]
     pub async fn give_back_lease(&self, name: &str, holder: &str) -> Result<(), RegistryError> {
         self.writer().run(query(GIVE_BACK).bind(name).bind(holder)).await?;
         Ok(())

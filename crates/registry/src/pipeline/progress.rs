@@ -27,6 +27,7 @@ const ALL: &str = "SELECT newest_settled, oldest_in_hand, open_since, written_at
 impl Registry {
     /// Writes the row of the worker of this name. With the first row of a name go those of workers that are gone for
     /// more than a day, so that there are never many.
+    #[crate::engine::boxed]
     pub async fn put_progress(&self, worker: &str, progress: &Progress) -> Result<(), RegistryError> {
         let Progress { newest_settled, oldest_in_hand, open_since, written_at } = *progress;
         let row = |statement: &'static str| -> Query {
@@ -46,6 +47,7 @@ impl Registry {
 
     /// The rows of all workers, those that are gone too: what they settled counts, see
     /// [`Pipeline::of`](fleet::Pipeline::of).
+    #[crate::engine::boxed]
     pub async fn progress(&self) -> Result<Vec<Progress>, RegistryError> {
         type Row = (Option<Millis>, Option<Millis>, Option<Millis>, Millis);
         let rows: Vec<Row> = self.reader().all(ALL).await?;

@@ -26,6 +26,7 @@ const DELIVERY_STATES: [&str; 6] = ["queued", "sending", "sent", "written", "fai
 
 impl Registry {
     /// Counts them.
+    #[crate::engine::boxed]
     pub async fn report_counts(&self) -> Result<ReportCounts, RegistryError> {
         let (reports, deliveries, (computed_at,)) = self
             .read(async |tx| Ok((tx.all(REPORTS).await?, outbox::counts(tx).await?, tx.one(NEWEST).await?)))

@@ -207,6 +207,7 @@ pub(super) async fn add(
 impl Registry {
     /// Makes a report to be computed, with its deliveries, unless whoever asks has done so for too much lately. `None`:
     /// nobody in particular asks.
+    #[crate::engine::boxed]
     pub async fn make_report(
         &self,
         report: &NewReport,
@@ -239,6 +240,7 @@ impl Registry {
     }
 
     /// One page of all reports, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn reports(&self, page: Page) -> Result<(Vec<Report>, u64), RegistryError> {
         let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let reports = rows.into_iter().map(Row::report).collect::<Result<_, _>>()?;
@@ -246,6 +248,7 @@ impl Registry {
     }
 
     /// A report and its deliveries, both of one moment; `None`: there is none of this id.
+    #[crate::engine::boxed]
     pub async fn report(&self, id: ReportId) -> Result<Option<(Report, Vec<Delivery>)>, RegistryError> {
         let (row, deliveries): (Option<Row>, Vec<Delivery>) = self
             .read(async |tx| {
@@ -259,6 +262,7 @@ impl Registry {
     }
 
     /// Takes a report that waits to be computed, so that nobody else does before `until`.
+    #[crate::engine::boxed]
     pub async fn claim_report(&self, now: Millis, until: Millis) -> Result<Option<Report>, RegistryError> {
         if !self.reader().any(query(ANY).bind(now)).await? {
             return Ok(None);
@@ -268,6 +272,7 @@ impl Registry {
     }
 
     /// Writes what a report says; its deliveries are due from then on. False: another process has done so; its rows stay.
+    #[crate::engine::boxed]
     pub async fn finish_report(
         &self,
         id: ReportId,
@@ -295,6 +300,7 @@ impl Registry {
     }
 
     /// The report will never be computed; its deliveries fail with the same reason.
+    #[crate::engine::boxed]
     pub async fn fail_report(&self, id: ReportId, reason: &str, now: Millis) -> Result<(), RegistryError> {
         self.write(async |tx| {
             if tx.any(query(FAIL).bind(id.to_string()).bind(reason)).await? {
@@ -306,6 +312,7 @@ impl Registry {
     }
 
     /// What a report says, in its order, from the row at this place on; `most` at the most.
+    #[crate::engine::boxed]
     pub async fn report_rows(
         &self,
         id: ReportId,
@@ -317,6 +324,7 @@ impl Registry {
     }
 
     /// Forgets reports made before this time and ticks due before it, some at a time; answers whether there may be more.
+    #[crate::engine::boxed]
     pub async fn forget_reports(&self, before: Millis) -> Result<bool, RegistryError> {
         self.writer().run(query(FORGET_TICKS).bind(before)).await?;
         self.write(async |tx| {

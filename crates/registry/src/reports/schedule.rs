@@ -116,6 +116,7 @@ pub(crate) async fn forgo_runs(tx: &mut Tx<'_>, now: Millis) -> Result<u64, Regi
 
 impl Registry {
     /// Makes a schedule.
+    #[crate::engine::boxed]
     pub async fn make_schedule(&self, schedule: &ReportSchedule, by: &Actor) -> Result<(), RegistryError> {
         let ReportSchedule { id, cron, time_zone, window, filter, format, created_at, .. } = schedule;
         let change = Change::new(by, *created_at, Action::ReportScheduleCreate, id).after(schedule.told());
@@ -137,6 +138,7 @@ impl Registry {
     }
 
     /// One page of all schedules, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn schedules(&self, page: Page) -> Result<(Vec<ReportSchedule>, u64), RegistryError> {
         let (rows, total) = self.page_of::<Row>(LIST, TOTAL, page).await?;
         let schedules = rows.into_iter().map(Row::schedule).collect::<Result<_, _>>()?;
@@ -144,6 +146,7 @@ impl Registry {
     }
 
     /// One schedule; `None` if there is none of this id.
+    #[crate::engine::boxed]
     pub async fn schedule(&self, id: ScheduleId) -> Result<Option<ReportSchedule>, RegistryError> {
         let row: Option<Row> = self.reader().maybe(query(ONE).bind(id.to_string())).await?;
         row.map(Row::schedule).transpose()
@@ -151,6 +154,7 @@ impl Registry {
 
     /// Changes a schedule and answers what it is now. With `expected`, only if its version is one of these. When its cron or its zone changes, runs
     /// that were due before do not count any more.
+    #[crate::engine::boxed]
     pub async fn change_schedule(
         &self,
         id: ScheduleId,
@@ -186,6 +190,7 @@ impl Registry {
     }
 
     /// Deletes a schedule; its reports stay. With `expected`, only if its version is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_schedule(
         &self,
         id: ScheduleId,
@@ -205,6 +210,7 @@ impl Registry {
     }
 
     /// The runs due after this time that have their tick, as schedule and local due time.
+    #[crate::engine::boxed]
     pub async fn ticks(&self, after: Millis) -> Result<HashSet<(ScheduleId, String)>, RegistryError> {
         let rows: Vec<(String, String)> = self.reader().all(query(TICKS).bind(after)).await?;
         let tick =
@@ -214,6 +220,7 @@ impl Registry {
 
     /// Makes the tick of a run, and its report with the deliveries, in one transaction. False: another process has made the
     /// tick, or the schedule was changed or deleted since it was read.
+    #[crate::engine::boxed]
     pub async fn tick(
         &self,
         schedule: &ReportSchedule,

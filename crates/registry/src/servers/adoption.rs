@@ -21,6 +21,7 @@ VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $6) ON CONFLICT (name_folded) DO NOTHING 
 impl Registry {
     /// Those of these servers of which a credential was revoked, deleted ones too. A server that is neither here nor has a
     /// [standing](Self::standing) is one that this registry never knew.
+    #[crate::engine::boxed]
     pub async fn revoked(&self, servers: &[ServerId]) -> Result<HashSet<ServerId>, RegistryError> {
         if servers.is_empty() {
             return Ok(HashSet::new());
@@ -32,6 +33,7 @@ impl Registry {
 
     /// Makes a server that this registry never knew, with the credential that it has: of this generation. One that it
     /// knows, or knew, is [`Refusal::NotFound`].
+    #[crate::engine::boxed]
     pub async fn adopt(
         &self,
         server: ServerId,

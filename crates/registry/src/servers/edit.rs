@@ -23,6 +23,7 @@ const DELETE: &str = "DELETE FROM servers WHERE id = $1";
 
 impl Registry {
     /// Makes a server that has no credential yet; whoever enrols under its name takes it over, once.
+    #[crate::engine::boxed]
     pub async fn make_server(
         &self,
         id: ServerId,
@@ -52,6 +53,7 @@ impl Registry {
     /// Changes what people say of a server. With `expected`, only if its version is one of these. A change to what is there
     /// already is none: it leaves the version as it is. [`Refusal::Beyond`] for who changes [`APPROVALS`](super::APPROVALS) and
     /// may not.
+    #[crate::engine::boxed]
     pub async fn change_server(
         &self,
         id: ServerId,
@@ -95,6 +97,7 @@ impl Registry {
 
     /// Deletes a server: its name is free, its credential is on the denylist for ever, and its history [goes](Self::take_forgetting). With `expected`, only if its version
     /// is one of these.
+    #[crate::engine::boxed]
     pub async fn delete_server(
         &self,
         id: ServerId,

@@ -157,6 +157,7 @@ pub(crate) async fn revoke_every_token(
 
 impl Registry {
     /// Makes a token. Its hash is SHA-256 of its text.
+    #[crate::engine::boxed]
     pub async fn make_enrolment_token(
         &self,
         token: &EnrolmentToken,
@@ -184,6 +185,7 @@ impl Registry {
     }
 
     /// One page of all tokens, newest first, and the total.
+    #[crate::engine::boxed]
     pub async fn enrolment_tokens(&self, page: Page) -> Result<(Vec<EnrolmentToken>, u64), RegistryError> {
         let (rows, total) = self.page_of::<TokenRow>(LIST, TOTAL, page).await?;
         let mut tokens = Vec::with_capacity(rows.len());
@@ -210,6 +212,7 @@ impl Registry {
     }
 
     /// Takes a token back; one that was taken back already stays as it was.
+    #[crate::engine::boxed]
     pub async fn revoke_enrolment_token(
         &self,
         id: EnrolmentTokenId,
@@ -235,6 +238,7 @@ impl Registry {
     /// The same token and key again get the same server, though the token was used up or has expired meanwhile: a lost
     /// reply burns nothing. Not so when the token, the server or its credential was revoked, or the server deleted:
     /// then a person has said no. A name that exists is refused, whoever asks; only who holds a good token learns that.
+    #[crate::engine::boxed]
     pub async fn enrol(&self, enrol: &Enrol<'_>) -> Result<Result<Enrolled, Refusal>, RegistryError> {
         let token = hex(&enrol.token_hash);
         // Whoever guesses must not hold up those who write.

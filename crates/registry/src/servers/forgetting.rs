@@ -55,6 +55,7 @@ pub(super) async fn begin_all(tx: &mut Tx<'_>, server: &str, now: Millis) -> Res
 
 impl Registry {
     /// What a server has sampled before `now` counts no longer, and goes. The server stays as it is, its version too.
+    #[crate::engine::boxed]
     pub async fn forget_history(
         &self,
         server: ServerId,
@@ -73,6 +74,7 @@ impl Registry {
     }
 
     /// A server whose history is due to go. It is due again at `again`, unless [`forgot`](Self::forgot) is told first.
+    #[crate::engine::boxed]
     pub async fn take_forgetting(
         &self,
         now: Millis,
@@ -90,6 +92,7 @@ impl Registry {
     }
 
     /// Nothing of it is left. What was on its way when somebody asked is looked for once more, later.
+    #[crate::engine::boxed]
     pub async fn forgot(&self, forgetting: &Forgetting, now: Millis) -> Result<(), RegistryError> {
         let Forgetting { server, asked_at, .. } = forgetting;
         let stored = asked_at + ON_THE_WAY;

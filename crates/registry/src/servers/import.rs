@@ -117,6 +117,7 @@ type Found = (String, String, Option<String>);
 impl Registry {
     /// Judges every row, in their order. With `apply`, and if no row is wrong, does what they ask for in one transaction,
     /// with an audit row for each server that is made or changed.
+    #[crate::engine::boxed]
     pub async fn import(
         &self,
         rows: &[ImportRow],

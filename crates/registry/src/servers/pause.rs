@@ -77,6 +77,7 @@ async fn hold(tx: &mut Tx<'_>, server: &str, now: Millis) -> Result<Option<(Mill
 impl Registry {
     /// From now on this server is not expected to report. One that is paused already stays paused since it was, and ends as
     /// this pause says.
+    #[crate::engine::boxed]
     pub async fn pause(
         &self,
         server: ServerId,
@@ -104,6 +105,7 @@ impl Registry {
     }
 
     /// From now on this server is expected to report again; one that is not paused stays so.
+    #[crate::engine::boxed]
     pub async fn resume(
         &self,
         server: ServerId,
@@ -141,6 +143,7 @@ impl Registry {
 
     /// Resumes the servers whose pause has ended by itself, and says how many there were. Uptime knows of their end
     /// without it.
+    #[crate::engine::boxed]
     pub async fn resume_due(&self, now: Millis) -> Result<usize, RegistryError> {
         let due: Vec<(String,)> = self.reader().all(query(DUE).bind(now)).await?;
         for (server,) in &due {
@@ -153,6 +156,7 @@ impl Registry {
 
     /// When these servers were paused, by people and by maintenance windows, whose ranges may overlap: half-open ranges `[paused, resumed)` in Unix ms, by their start; one that lasts
     /// ends when it will by itself, or at [`Millis::MAX`]. A server that never was is left out.
+    #[crate::engine::boxed]
     pub async fn pauses(
         &self,
         servers: &[ServerId],

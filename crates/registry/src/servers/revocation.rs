@@ -73,6 +73,7 @@ pub(crate) async fn learn(
 impl Registry {
     /// Refuses every credential of this server made so far, raises its generation and the version of the denylist.
     /// Answers the lowest generation that is accepted from now on.
+    #[crate::engine::boxed]
     pub async fn revoke(
         &self,
         server: ServerId,
@@ -97,6 +98,7 @@ impl Registry {
 
     /// The denylist: its version, and by server the lowest generation that is accepted. A server that is not in it was
     /// never revoked. Deleted servers stay in it.
+    #[crate::engine::boxed]
     pub async fn denylist(&self) -> Result<(i64, BTreeMap<ServerId, u32>), RegistryError> {
         let ((version,), rows): ((i64,), Vec<(String, i64)>) =
             self.read(async |tx| Ok((tx.one(VERSION).await?, tx.all(DENYLIST).await?))).await?;

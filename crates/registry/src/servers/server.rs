@@ -79,6 +79,7 @@ const NAMES: PerEngine = one_of!("SELECT id, name FROM servers WHERE id", "");
 
 impl Registry {
     /// The names of these servers; one that is not known is left out.
+    #[crate::engine::boxed]
     pub async fn names(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, String>, RegistryError> {
         if servers.is_empty() {
             return Ok(HashMap::new());
@@ -88,6 +89,7 @@ impl Registry {
     }
 
     /// One page of the list and the total, both of one moment. Ties are broken by id, so that paging is complete.
+    #[crate::engine::boxed]
     pub async fn servers(
         &self,
         filter: &ServerFilter,
@@ -109,6 +111,7 @@ impl Registry {
     }
 
     /// One server; `None` if there is none of this id.
+    #[crate::engine::boxed]
     pub async fn server(&self, id: ServerId, roll: &Roll) -> Result<Option<Server>, RegistryError> {
         let found = self.read(async |tx| Found::read(tx, vec![id], roll).await).await?;
         Ok(found.servers()?.pop())
@@ -116,6 +119,7 @@ impl Registry {
 
     /// At most `limit` servers that the filter lets through, by name, after the one of the name `after`: to read all of
     /// them, part by part. A server that is renamed meanwhile may be left out or come twice.
+    #[crate::engine::boxed]
     pub async fn servers_after(
         &self,
         filter: &ServerFilter,

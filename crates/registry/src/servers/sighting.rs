@@ -191,6 +191,7 @@ type Told = (ServerId, Millis, String, String, Option<Millis>);
 
 impl Registry {
     /// What is known of these servers, by one query; one that is unknown or deleted is left out.
+    #[crate::engine::boxed]
     pub async fn standing(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Standing>, RegistryError> {
         if servers.is_empty() {
             return Ok(HashMap::new());
@@ -213,6 +214,7 @@ impl Registry {
     /// and the facts of the greatest `sampled_at` that had any; a beat that is ahead of the clock, which says `now`,
     /// [loses to any](Beat::replaces). A server that is not there (any more) is left out. Every row costs a write, so
     /// send only those that say something new.
+    #[crate::engine::boxed]
     pub async fn sight(&self, sightings: &[Sighting], now: Millis) -> Result<(), RegistryError> {
         if sightings.is_empty() {
             return Ok(());
@@ -241,6 +243,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Unavailable`, and `Corrupt` for a row that no release writes.
+    #[crate::engine::boxed]
     pub async fn slow_servers(&self, interval: Millis) -> Result<Vec<(ServerId, Interval)>, RegistryError> {
         let rows: Vec<(String, Millis)> = self.reader().all(query(SLOW).bind(interval)).await?;
         let slow = |(server, interval_ms): (String, Millis)| {
@@ -253,6 +256,7 @@ impl Registry {
 
     /// Takes beats that are ahead of the clock, which says `now`, as heard now, and answers how many there were: whoever
     /// sent them and is gone is then silent in time.
+    #[crate::engine::boxed]
     pub async fn correct_beats(&self, now: Millis) -> Result<u64, RegistryError> {
         self.writer().run(query(CORRECT).bind(now).bind(now + FROM_A_WRONG_CLOCK)).await
     }

@@ -175,6 +175,7 @@ impl Judge {
 
 impl Registry {
     /// How many servers have each status.
+    #[crate::engine::boxed]
     pub async fn counts(&self, roll: &Roll) -> Result<Counts, RegistryError> {
         let statement = roll.judge(|_| true)?.tally(self.dialect());
         let rows: Vec<(String, i64)> = self.reader().all(statement).await?;

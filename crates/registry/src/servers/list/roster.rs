@@ -24,6 +24,7 @@ pub struct Entry {
 
 impl Registry {
     /// The servers that the filter lets through, by name, regardless of case, and at most `limit` of them; `label` is a key.
+    #[crate::engine::boxed]
     pub async fn roster(
         &self,
         filter: &ServerFilter,

@@ -47,9 +47,9 @@ pub(crate) struct ElevatedUntil {
 
 /// Give the password of who is logged in again.
 ///
-/// For five minutes this session may do what answers `elevation_required` otherwise: make API tokens. A log-in alone does
-/// not count, nor does it carry over to another session of the same user. After 10 wrong ones in this session within 15
-/// minutes it is 429. An API token is not enough for this.
+/// For five minutes this session may do what answers `elevation_required` otherwise: make API tokens, and order something
+/// of hosts. A log-in alone does not count, nor does it carry over to another session of the same user. After 10 wrong ones
+/// in this session within 15 minutes it is 429. An API token is not enough for this.
 #[utoipa::path(
     post, path = "/sessions/elevate", operation_id = "elevate_session", tag = "sessions", request_body = Elevate,
     responses((status = 200, description = "It counts until then", body = ElevatedUntil)),

@@ -7,6 +7,7 @@ mod conflict;
 mod disk;
 mod documented;
 mod doors;
+mod ended;
 #[path = "../../../../crates/sheets/tests/it/forge.rs"]
 mod forge;
 mod generated;

@@ -49,7 +49,7 @@ prove: prerequisites services ## What is too long for each change: hundreds of k
 	$(RELEASE)
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) dev/test simulator
 	eval "$$(dev/services env)"; ROLLCALL_NOTIFICATIONS=5000 dev/test notifier
-	eval "$$(dev/services env)"; ROLLCALL_HISTORIES=12500 dev/test registry
+	eval "$$(dev/services env)"; ROLLCALL_HISTORIES=12500 dev/test fleet registry
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) ROLLCALL_PROVE=1 ROLLCALL_BINARY=$(CURDIR)/target/release/rollcall dev/test standalone
 	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 ROLLCALL_WINDOWS=$(WINDOWS) dev/test history
 	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 dev/test server-management

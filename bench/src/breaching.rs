@@ -54,7 +54,7 @@ pub async fn run(servers: usize, beats: i64, folder: &Path) -> Result<()> {
         table.row([name.to_owned(), thousands(rows), format!("{:.5}", rows / snapshots)]);
     }
     table.print(&format!(
-        "Rows of the registry for {} snapshots of {servers} servers, incidents and messages included; the target is 0.001 more",
+        "Rows of alerts, incidents and messages for {} snapshots of {servers} servers; the target is 0.001 more",
         thousands(snapshots)
     ));
     Ok(())
@@ -153,12 +153,13 @@ fn with_cpu(record: Record, total: f32) -> Result<Record> {
     Ok(Record { snapshot, ..record })
 }
 
-/// Rows that were written to all tables but those of which a worker writes one every few seconds of real time.
+/// Rows that were written to the tables of alerts. All others are written alike: a server that breaches costs none there.
 async fn rows(database_url: &str) -> Result<i64> {
     let mut server = PgConnection::connect(database_url).await?;
     let counted = sqlx::query(
         "SELECT CAST(COALESCE(SUM(n_tup_ins + n_tup_upd + n_tup_del), 0) AS BIGINT) FROM pg_stat_user_tables
-         WHERE schemaname = current_schema() AND relname NOT IN ('workers', 'leases')",
+         WHERE schemaname = current_schema() AND (relname LIKE 'alert_%' OR relname LIKE 'incident%'
+             OR relname LIKE 'notification%' OR relname IN ('told', 'targets'))",
     );
     Ok(counted.fetch_one(&mut server).await?.try_get(0)?)
 }

@@ -111,10 +111,13 @@ const ITEMS: PerEngine = one_of!(
     " ORDER BY n.notification, i.server_name, n.incident"
 );
 /// Whoever sends what was given up as unknown may still say that it was sent, or refused. Once its lease has ended, another may
-/// have told the same place of something newer, whether or not it was given up already.
+/// have told the same place of something newer, whether or not it was given up already; and so if it waits again from then on.
 const SETTLE: &str = "UPDATE notifications SET state = $2, sending_at = NULL, updated_at = $4,
-reason = CASE WHEN $2 <> 'sent' THEN $3 WHEN state = 'unknown' THEN 'it was sent late, when it had been given up'
-    WHEN $5 <= $4 THEN 'its turn was over when this was known: newer ones may have been sent before' ELSE $3 END,
+reason = CASE WHEN $2 = 'queued' AND ($5 <= $4 OR reason LIKE 'its turn was over: %') THEN 'its turn was over: ' || $3
+    WHEN $2 <> 'sent' THEN $3 WHEN state = 'unknown' THEN 'it was sent late, when it had been given up'
+    WHEN $5 <= $4 THEN 'its turn was over when this was known: newer ones may have been sent before'
+    WHEN reason LIKE 'its turn was over: %' THEN 'its turn was over before it was sent: newer ones may have been sent before'
+    ELSE $3 END,
 due_at = CASE WHEN $2 = 'queued' THEN due_at ELSE NULL END
 WHERE claim = $1 AND (state = 'sending' OR (state = 'unknown' AND $2 IN ('sent', 'failed')))";
 /// Only while it is ours still.

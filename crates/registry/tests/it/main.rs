@@ -190,6 +190,7 @@ contract! {
         an_incident_is_told_once_by_any_number_of_replicas
         a_message_is_claimed_once_and_settled_by_its_claim
         what_nobody_settles_is_unknown_and_never_sent_by_itself
+        what_waits_again_after_its_turn_says_that_newer_ones_may_have_been_first
         what_is_over_before_it_was_sent_falls
         what_is_open_again_escalates_from_then_on
         after_a_failure_the_channel_is_told_again_and_one_that_is_gone_is_disabled

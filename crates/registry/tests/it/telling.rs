@@ -194,6 +194,35 @@ pub async fn what_nobody_settles_is_unknown_and_never_sent_by_itself(store: Stor
     assert_eq!(states(registry).await, [State::Sent]);
 }
 
+/// Its process stood still until another one had told the same place of something newer.
+pub async fn what_waits_again_after_its_turn_says_that_newer_ones_may_have_been_first(store: Store) {
+    let registry = &store.registry;
+    told_on(&store, Kind::Slack).await;
+    incident(&store, "older").await;
+    tell(registry, NOW).await;
+    let older = claim(registry, "a", NOW).await.unwrap();
+    incident(&store, "newer").await;
+    tell(registry, NOW + 1).await;
+    let newer = claim(registry, "b", NOW + MINUTE).await.unwrap();
+    assert_eq!(newer.items[0].instance, "newer");
+    assert!(registry.settle_message(&newer, &sent(), 0, NOW + MINUTE).await.unwrap());
+    let not_sent = Verdict::NotSent("it took too long to begin".to_owned());
+    assert!(registry.settle_message(&older, &not_sent, 0, NOW + MINUTE).await.unwrap());
+    // It is not forgotten though its next turn goes well, or another one before that does not.
+    let again = claim(registry, "c", NOW + 2 * MINUTE).await.unwrap();
+    assert!(registry.settle_message(&again, &not_sent, 0, NOW + 2 * MINUTE).await.unwrap());
+    let reasons = async || {
+        let told = all(registry).await;
+        told.into_iter().map(|one| (one.state, one.reason.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let waits = "its turn was over: it took too long to begin".to_owned();
+    assert_eq!(reasons().await, [(State::Queued, waits), (State::Sent, String::new())]);
+    let last = claim(registry, "d", NOW + 3 * MINUTE).await.unwrap();
+    assert!(registry.settle_message(&last, &sent(), 0, NOW + 3 * MINUTE).await.unwrap());
+    let late = "its turn was over before it was sent: newer ones may have been sent before".to_owned();
+    assert_eq!(reasons().await, [(State::Sent, late), (State::Sent, String::new())]);
+}
+
 pub async fn what_is_over_before_it_was_sent_falls(store: Store) {
     let registry = &store.registry;
     told_on(&store, Kind::Slack).await;

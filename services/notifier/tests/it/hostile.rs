@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command};
 
-use fleet::alert::channel::{Kind, Secret};
+use fleet::alert::{
+    channel::{Kind, Secret},
+    request::Bases,
+};
 use registry::{Actor, NotificationState as State, Registry};
 use serde_json::json;
 use testkit::{Receiver, Server, Servers, eventually, tempdir};
@@ -158,6 +161,17 @@ async fn a_hostile_name_is_text_in_every_kind_of_message() {
         channels.push(rig.channel_to(&receiver, kind).await);
         receivers.push((kind, receiver));
     }
+    let mut bases = Vec::new();
+    for (kind, config, secret) in [
+        (Kind::Wecom, json!({}), json!({"key": "k"})),
+        (Kind::Telegram, json!({"chat_id": -5}), json!({"token": "1:a"})),
+    ] {
+        let receiver = Receiver::start(service(kind)).await;
+        bases.push((kind, receiver.url().parse().unwrap()));
+        channels.push(rig.channel(kind, config, secret).await);
+        receivers.push((kind, receiver));
+    }
+    rig.bases = Bases::new(bases);
     let plain = Receiver::start(service(Kind::Webhook)).await;
     channels.push(rig.channel(Kind::Webhook, json!({"form": "plain"}), json!({"url": plain.url()})).await);
     receivers.push((Kind::Mail, plain));
@@ -179,6 +193,10 @@ async fn a_hostile_name_is_text_in_every_kind_of_message() {
             assert_eq!(text.lines().count(), 2, "{kind} {name:?}: {text}");
             assert!(!text.contains(['\u{202e}', '\u{2028}']), "{kind}: {text:?}");
             match kind {
+                // `<` would mention people; the rest is its markup.
+                Kind::Wecom => assert!(!text.contains(['<', '>', '[', ']', '`', '*']), "{text}"),
+                // Without a mode all of it is text.
+                Kind::Telegram => assert_eq!(taken.body.get("parse_mode"), None),
                 Kind::Slack => assert!(!text.contains(['<', '>']), "{text}"),
                 Kind::Discord => {
                     assert_eq!(taken.body["allowed_mentions"], json!({"parse": []}));

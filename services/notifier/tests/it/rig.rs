@@ -44,6 +44,8 @@ pub struct Rig {
     pub registry: Registry,
     pub clock: Clock,
     pub heartbeat: Option<HeartbeatUrl>,
+    /// Where services are that have a place of their own.
+    pub bases: Bases,
     folder: Option<TempDir>,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -53,7 +55,8 @@ impl Rig {
         let folder = tempdir().unwrap();
         let registry = Registry::open_sqlite(&folder.path().join("registry.db")).await.unwrap();
         registry.migrate().await.unwrap();
-        Self { registry, clock: Clock::fixed(NOW), heartbeat: None, folder: Some(folder), running: None }
+        let (clock, bases) = (Clock::fixed(NOW), Bases::default());
+        Self { registry, clock, heartbeat: None, bases, folder: Some(folder), running: None }
     }
 
     pub fn now(&self) -> Millis {
@@ -73,7 +76,7 @@ impl Rig {
             }
             other => other.to_owned(),
         };
-        let sender = Sender::new(allowed.parse().unwrap(), Bases::default(), None, scale).unwrap();
+        let sender = Sender::new(allowed.parse().unwrap(), self.bases.clone(), None, scale).unwrap();
         let settings = Settings {
             keys: keys(),
             url: Some("https://rollcall.example.org".to_owned()),

@@ -50,7 +50,7 @@ pub struct Script {
     /// For how long every bulletin says that this agent is the one that tells.
     pub lease_ms: Option<i64>,
     /// How long every answer takes.
-    pub delay: std::time::Duration,
+    pub delay: Duration,
     /// How often a request came with what is not in force.
     pub unauthorized: u32,
     /// What a scripted refusal of an enrolment says.
@@ -103,7 +103,7 @@ impl Gate {
             replacement: None,
             forged: None,
             lease_ms: None,
-            delay: std::time::Duration::ZERO,
+            delay: Duration::ZERO,
             unauthorized: 0,
             detail: String::new(),
             enrolments: Vec::new(),

@@ -72,6 +72,13 @@ pub struct Journal {
     beginnings: Vec<Millis>,
 }
 
+impl Drop for Journal {
+    /// The lock is of the open file, which a child has too until it runs its own program; so closing here alone is not enough.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Journal {
     /// Opens the journal of this folder, which is made if need be. What was begun and has no result gets the result `unknown`.
     ///

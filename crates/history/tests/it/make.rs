@@ -1,7 +1,8 @@
 //! Records to store.
 
 use fleet::{Interval, Millis, Record, ServerId, Snapshot, hours::Closing, retention::DAY, wire::v1};
-use history::History;
+use history::{History, HistoryError, RollUp};
+use testkit::eventually;
 
 /// A midnight.
 pub const MIDNIGHT: Millis = 20_000 * DAY;
@@ -85,12 +86,28 @@ pub fn ran(server: ServerId, sampled_at: Millis, names: &[&str]) -> Record {
 pub async fn roll_up(store: &History, watermark: Millis, steps: usize) -> u64 {
     let closing = Closing::new(watermark, []);
     for _ in 0..steps {
-        let done = store.roll_up(&closing).await.unwrap();
+        let done = step(store, &closing).await;
         if done.made == 0 || done.left == 0 {
             return done.left;
         }
     }
-    store.roll_up(&closing).await.unwrap().left
+    step(store, &closing).await.left
+}
+
+/// A step, as a worker takes it: again where the store is not there now. An index that somebody has just made is not, for a
+/// moment.
+async fn step(store: &History, closing: &Closing) -> RollUp {
+    let mut done = None;
+    eventually("hours are rolled up", async || match store.roll_up(closing).await {
+        Ok(step) => {
+            done = Some(step);
+            true
+        }
+        Err(HistoryError::Unavailable(_)) => false,
+        Err(other) => panic!("{other}"),
+    })
+    .await;
+    done.unwrap()
 }
 
 /// A few numbers that look like chance, the same in each run.

@@ -52,7 +52,7 @@ prove: prerequisites services ## What is too long for each change: hundreds of k
 	eval "$$(dev/services env)"; ROLLCALL_HISTORIES=12500 dev/test fleet registry
 	eval "$$(dev/services env)"; ROLLCALL_KILLS=$(KILLS) ROLLCALL_PROVE=1 ROLLCALL_BINARY=$(CURDIR)/target/release/rollcall dev/test standalone
 	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 ROLLCALL_WINDOWS=$(WINDOWS) dev/test history
-	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 dev/test server-management
+	eval "$$(dev/services env)"; ROLLCALL_PROVE=1 ROLLCALL_KILLS=$(KILLS) dev/test server-management
 	eval "$$(dev/services env)"; for round in 1 2 3; do dev/busy dev/test; done
 
 services: ## Start RabbitMQ, PostgreSQL, Redis and Elasticsearch for tests, on loopback; a set AMQP_URL, … is used instead

@@ -5,11 +5,13 @@ import email
 import email.policy
 import hashlib
 import http.client
+import http.server
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from load import Load
@@ -19,6 +21,8 @@ SERVICES = ["healthcheck-server", "healthcheck-worker", "server-management", "ma
 # Its own image writes beside its programs.
 WRITES_ITS_ROOT = {"elasticsearch"}
 SENDERS = 15
+# Where messages of channels go to, on this host; each to a path of its own, since those to one place wait for each other.
+HOOKS_PORT, CHANNELS, NOTIFIERS = 12580, 48, 6
 
 
 def docker(*arguments):
@@ -245,6 +249,57 @@ def updates_and_kills_cost_nothing(suite, stack, enrolled):
     assert not seen, [sender.troubles for sender in load.senders if sender.troubles]
 
 
+class Hooks(http.server.ThreadingHTTPServer):
+    """Takes down each message before it answers, and takes its time to answer: whoever is killed meanwhile knows of no answer."""
+
+    daemon_threads = True
+
+    def __init__(self, address):
+        self.taken = []
+        super().__init__((address, HOOKS_PORT), Hook)
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.taken.append(self.headers["webhook-id"])
+        time.sleep(0.5)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def six_notifiers_tell_once_whoever_is_killed(suite, stack, gateway):
+    docker("service", "scale", "--detach=false", f"{stack.name}_notifier={NOTIFIERS}")
+    with Hooks(gateway) as hooks:
+        threading.Thread(target=hooks.serve_forever, daemon=True).start()
+        for number in range(CHANNELS):
+            secret = {"url": f"http://{gateway}:{HOOKS_PORT}/{number}"}
+            channel = {"name": f"hook {number}", "kind": "webhook", "config": {"form": "standard"}, "secret": secret}
+            made = suite.api("POST", "channels", channel, expect=201)
+            suite.api("POST", f"channels/{made['id']}/test", expect=202)
+            if number % (CHANNELS // NOTIFIERS) == 0:
+                os.kill(int(stack.inspect(stack.containers("notifier")[0], "{{.State.Pid}}")), 9)
+
+        def settled():
+            items = suite.api("GET", f"notifications?page_size={CHANNELS}")["items"]
+            return all(item["state"] not in ("queued", "sending") for item in items) and items
+
+        items = eventually("each message is settled", settled, patience=240)
+        hooks.shutdown()
+    sent = {item["message_id"] for item in items if item["state"] == "sent"}
+    lost = [item for item in items if item["state"] not in ("sent", "unknown")]
+    assert len(items) == CHANNELS and not lost, lost
+    assert len(set(hooks.taken)) == len(hooks.taken), "a message was sent twice"
+    assert sent <= set(hooks.taken), sent - set(hooks.taken)
+    step(f"  {NOTIFIERS} kills: {len(sent)} of {CHANNELS} sent, each once; of {CHANNELS - len(sent)} nobody knows, and they were not sent again")
+    assert len(sent) >= CHANNELS // 2, items
+    eventually("all notifiers are back", stack.whole, patience=120)
+    docker("service", "scale", "--detach=false", f"{stack.name}_notifier=2")
+
+
 def beats(load):
     """Whether for a while every answer is 202."""
     acknowledged, troubles = load.acknowledged(), load.troubles()
@@ -258,7 +313,7 @@ def difference(before, after):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ["stack", "port", "plain-port", "authority", "password", "mails", "setup"]:
+    for name in ["stack", "port", "plain-port", "authority", "password", "mails", "setup", "gateway"]:
         parser.add_argument(f"--{name}", required=True)
     told = parser.parse_args()
     suite, stack = Suite("localhost", int(told.port), told.authority), Stack(told.stack)
@@ -282,6 +337,8 @@ def main():
     a_report_is_mailed(suite, told.mails)
     step("the agent can be installed")
     the_agent_can_be_installed(suite)
+    step("six notifiers, killed while they send")
+    six_notifiers_tell_once_whoever_is_killed(suite, stack, told.gateway)
     step("updates and kills under load")
     token = suite.api("POST", "enrolment-tokens", {"uses": SENDERS}, expect=201)["token"]
     enrolled = [suite.enrol(token, f"load-{number}") for number in range(SENDERS)]

@@ -338,11 +338,7 @@ impl Registry {
         now: Millis,
     ) -> Result<(), RegistryError> {
         let session = session.to_string();
-        self.write(async |tx| {
-            end(tx, &session, Action::SessionEnd, by, now).await?;
-            Ok(())
-        })
-        .await
+        self.write(async |tx| end(tx, &session, Action::SessionEnd, by, now).await.map(drop)).await
     }
 
     /// The open sessions of this user, at most 50, the one that was refreshed last first.

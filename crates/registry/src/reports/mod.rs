@@ -2,6 +2,7 @@
 
 mod ask;
 mod counts;
+mod forgetting;
 mod report;
 mod schedule;
 

@@ -177,10 +177,6 @@ const ADD_ROWS: PerEngine = PerEngine {
 const ROWS: &str =
     "SELECT server_id, name, status, covered_ms, expected_ms, longest_ms, longest_at, incidents,
 longest_incident_ms, resolved_in_ms FROM report_rows WHERE report_id = $1 AND place >= $2 ORDER BY place LIMIT $3";
-/// Few at a time, because the rows of a report go with it.
-const FORGET: &str = "DELETE FROM reports WHERE id IN
-(SELECT id FROM reports WHERE created_at < $1 ORDER BY created_at LIMIT 20) RETURNING id";
-const FORGET_TICKS: &str = "DELETE FROM report_ticks WHERE due_at < $1";
 
 /// Writes a report to be computed, and its deliveries.
 pub(super) async fn add(
@@ -321,20 +317,6 @@ impl Registry {
     ) -> Result<Vec<ReportRow>, RegistryError> {
         let rows = query(ROWS).bind(id.to_string()).bind(i64::from(place)).bind(i64::from(most));
         self.reader().all::<StoredRow>(rows).await?.into_iter().map(StoredRow::row).collect()
-    }
-
-    /// Forgets reports made before this time and ticks due before it, some at a time; answers whether there may be more.
-    #[crate::engine::boxed]
-    pub async fn forget_reports(&self, before: Millis) -> Result<bool, RegistryError> {
-        self.writer().run(query(FORGET_TICKS).bind(before)).await?;
-        self.write(async |tx| {
-            let forgotten: Vec<(String,)> = tx.all(query(FORGET).bind(before)).await?;
-            for (report,) in &forgotten {
-                outbox::forget(tx, &Subject::Report(id("reports", "id", report)?)).await?;
-            }
-            Ok(!forgotten.is_empty())
-        })
-        .await
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Chart {
     pub rounded: bool,
 }
 
-/// What one step of [`History::roll_up`] did. Hours are counted for each server.
+/// What one step of [`History::roll_up`](crate::History::roll_up) did. Hours are counted for each server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RollUp {
     /// Hours that were made. None although some are left means that others were quicker.

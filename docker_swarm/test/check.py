@@ -51,6 +51,14 @@ class Stack:
         pid = self.inspect(self.containers(service)[0], "{{.State.Pid}}")
         return pathlib.Path(f"/proc/{pid}/root/run/secrets/{name}").read_text()
 
+    def kill(self, service):
+        """Kills a process of a service that runs. The engine's own kill would be told to Swarm; a process that dies by itself is not."""
+        def pid():
+            # One that ended just now has none, and to kill process 0 is to kill this one.
+            return next((pid for pid in (int(self.inspect(one, "{{.State.Pid}}")) for one in self.containers(service)) if pid), None)
+
+        os.kill(eventually(f"{service} runs", pid), 9)
+
     def whole(self):
         lines = docker("stack", "services", self.name, "--format", "{{.Replicas}}").split("\n")
         counts = [line.split()[0].split("/") for line in lines]
@@ -232,8 +240,7 @@ def updates_and_kills_cost_nothing(suite, stack, enrolled):
         counts[f"update of {service}"] = difference(before, load.troubles())
     for service in [*SERVICES, "redis", "rabbitmq", "postgres"]:
         before = load.troubles()
-        # The engine's own kill would be told to Swarm; a process that dies by itself is not.
-        os.kill(int(stack.inspect(stack.containers(service)[0], "{{.State.Pid}}")), 9)
+        stack.kill(service)
         eventually(f"{service} was seen to be gone", lambda: not stack.whole(), patience=30, every=0.1)
         eventually(f"{service} is back", stack.whole, patience=240)
         eventually("beats go through", lambda: beats(load), patience=60)
@@ -281,7 +288,7 @@ def six_notifiers_tell_once_whoever_is_killed(suite, stack, gateway):
             made = suite.api("POST", "channels", channel, expect=201)
             suite.api("POST", f"channels/{made['id']}/test", expect=202)
             if number % (CHANNELS // NOTIFIERS) == 0:
-                os.kill(int(stack.inspect(stack.containers("notifier")[0], "{{.State.Pid}}")), 9)
+                stack.kill("notifier")
 
         def settled():
             items = suite.api("GET", f"notifications?page_size={CHANNELS}")["items"]

@@ -170,19 +170,10 @@ impl Registry {
         let dialect = self.dialect();
         let mut list = Statement::new(dialect);
         narrowed(list.push(COLUMNS), filter);
-        list.push(" ORDER BY n.created_at DESC, n.id LIMIT ")
-            .bind(page.limit())
-            .push(" OFFSET ")
-            .bind(page.offset());
+        list.push(" ORDER BY n.created_at DESC, n.id");
         let mut total = Statement::new(dialect);
         narrowed(total.push("SELECT COUNT(*) FROM notifications n"), filter);
-        let (rows, (total,)) = self
-            .read(async |tx| {
-                let rows: Vec<Row> = tx.all(list).await?;
-                let total: (i64,) = tx.one(total).await?;
-                Ok((rows, total))
-            })
-            .await?;
+        let (rows, total): (Vec<Row>, _) = self.page_of_some(list, total, page).await?;
         let notifications = rows.into_iter().map(Row::notification).collect::<Result<_, _>>()?;
         Ok((notifications, count("notifications", "total", "", total)?))
     }

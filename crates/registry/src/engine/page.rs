@@ -1,6 +1,6 @@
 //! Lists that are read page by page.
 
-use super::{Registry, RegistryError, query, tx::Readable};
+use super::{Registry, RegistryError, Statement, query, tx::Readable};
 
 /// Which part of a list. Callers check the bounds of the interface; here 0 counts as 1.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,22 @@ impl Registry {
     ) -> Result<(Vec<R>, i64), RegistryError> {
         self.read(async |tx| {
             let rows = tx.all(query(list).bind(page.limit()).bind(page.offset())).await?;
+            let (total,) = tx.one(total).await?;
+            Ok((rows, total))
+        })
+        .await
+    }
+
+    /// The same of a list that is narrowed: `list` ends with its order, to which limit and offset are added.
+    pub(crate) async fn page_of_some<R: Readable>(
+        &self,
+        mut list: Statement,
+        total: Statement,
+        page: Page,
+    ) -> Result<(Vec<R>, i64), RegistryError> {
+        list.push(" LIMIT ").bind(page.limit()).push(" OFFSET ").bind(page.offset());
+        self.read(async |tx| {
+            let rows = tx.all(list).await?;
             let (total,) = tx.one(total).await?;
             Ok((rows, total))
         })

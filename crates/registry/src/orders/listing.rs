@@ -56,17 +56,10 @@ impl Registry {
         let dialect = self.dialect();
         let mut list = Statement::new(dialect);
         narrowed(list.push(COLUMNS), filter);
-        list.push(" ORDER BY created_at DESC, id LIMIT ").bind(page.limit());
-        list.push(" OFFSET ").bind(page.offset());
+        list.push(" ORDER BY created_at DESC, id");
         let mut total = Statement::new(dialect);
         narrowed(total.push("SELECT COUNT(*) FROM orders"), filter);
-        let (rows, (total,)) = self
-            .read(async |tx| {
-                let rows: Vec<Row> = tx.all(list).await?;
-                let total: (i64,) = tx.one(total).await?;
-                Ok((rows, total))
-            })
-            .await?;
+        let (rows, total): (Vec<Row>, _) = self.page_of_some(list, total, page).await?;
         let orders = rows.into_iter().map(Row::order).collect::<Result<_, _>>()?;
         Ok((orders, count("orders", "total", "", total)?))
     }
